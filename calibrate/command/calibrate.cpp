@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <iostream>
+
+#include "calibrate/command/commands.h"
+#include "calibrate/command/devices.h"
+#include "calibrate/command/plan.h"
+#include "calibrate/command/summary.h"
+#include "calibrate/data/tokenizer.h"
+#include "calibrate/data/windows.h"
+#include "calibrate/report/progress.h"
+#include "sharding/formats/error.h"
+#include "sharding/formats/fingerprint.h"
+#include "sharding/formats/preset.h"
+#include "sharding/launcher.h"
+
+namespace kvcalib {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+bool is_preset(const std::filesystem::path& path) { return path.extension() == ".json"; }
+
+int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t ranks) {
+  ModelConfig config;
+  int64_t embedding_rows = 0;
+  if (is_preset(options.weights)) {
+    config = read_preset(options.weights);
+    embedding_rows =
+        (config.vocab + config.stored_ranks - 1) / config.stored_ranks * config.stored_ranks;
+  } else {
+    const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
+    config = directory.config();
+    embedding_rows = directory.embedding_rows();
+  }
+  const Target target = resolve_target(config, options.scales, embedding_rows);
+  const CalibrationPlan plan = make_plan(options, config, embedding_rows, target, devices, ranks);
+  std::cout << (options.json ? plan_json(plan, options) : format_plan(plan, options));
+  return 0;
+}
+
+// Windows as bytes for the other ranks, and back.
+std::string pack_ids(const std::vector<int32_t>& ids) {
+  return {reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(int32_t)};
+}
+
+std::vector<int32_t> unpack_ids(const std::string& bytes) {
+  std::vector<int32_t> ids(bytes.size() / sizeof(int32_t));
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(ids.data()));
+  return ids;
+}
+
+TokenWindows draw(const CalibrateOptions& options, const ModelConfig& config,
+                  std::filesystem::path& tokenizer) {
+  const std::vector<std::filesystem::path> files = expand_data_paths(options.data);
+  if (needs_tokenizer(files))
+    tokenizer = options.tokenizer.empty() ? find_tokenizer(options.weights) : options.tokenizer;
+  return draw_windows(files, tokenizer,
+                      {options.samples, options.length, options.seed, options.pack}, config.vocab);
+}
+
+uint64_t peak_host_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+uint64_t peak_device_bytes(const c10::Device& device) {
+  if (device.is_cpu()) return 0;
+  const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+  return static_cast<uint64_t>(stats.reserved_bytes[0].peak);
+}
+
+// What every rank does once the windows are known.
+KvStatistics observe(const CalibrateOptions& options, const TurboMindDirectory& directory,
+                     const RuntimeRelease& release, const Rank& rank, const c10::Device& device,
+                     Rendezvous& rendezvous, std::span<const int32_t> ids,
+                     const ProgressObserver& progress) {
+  if (device.is_cuda()) c10::cuda::set_device(device.index());
+  const std::unique_ptr<Communicator> communicator = make_communicator(rank, device, rendezvous);
+  PassSettings settings;
+  settings.device = device;
+  settings.micro_batch_tokens = options.micro_batch_tokens;
+  settings.reading_threads = device.is_cuda() ? 8 : 2;
+  KvStatistics statistics =
+      run_calibration_pass(directory, release, {ids, options.samples, options.length},
+                           *communicator, settings, progress);
+  communicator->barrier();  // nothing is delivered before every rank is through
+  return statistics;
+}
+
+int run_helper_rank(const CalibrateOptions& options, const Rank& rank, const c10::Device& device) {
+  Rendezvous rendezvous(rank);
+  const std::vector<int32_t> ids =
+      unpack_ids(rendezvous.get("windows"));  // set when all is checked
+  const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
+  observe(options, directory, RuntimeRelease::parse(options.scales.runtime), rank, device,
+          rendezvous, ids, {});
+  return 0;
+}
+
+Provenance provenance_of(const CalibrateOptions& options, const TurboMindDirectory& directory,
+                         const TokenWindows& windows, const std::filesystem::path& tokenizer,
+                         const c10::Device& device) {
+  Provenance provenance;
+  provenance.program_version = program_version();
+  provenance.weights_fingerprint = weights_fingerprint(directory);
+  provenance.model = directory.config();
+  provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
+  for (const auto& file : windows.files)
+    provenance.data.push_back({file.path.filename().string(), file.sha256});
+  if (!tokenizer.empty()) provenance.tokenizer_sha256 = sha256_of_file(tokenizer);
+  provenance.seed = options.seed;
+  provenance.samples = options.samples;
+  provenance.length = options.length;
+  provenance.packed = options.pack;
+  return provenance;
+}
+
+// The rank that prepares, reports and delivers; the only one in a run of one.
+int run_first_rank(const CalibrateOptions& options, const Rank& rank, const DeviceList& devices,
+                   const c10::Device& device) {
+  const Clock::time_point start = Clock::now();
+  ProgressReporter reporter(std::cerr, progress_style(options.quiet));
+  Rendezvous rendezvous(rank);
+  const std::unique_ptr<OutputTransaction> output = open_output(options.output, options.weights);
+  const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
+  const Target target =
+      resolve_target(directory.config(), options.scales, directory.embedding_rows());
+  for (const std::string& warning : target.warnings)
+    std::cerr << "kvcalib: warning: " << warning << "\n";
+  reporter.stage("drawing windows");
+  std::filesystem::path tokenizer;
+  const TokenWindows windows = draw(options, directory.config(), tokenizer);
+  reporter.stage(format_plan(make_plan(options, directory.config(), directory.embedding_rows(),
+                                       target, devices, rank.world),
+                             options));
+  if (rank.world > 1) rendezvous.set("windows", pack_ids(windows.ids));
+
+  RunCost cost;
+  cost.devices = devices.text();
+  cost.ranks = rank.world;
+  cost.prepare_seconds = seconds_since(start);
+  const KvStatistics observed = observe(options, directory, target.release, rank, device,
+                                        rendezvous, windows.ids, [&](const PassProgress& progress) {
+                                          reporter.layer(progress);
+                                          cost.layer_seconds = progress.seconds;
+                                          cost.waited_seconds = progress.waited_seconds;
+                                          cost.bytes_read = progress.bytes_read;
+                                          cost.read_seconds = progress.read_seconds;
+                                        });
+  cost.peak_host_bytes = peak_host_bytes();
+  cost.peak_device_bytes = peak_device_bytes(device);
+
+  const StatisticsFile statistics{observed.rounded(directory.config().weight_type),
+                                  provenance_of(options, directory, windows, tokenizer, device)};
+  const std::vector<KvScale> scales =
+      compute_scales(statistics.statistics, target.ranks, target.method);
+  Summary summary = summarise(target, statistics, scales);
+  summary.cost = cost;
+  const std::string place =
+      (options.output.in_place ? options.weights : *options.output.output).string();
+  deliver(*output, make_files(directory, target, scales, statistics), summary, place);
+  reporter.finish();
+  std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
+  return 0;
+}
+
+}  // namespace
+
+std::string program_version() { return KVCALIB_VERSION; }
+
+int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments) {
+  const Rank rank = rank_from_environment();
+  const DeviceList devices = choose_devices(options.devices);
+  if (options.dry_run)
+    return dry_run(options, devices, rank.launched ? rank.world : devices.ranks());
+  if (is_preset(options.weights))
+    throw UsageError(
+        concat("--weights ", options.weights.string(),
+               ": a preset has no weights; it can only be planned for, with --dry-run"));
+  if (!rank.launched && devices.ranks() > 1) return launch_ranks(devices.ranks(), arguments);
+  const c10::Device device = device_of(rank, devices);
+  if (rank.index > 0) return run_helper_rank(options, rank, device);
+  return run_first_rank(options, rank, devices, device);
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/command_line.h"
+
+#define CXXOPTS_VECTOR_DELIMITER '\0'  // file names may hold commas
+#include <algorithm>
+#include <charconv>
+#include <cxxopts.hpp>
+
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr size_t kHelpWidth = 80;
+
+// One command's parser: declares options once, refuses unknown ones with the nearest name.
+class Parser {
+ public:
+  Parser(const std::string& command, const std::string& description, const std::string& usage)
+      : command_(command), options_("kvcalib " + command, description) {
+    options_.custom_help(usage).positional_help("").set_width(kHelpWidth);
+    options_.allow_unrecognised_options();
+    flag("Other", "help", "print this and leave");
+  }
+
+  void flag(const std::string& group, const std::string& name, const std::string& text) {
+    options_.add_options(group)(name, text);
+    declare(group, name);
+  }
+  void value(const std::string& group, const std::string& name, const std::string& text,
+             const std::string& value_name) {
+    options_.add_options(group)(name, text, cxxopts::value<std::string>(), value_name);
+    declare(group, name);
+  }
+  void values(const std::string& group, const std::string& name, const std::string& text,
+              const std::string& value_name) {
+    options_.add_options(group)(name, text, cxxopts::value<std::vector<std::string>>(), value_name);
+    declare(group, name);
+  }
+  void positional(const std::string& name) { options_.parse_positional({name}); }
+
+  void parse(const std::vector<std::string>& arguments) {
+    std::vector<const char*> argv = {"kvcalib"};
+    for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+    try {
+      result_ = options_.parse(static_cast<int>(argv.size()), argv.data());
+    } catch (const cxxopts::exceptions::exception& failure) {
+      fail(failure.what());
+    }
+    if (result_.count("help") > 0) {
+      std::rotate(groups_.begin(), groups_.begin() + 1, groups_.end());  // Other comes last
+      throw HelpAsked{options_.help(groups_)};
+    }
+    for (const std::string& unknown : result_.unmatched()) refuse(unknown);
+  }
+
+  bool has(const std::string& name) const { return result_.count(name) > 0; }
+  std::string text(const std::string& name) const { return result_[name].as<std::string>(); }
+  std::vector<std::string> texts(const std::string& name) const {
+    return result_[name].as<std::vector<std::string>>();
+  }
+
+  std::string required(const std::string& name, const std::string& what) const {
+    if (!has(name)) fail(concat(what, " is missing"));
+    return text(name);
+  }
+
+  // A whole number of at least `least`.
+  template <typename Number>
+  void number(const std::string& name, Number least, Number& out) const {
+    if (!has(name)) return;
+    const std::string given = text(name);
+    const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), out);
+    if (failure != std::errc{} || end != given.data() + given.size() || out < least)
+      fail(concat("--", name, " '", given, "': expected a whole number of at least ", least));
+  }
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw UsageError(concat(what, "; see kvcalib ", command_, " --help"));
+  }
+
+ private:
+  void declare(const std::string& group, const std::string& name) {
+    names_.push_back("--" + name);
+    if (std::find(groups_.begin(), groups_.end(), group) == groups_.end()) groups_.push_back(group);
+  }
+
+  [[noreturn]] void refuse(const std::string& unknown) const {
+    if (!unknown.starts_with("-")) fail(concat("unexpected argument '", unknown, "'"));
+    const std::string name = unknown.substr(0, unknown.find('='));
+    const std::optional<std::string> near = nearest(name, names_);
+    fail(concat("unknown option ", name, near ? concat("; did you mean ", *near, "?") : ""));
+  }
+
+  std::string command_;
+  cxxopts::Options options_;
+  cxxopts::ParseResult result_;
+  std::vector<std::string> names_;
+  std::vector<std::string> groups_;
+};
+
+void declare_scales(Parser& parser) {
+  parser.value("Output", "runtime", "TurboMind release that will read them (default 0.3.0)",
+               "VERSION");
+  parser.value("Output", "serving-tp",
+               "ranks that will serve (default: the ranks the weights are cut for)", "N");
+}
+
+ScaleOptions scales_of(const Parser& parser) {
+  ScaleOptions scales;
+  if (parser.has("runtime")) scales.runtime = parser.text("runtime");
+  if (parser.has("serving-tp"))
+    parser.number<int64_t>("serving-tp", 1, scales.serving_ranks.emplace());
+  return scales;
+}
+
+void declare_output(Parser& parser) {
+  parser.value("Output", "output", "new directory for the files", "DIR");
+  parser.flag("Output", "in-place", "put the files into the weights directory, all at once");
+  declare_scales(parser);
+  parser.flag("Output", "symmetric", "zero points of 0 (default: asymmetric min/max)");
+  parser.flag("Output", "force", "replace existing scale files or an earlier output");
+}
+
+OutputOptions output_of(const Parser& parser, bool needed) {
+  OutputOptions output;
+  if (parser.has("output")) output.output = parser.text("output");
+  output.in_place = parser.has("in-place");
+  output.force = parser.has("force");
+  if (output.output && output.in_place) parser.fail("--output and --in-place exclude each other");
+  if (needed && !output.output && !output.in_place)
+    parser.fail("where do the files go? give --output DIR or --in-place");
+  return output;
+}
+
+int64_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<int64_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = static_cast<int64_t>(j);
+  for (size_t i = 1; i <= a.size(); ++i) {
+    int64_t diagonal = row[0];
+    row[0] = static_cast<int64_t>(i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const int64_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::optional<std::string> nearest(const std::string& wrong,
+                                   const std::vector<std::string>& known) {
+  std::optional<std::string> best;
+  int64_t best_distance = static_cast<int64_t>(wrong.size()) / 2 + 1;
+  for (const std::string& name : known) {
+    const int64_t distance = edit_distance(wrong, name);
+    if (distance >= best_distance) continue;
+    best_distance = distance;
+    best = name;
+  }
+  return best;
+}
+
+CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
+  Parser parser("calibrate", "Run text through the model and write its int8 KV cache scales.",
+                "--weights DIR --data FILE... (--output DIR | --in-place)");
+  parser.value("Input", "weights", "TurboMind weights directory (holds config.ini)", "DIR");
+  parser.values("Input", "data", "text (.json.gz, .jsonl, .txt; globs) or token ids (.npy)",
+                "FILE...");
+  parser.value("Input", "tokenizer", "SentencePiece model (default: beside the weights)", "FILE");
+  parser.value("Calibration", "samples", "windows to run (default 128)", "N");
+  parser.value("Calibration", "length", "tokens in a window (default 2048)", "N");
+  parser.value("Calibration", "seed", "of the random windows (default 0)", "N");
+  parser.flag("Calibration", "pack", "lay short documents end to end");
+  declare_output(parser);
+  parser.value("Parallelism", "devices",
+               "cpu, cpu:N, gpu, gpu:N or a list as 0,2,3 (default: gpu if any)", "LIST");
+  parser.value("Parallelism", "micro-batch",
+               "tokens computed at a time (default: 16384 on GPUs, 2048 on CPUs)", "TOKENS");
+  parser.flag("Other", "dry-run", "print what would be done; write nothing");
+  parser.flag("Other", "quiet", "no progress on stderr");
+  parser.flag("Other", "json", "results on stdout as JSON");
+  parser.positional("data");
+  parser.parse(arguments);
+
+  CalibrateOptions options;
+  options.weights = parser.required("weights", "--weights DIR");
+  if (parser.has("data")) options.data = parser.texts("data");
+  if (parser.has("tokenizer")) options.tokenizer = parser.text("tokenizer");
+  parser.number<int64_t>("samples", 1, options.samples);
+  parser.number<int64_t>("length", 1, options.length);
+  parser.number<uint64_t>("seed", 0, options.seed);
+  options.pack = parser.has("pack");
+  if (parser.has("devices")) options.devices = parser.text("devices");
+  parser.number<int64_t>("micro-batch", 1, options.micro_batch_tokens);
+  options.dry_run = parser.has("dry-run");
+  options.output = output_of(parser, !options.dry_run);
+  options.scales = scales_of(parser);
+  options.scales.symmetric = parser.has("symmetric");
+  options.quiet = parser.has("quiet");
+  options.json = parser.has("json");
+  if (options.data.empty() && !options.dry_run) parser.fail("--data FILE... is missing");
+  return options;
+}
+
+ExportOptions parse_export(const std::vector<std::string>& arguments) {
+  Parser parser("export", "Make scale files again from the statistics of an earlier run.",
+                "--stats FILE --weights DIR (--output DIR | --in-place)");
+  parser.value("Input", "stats", "kv_stats.safetensors of a calibration", "FILE");
+  parser.value("Input", "weights", "TurboMind weights directory (holds config.ini)", "DIR");
+  declare_output(parser);
+  parser.parse(arguments);
+
+  ExportOptions options;
+  options.statistics = parser.required("stats", "--stats FILE");
+  options.weights = parser.required("weights", "--weights DIR");
+  options.output = output_of(parser, true);
+  options.scales = scales_of(parser);
+  options.scales.symmetric = parser.has("symmetric");
+  return options;
+}
+
+VerifyOptions parse_verify(const std::vector<std::string>& arguments) {
+  Parser parser("verify", "Would the runtime load a directory's scales as they are meant?", "DIR");
+  parser.value("Input", "directory", "weights directory, or the output of calibrate", "DIR");
+  declare_scales(parser);
+  parser.flag("Other", "json", "results on stdout as JSON");
+  parser.positional("directory");
+  parser.parse(arguments);
+
+  VerifyOptions options;
+  options.directory = parser.required("directory", "the directory to verify");
+  const ScaleOptions scales = scales_of(parser);
+  options.runtime = scales.runtime;
+  options.serving_ranks = scales.serving_ranks;
+  options.json = parser.has("json");
+  return options;
+}
+
+InspectOptions parse_inspect(const std::vector<std::string>& arguments) {
+  Parser parser("inspect", "Show ranges and scales, and the layers that stand out.", "PATH");
+  parser.value("Input", "path", "kv_stats.safetensors, or a directory with scale files", "PATH");
+  parser.flag("Other", "json", "results on stdout as JSON");
+  parser.positional("path");
+  parser.parse(arguments);
+  return {parser.required("path", "the file or directory to inspect"), parser.has("json")};
+}
+
+std::string program_help() {
+  return R"(kvcalib: int8 KV cache scales for TurboMind, from a sharded weights directory
+
+Usage:
+  kvcalib calibrate --weights DIR --data FILE... (--output DIR | --in-place)
+  kvcalib export    --stats FILE --weights DIR (--output DIR | --in-place)
+  kvcalib verify    DIR
+  kvcalib inspect   PATH
+
+  calibrate   run text through the model and write its scales and config patch
+  export      make scale files again from the statistics of an earlier run
+  verify      would the runtime load these scales as they are meant?
+  inspect     show ranges and scales, and the layers that stand out
+
+  kvcalib COMMAND --help tells the options of each; kvcalib --version.
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+)";
+}
+
+}  // namespace kvcalib

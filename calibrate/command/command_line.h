@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calibrate/command/options.h"
+
+namespace kvcalib {
+
+// `arguments` are those after the command's name.  All throw UsageError for what is wrong with
+// them, HelpAsked for
+// --help.
+CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments);
+ExportOptions parse_export(const std::vector<std::string>& arguments);
+VerifyOptions parse_verify(const std::vector<std::string>& arguments);
+InspectOptions parse_inspect(const std::vector<std::string>& arguments);
+
+// The text of `kvcalib --help`.
+std::string program_help();
+
+// --help was given: `text` is what to print.
+struct HelpAsked {
+  std::string text;
+};
+
+// The name nearest to `wrong` by edits, or nothing where none is near.
+std::optional<std::string> nearest(const std::string& wrong, const std::vector<std::string>& known);
+
+}  // namespace kvcalib

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/devices.h"
+
+#include <c10/cuda/CUDAFunctions.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+[[noreturn]] void refuse(const std::string& text) {
+  throw UsageError(
+      concat("--devices '", text, "': expected cpu, cpu:N, gpu, gpu:N or GPU numbers as 0,2,3"));
+}
+
+int64_t read_number(const std::string& whole, std::string_view part, int64_t least) {
+  int64_t number = 0;
+  const auto [end, failure] = std::from_chars(part.data(), part.data() + part.size(), number);
+  if (failure != std::errc{} || end != part.data() + part.size() || number < least || number > 1024)
+    refuse(whole);
+  return number;
+}
+
+c10::Device gpu(const std::string& text, int64_t index, int64_t present) {
+  if (index >= present)
+    throw Error(concat("--devices '", text, "': there is no GPU ", index, ", this machine shows ",
+                       present, "; check CUDA_VISIBLE_DEVICES, or use --devices cpu"));
+  return {c10::kCUDA, static_cast<c10::DeviceIndex>(index)};
+}
+
+DeviceList cpus(int64_t ranks) {
+  return {std::vector<c10::Device>(static_cast<size_t>(ranks), c10::Device(c10::kCPU))};
+}
+
+DeviceList first_gpus(const std::string& text, int64_t count, int64_t present) {
+  DeviceList list;
+  for (int64_t i = 0; i < count; ++i) list.devices.push_back(gpu(text, i, present));
+  return list;
+}
+
+DeviceList listed_gpus(const std::string& text, int64_t present) {
+  DeviceList list;
+  std::string_view rest = text;
+  while (true) {
+    const size_t comma = rest.find(',');
+    list.devices.push_back(gpu(text, read_number(text, rest.substr(0, comma), 0), present));
+    if (std::count(list.devices.begin(), list.devices.end(), list.devices.back()) > 1)
+      throw UsageError(concat("--devices '", text, "': names a GPU twice; one rank per GPU"));
+    if (comma == std::string_view::npos) return list;
+    rest = rest.substr(comma + 1);
+  }
+}
+
+}  // namespace
+
+std::string DeviceList::text() const {
+  if (devices.front().is_cpu()) return ranks() == 1 ? "cpu" : concat(ranks(), " CPU ranks");
+  std::string names;
+  for (const c10::Device& device : devices) names += (names.empty() ? "" : ", ") + device.str();
+  return names;
+}
+
+DeviceList choose_devices(const std::string& text) {
+  if (text == "cpu") return cpus(1);
+  if (text.starts_with("cpu:")) return cpus(read_number(text, std::string_view(text).substr(4), 1));
+  const int64_t present = c10::cuda::device_count();
+  if (text.empty()) return present > 0 ? first_gpus(text, present, present) : cpus(1);
+  if (text == "gpu") return first_gpus(text, std::max<int64_t>(present, 1), present);
+  if (text.starts_with("gpu:"))
+    return first_gpus(text, read_number(text, std::string_view(text).substr(4), 1), present);
+  return listed_gpus(text, present);
+}
+
+c10::Device device_of(const Rank& rank, const DeviceList& devices) {
+  if (devices.devices.front().is_cpu()) return devices.devices.front();
+  if (rank.local_index >= devices.ranks())
+    throw UsageError(concat("LOCAL_RANK=", rank.local_index, " but --devices names ",
+                            devices.ranks(), " GPUs; start one rank per GPU"));
+  return devices.devices[static_cast<size_t>(rank.local_index)];
+}
+
+}  // namespace kvcalib

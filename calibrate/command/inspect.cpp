@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <iostream>
+
+#include "calibrate/command/commands.h"
+#include "calibrate/output/verify.h"
+#include "calibrate/report/scale_table.h"
+#include "calibrate/statistics/statistics_file.h"
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+// Rows of a statistics file for the ranks that its weights were cut for.
+std::vector<ScaleRow> rows_of_statistics(const std::filesystem::path& path) {
+  const StatisticsFile file = read_statistics(path);
+  const int64_t ranks = file.provenance.model.stored_ranks;
+  return scale_rows(compute_scales(file.statistics, ranks, ScaleMethod::kAsymmetric), ranks,
+                    &file.statistics);
+}
+
+// Rows of the scale files in a directory, with its statistics where it has them.
+std::vector<ScaleRow> rows_of_directory(const std::filesystem::path& path) {
+  const ScaleSet set = read_scales(path);
+  const std::filesystem::path beside = path / kStatisticsFileName;
+  if (!std::filesystem::exists(beside)) return scale_rows(set.scales, set.ranks, nullptr);
+  const StatisticsFile file = read_statistics(beside);
+  const bool fits = file.statistics.layers * set.ranks == static_cast<int64_t>(set.scales.size()) &&
+                    file.statistics.kv_heads % set.ranks == 0;
+  return scale_rows(set.scales, set.ranks, fits ? &file.statistics : nullptr);
+}
+
+}  // namespace
+
+int run_inspect(const InspectOptions& options) {
+  if (!std::filesystem::exists(options.path))
+    throw Error(concat(options.path.string(), ": does not exist; give a statistics file or a ",
+                       "directory with scale files"));
+  const std::vector<ScaleRow> rows = std::filesystem::is_directory(options.path)
+                                         ? rows_of_directory(options.path)
+                                         : rows_of_statistics(options.path);
+  const std::vector<std::string> outlying = outlying_rows(rows);
+  if (options.json) {
+    const nlohmann::ordered_json result = {
+        {"path", options.path.string()}, {"scales", to_json(rows)}, {"outlying", outlying}};
+    std::cout << result.dump(2) << "\n";
+    return 0;
+  }
+  std::cout << format_scale_table(rows);
+  for (const std::string& sentence : outlying) std::cout << "stands out: " << sentence << "\n";
+  return 0;
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kvcalib {
+
+// Where results go: into a new directory or into the weights directory.
+struct OutputOptions {
+  std::optional<std::filesystem::path> output;  // exactly one of output and in_place
+  bool in_place = false;
+  bool force = false;
+};
+
+// What the scale files are made for.
+struct ScaleOptions {
+  std::string runtime = "0.3.0";
+  std::optional<int64_t> serving_ranks;  // --serving-tp; else as the weights are cut
+  bool symmetric = false;
+};
+
+struct CalibrateOptions {
+  std::filesystem::path weights;
+  std::vector<std::string> data;
+  std::filesystem::path tokenizer;  // empty: beside the weights
+  int64_t samples = 128;
+  int64_t length = 2048;
+  uint64_t seed = 0;
+  bool pack = false;
+  std::string devices;  // empty: GPUs if there are any, else the CPU
+  int64_t micro_batch_tokens = 0;
+  OutputOptions output;
+  ScaleOptions scales;
+  bool dry_run = false;
+  bool quiet = false;
+  bool json = false;
+};
+
+struct ExportOptions {
+  std::filesystem::path statistics;
+  std::filesystem::path weights;
+  OutputOptions output;
+  ScaleOptions scales;
+};
+
+struct VerifyOptions {
+  std::filesystem::path directory;
+  std::string runtime = "0.3.0";
+  std::optional<int64_t> serving_ranks;
+  bool json = false;
+};
+
+struct InspectOptions {
+  std::filesystem::path path;
+  bool json = false;
+};
+
+}  // namespace kvcalib

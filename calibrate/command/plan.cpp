@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/plan.h"
+
+#include <iomanip>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace kvcalib {
+namespace {
+
+uint64_t layer_bytes(const ModelConfig& config) {
+  uint64_t elements = 0;
+  for (int64_t i = 0; i < kLayerTensors; ++i) {
+    const auto tensor = static_cast<LayerTensor>(i);
+    const bool bias = tensor == LayerTensor::kQkvBias || tensor == LayerTensor::kOutputBias;
+    const auto [rows, columns] = tensor_shape(config, tensor);
+    if (!bias || config.attention_bias) elements += static_cast<uint64_t>(rows * columns);
+  }
+  return 2 * elements;
+}
+
+std::string gigabytes(uint64_t bytes) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(3) << static_cast<double>(bytes) / 1e9 << " GB";
+  return text.str();
+}
+
+std::string place(const OutputOptions& output) {
+  if (output.in_place) return "the weights directory";
+  return output.output ? output.output->string() : "(no --output or --in-place given)";
+}
+
+}  // namespace
+
+CalibrationPlan make_plan(const CalibrateOptions& options, const ModelConfig& config,
+                          int64_t embedding_rows, const Target& target, const DeviceList& devices,
+                          int64_t ranks) {
+  PassSettings settings;
+  settings.device = devices.devices.front();
+  settings.micro_batch_tokens = options.micro_batch_tokens > 0
+                                    ? options.micro_batch_tokens
+                                    : default_micro_batch(settings.device);
+  return {config,
+          embedding_rows,
+          target,
+          devices,
+          windows_per_micro_batch(settings.micro_batch_tokens, options.length),
+          layer_bytes(config) * static_cast<uint64_t>(config.layers),
+          plan_memory(config, options.samples, options.length, ranks, settings)};
+}
+
+std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& options) {
+  const ModelConfig& config = plan.config;
+  std::ostringstream text;
+  const auto line = [&text](const char* what) -> std::ostringstream& {
+    text << std::left << std::setw(16) << what;
+    return text;
+  };
+  line("model") << config.layers << " layers, hidden " << config.hidden << ", " << config.heads
+                << " heads, " << config.kv_heads << " kv heads x " << config.head_dim
+                << ", intermediate " << config.intermediate << ", vocab " << config.vocab << ", "
+                << name(config.weight_type) << ", cut for " << config.stored_ranks << " rank(s)\n";
+  line("windows") << options.samples << " x " << options.length << " tokens, seed " << options.seed
+                  << (options.pack ? ", packed" : "") << "\n";
+  line("devices") << plan.devices.text() << ", " << plan.micro_batch_windows
+                  << " window(s) a micro-batch\n";
+  line("runtime") << plan.target.release.name() << ", " << plan.target.ranks << " serving rank(s), "
+                  << name(plan.target.method) << "\n";
+  line("to read") << gigabytes(plan.bytes_to_read) << " in all, each byte once\n";
+  line("memory") << gigabytes(plan.memory.total()) << " per device: two layers "
+                 << gigabytes(plan.memory.layers) << ", activations "
+                 << gigabytes(plan.memory.activations) << ", micro-batch "
+                 << gigabytes(plan.memory.micro_batch) << "\n";
+  line("to write") << config.layers * plan.target.ranks << " files " << scale_file_name(0, 0)
+                   << " .. " << scale_file_name(config.layers - 1, plan.target.ranks - 1) << " of "
+                   << 4 * plan.target.release.scale_values()
+                   << " bytes, config.ini, config.patch, kv_stats.safetensors, summary.json into "
+                   << place(options.output) << "\n";
+  for (const std::string& warning : plan.target.warnings) line("warning") << warning << "\n";
+  return text.str();
+}
+
+std::string plan_json(const CalibrationPlan& plan, const CalibrateOptions& options) {
+  const ModelConfig& config = plan.config;
+  const nlohmann::ordered_json json = {{"dry_run", true},
+                                       {"layers", config.layers},
+                                       {"hidden", config.hidden},
+                                       {"heads", config.heads},
+                                       {"kv_heads", config.kv_heads},
+                                       {"head_dim", config.head_dim},
+                                       {"intermediate", config.intermediate},
+                                       {"vocab", config.vocab},
+                                       {"samples", options.samples},
+                                       {"length", options.length},
+                                       {"seed", options.seed},
+                                       {"devices", plan.devices.text()},
+                                       {"micro_batch_windows", plan.micro_batch_windows},
+                                       {"runtime", plan.target.release.name()},
+                                       {"serving_tp", plan.target.ranks},
+                                       {"method", name(plan.target.method)},
+                                       {"bytes_to_read", plan.bytes_to_read},
+                                       {"memory_bytes_per_device", plan.memory.total()},
+                                       {"scale_files", config.layers * plan.target.ranks},
+                                       {"warnings", plan.target.warnings}};
+  return json.dump(2) + "\n";
+}
+
+}  // namespace kvcalib

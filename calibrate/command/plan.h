@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "calibrate/command/devices.h"
+#include "calibrate/command/options.h"
+#include "calibrate/command/target.h"
+#include "calibrate/engine/calibration_pass.h"
+
+namespace kvcalib {
+
+// What --dry-run tells: the resolved settings, bytes to read, memory per device, files to write.
+struct CalibrationPlan {
+  ModelConfig config;
+  int64_t embedding_rows = 0;
+  Target target;
+  DeviceList devices;
+  int64_t micro_batch_windows = 1;
+  uint64_t bytes_to_read = 0;  // all ranks together: every layer once
+  MemoryPlan memory;           // per device
+};
+
+CalibrationPlan make_plan(const CalibrateOptions& options, const ModelConfig& config,
+                          int64_t embedding_rows, const Target& target, const DeviceList& devices,
+                          int64_t ranks);
+
+std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& options);
+std::string plan_json(const CalibrationPlan& plan, const CalibrateOptions& options);
+
+}  // namespace kvcalib

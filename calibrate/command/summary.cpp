@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/summary.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <sstream>
+
+#include "calibrate/command/commands.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr size_t kRowsShown = 64;
+constexpr size_t kSentencesShown = 12;
+
+// All rows, or of a large model those with the widest K.
+std::vector<ScaleRow> rows_shown(std::vector<ScaleRow> rows) {
+  if (rows.size() <= kRowsShown) return rows;
+  const auto last = rows.begin() + static_cast<std::ptrdiff_t>(kRowsShown / 4);
+  std::partial_sort(rows.begin(), last, rows.end(), [](const ScaleRow& a, const ScaleRow& b) {
+    return a.scale.k_scale > b.scale.k_scale;
+  });
+  rows.erase(last, rows.end());
+  return rows;
+}
+
+nlohmann::ordered_json to_json(const RunCost& cost) {
+  return {{"devices", cost.devices},
+          {"ranks", cost.ranks},
+          {"prepare_seconds", cost.prepare_seconds},
+          {"layer_seconds", cost.layer_seconds},
+          {"waited_for_reader_seconds", cost.waited_seconds},
+          {"read_seconds", cost.read_seconds},
+          {"bytes_read_by_rank_0", cost.bytes_read},
+          {"peak_host_bytes", cost.peak_host_bytes},
+          {"peak_device_bytes", cost.peak_device_bytes}};
+}
+
+std::string format_cost(const RunCost& cost, const Provenance& provenance) {
+  std::ostringstream text;
+  const double tokens = static_cast<double>(provenance.samples * provenance.length);
+  text << std::fixed << std::setprecision(1) << provenance.samples << " windows x "
+       << provenance.length << " tokens on " << cost.devices << ": layers " << cost.layer_seconds
+       << " s (" << std::setprecision(0) << tokens / std::max(cost.layer_seconds, 1e-9)
+       << " tokens/s), preparation " << std::setprecision(1) << cost.prepare_seconds
+       << " s, waited for the reader " << std::setprecision(2) << cost.waited_seconds
+       << " s, peak memory " << static_cast<double>(cost.peak_host_bytes) / 1e9 << " GB";
+  if (cost.peak_device_bytes > 0)
+    text << ", on the GPU " << static_cast<double>(cost.peak_device_bytes) / 1e9 << " GB";
+  text << "\n";
+  return text.str();
+}
+
+}  // namespace
+
+Summary summarise(const Target& target, const StatisticsFile& statistics,
+                  const std::vector<KvScale>& scales) {
+  Summary summary;
+  summary.runtime = target.release.name();
+  summary.serving_ranks = target.ranks;
+  summary.method = name(target.method);
+  summary.provenance = statistics.provenance;
+  summary.rows = scale_rows(scales, target.ranks, &statistics.statistics);
+  summary.outlying = outlying_rows(summary.rows);
+  summary.warnings = target.warnings;
+  return summary;
+}
+
+nlohmann::ordered_json to_json(const Summary& summary) {
+  const Provenance& provenance = summary.provenance;
+  nlohmann::ordered_json data = nlohmann::ordered_json::array();
+  for (const auto& file : provenance.data)
+    data.push_back({{"file", file.path}, {"sha256", file.sha256}});
+  nlohmann::ordered_json json = {{"program", "kvcalib"},
+                                 {"version", program_version()},
+                                 {"runtime", summary.runtime},
+                                 {"serving_tp", summary.serving_ranks},
+                                 {"method", summary.method},
+                                 {"weights_fingerprint", provenance.weights_fingerprint},
+                                 {"weights_dtype", name(provenance.model.weight_type)},
+                                 {"compute_dtype", provenance.compute_dtype},
+                                 {"layers", provenance.model.layers},
+                                 {"kv_heads", provenance.model.kv_heads},
+                                 {"head_dim", provenance.model.head_dim},
+                                 {"samples", provenance.samples},
+                                 {"length", provenance.length},
+                                 {"seed", provenance.seed},
+                                 {"packed", provenance.packed},
+                                 {"data", data},
+                                 {"warnings", summary.warnings},
+                                 {"outlying", summary.outlying},
+                                 {"scales", to_json(summary.rows)},
+                                 {"files", summary.files},
+                                 {"place", summary.place}};
+  if (summary.cost) json["cost"] = to_json(*summary.cost);
+  return json;
+}
+
+std::string format_summary(const Summary& summary) {
+  std::ostringstream text;
+  const std::vector<ScaleRow> rows = rows_shown(summary.rows);
+  text << format_scale_table(rows);
+  if (rows.size() < summary.rows.size())
+    text << "(the " << rows.size() << " of " << summary.rows.size()
+         << " with the widest K; kvcalib inspect shows all)\n";
+  for (size_t i = 0; i < std::min(summary.outlying.size(), kSentencesShown); ++i)
+    text << "stands out: " << summary.outlying[i] << "\n";
+  if (summary.outlying.size() > kSentencesShown)
+    text << "stands out: and " << summary.outlying.size() - kSentencesShown
+         << " more; kvcalib inspect shows all\n";
+  if (summary.cost) text << format_cost(*summary.cost, summary.provenance);
+  text << summary.rows.size() << " scale files (" << summary.method << ", TurboMind "
+       << summary.runtime << ", " << summary.serving_ranks
+       << " ranks), config.ini and statistics in " << summary.place << "\n";
+  return text.str();
+}
+
+void deliver(OutputTransaction& output, const std::vector<OutputFile>& files, Summary& summary,
+             const std::string& place) {
+  summary.place = place;
+  for (const OutputFile& file : files) {
+    output.write(file.name, file.bytes);
+    summary.files.push_back(file.name);
+  }
+  summary.files.push_back("summary.json");
+  output.write("summary.json", to_json(summary).dump(2) + "\n");
+  output.commit();
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calibrate/command/target.h"
+#include "calibrate/report/scale_table.h"
+
+namespace kvcalib {
+
+// What a calibration run cost.
+struct RunCost {
+  std::string devices;
+  int64_t ranks = 1;
+  double prepare_seconds =
+      0;                      // start of the program to the first layer: tokens drawn, ranks joined
+  double layer_seconds = 0;   // all layers
+  double waited_seconds = 0;  // of them, for the reader (this rank)
+  double read_seconds = 0;    // in the background (this rank)
+  uint64_t bytes_read = 0;    // by this rank
+  uint64_t peak_host_bytes = 0;
+  uint64_t peak_device_bytes = 0;  // 0 on the CPU
+};
+
+// A delivery as summary.json tells it to machines and format_summary to people.
+struct Summary {
+  std::string runtime;
+  int64_t serving_ranks = 1;
+  std::string method;
+  Provenance provenance;
+  std::vector<ScaleRow> rows;
+  std::vector<std::string> outlying;
+  std::vector<std::string> warnings;
+  std::vector<std::string> files;
+  std::string place;  // where the files are
+  std::optional<RunCost> cost;
+};
+
+Summary summarise(const Target& target, const StatisticsFile& statistics,
+                  const std::vector<KvScale>& scales);
+
+nlohmann::ordered_json to_json(const Summary& summary);
+
+// The table of scales (the most telling layers of a large model), what stands out, and where the
+// files are.
+std::string format_summary(const Summary& summary);
+
+// Writes files and summary.json and commits them as one.  `place`: where they will be.
+void deliver(OutputTransaction& output, const std::vector<OutputFile>& files, Summary& summary,
+             const std::string& place);
+
+}  // namespace kvcalib

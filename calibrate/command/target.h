@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "calibrate/command/options.h"
+#include "calibrate/output/output_transaction.h"
+#include "calibrate/output/runtime_release.h"
+#include "calibrate/output/scale_files.h"
+#include "calibrate/statistics/kv_scale.h"
+#include "calibrate/statistics/statistics_file.h"
+#include "sharding/formats/turbomind_directory.h"
+
+namespace kvcalib {
+
+// What scale files are made for: a release, the ranks that serve, and the method.
+struct Target {
+  RuntimeRelease release;
+  int64_t ranks;
+  ScaleMethod method;
+  std::vector<std::string> warnings;  // what the user should know and the release accepts
+};
+
+// Throws Error for what that release would misread.
+Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
+                      int64_t embedding_rows);
+
+// Opens where the files go, before any work: what cannot be written is found out now.
+std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
+                                               const std::filesystem::path& weights);
+
+// Every file of a delivery but summary.json: scales, patched config.ini, config.patch, statistics.
+std::vector<OutputFile> make_files(const TurboMindDirectory& directory, const Target& target,
+                                   const std::vector<KvScale>& scales,
+                                   const StatisticsFile& statistics);
+
+}  // namespace kvcalib

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/decoder_layer.h"
+
+#include <ATen/ops/empty.h>
+
+namespace kvcalib {
+
+LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
+                               const at::TensorOptions& options)
+    : normed(at::empty({tokens, config.hidden}, options)),
+      qkv(at::empty({tokens, (config.heads + 2 * config.kv_heads) * config.head_dim}, options)),
+      projected(at::empty({tokens, config.hidden}, options)),
+      gate_up(at::empty({tokens, 2 * config.intermediate}, options)),
+      activated(at::empty({tokens, config.intermediate}, options)) {}
+
+void decoder_layer(const ModelConfig& config, const LayerWeights& weights,
+                   const RotaryTensors& rotary, int64_t window, const at::Tensor& hidden,
+                   LayerWorkspace& workspace, const LayerObservation& observation) {
+  const int64_t tokens = hidden.size(0);
+  const at::Tensor normed = workspace.normed.narrow(0, 0, tokens);
+  const at::Tensor qkv = workspace.qkv.narrow(0, 0, tokens);
+  const at::Tensor projected = workspace.projected.narrow(0, 0, tokens);
+  const at::Tensor gate_up = workspace.gate_up.narrow(0, 0, tokens);
+  const at::Tensor activated = workspace.activated.narrow(0, 0, tokens);
+  const QkvShape shape{config.heads, config.kv_heads, config.head_dim};
+  const at::Tensor& faults = observation.faults;
+
+  rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.narrow(0, 0, 1));
+  linear(normed, weights.qkv, qkv, window);
+  rotary_observe(qkv, weights.qkv_bias, rotary, shape, observation.ranges, faults.narrow(0, 2, 1));
+  linear(causal_attention(qkv, shape, window), weights.output, projected, window);
+  rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
+           faults.narrow(0, 1, 1));
+  linear(normed, weights.gate_up, gate_up, window);
+  swiglu(gate_up, activated);
+  linear(activated, weights.down, hidden, window, /*accumulate=*/true);
+}
+
+void observe_keys_and_values(const ModelConfig& config, const LayerWeights& weights,
+                             const RotaryTensors& rotary, int64_t window, const at::Tensor& hidden,
+                             LayerWorkspace& workspace, const LayerObservation& observation) {
+  const int64_t tokens = hidden.size(0);
+  const int64_t queries = config.heads * config.head_dim;
+  const int64_t columns = 2 * config.kv_heads * config.head_dim;
+  const at::Tensor normed = workspace.normed.narrow(0, 0, tokens);
+  // The columns of K and V, dense, in the memory of the whole qkv.
+  const at::Tensor kv =
+      workspace.qkv.view(-1).narrow(0, 0, tokens * columns).view({tokens, columns});
+  const at::Tensor bias =
+      weights.qkv_bias.defined() ? weights.qkv_bias.narrow(0, queries, columns) : at::Tensor();
+  const at::Tensor& faults = observation.faults;
+
+  rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.narrow(0, 0, 1));
+  linear(normed, weights.qkv.narrow(1, queries, columns), kv, window);
+  rotary_observe(kv, bias, rotary, {0, config.kv_heads, config.head_dim}, observation.ranges,
+                 faults.narrow(0, 2, 1));
+}
+
+}  // namespace kvcalib

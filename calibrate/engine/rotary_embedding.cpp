@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/rotary_embedding.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kvcalib {
+namespace {
+
+double ntk_base(double theta, double alpha, int64_t head_dim) {
+  const auto dimensions = static_cast<double>(head_dim);
+  return theta * std::pow(alpha, dimensions / (dimensions - 2.0));
+}
+
+// v0.0.6 to v0.0.14: by the context length, in powers of two.
+double stepwise_alpha(double length, double trained) {
+  if (length < trained) return 1.0;
+  return std::max(std::exp2(std::ceil(std::log2(length / trained) + 1.0)) - 1.0, 1.0);
+}
+
+// v0.1.0 to v0.3.0: by the request's limit.
+double request_alpha(double factor, double length, double trained) {
+  return factor * length / trained - (factor - 1.0);
+}
+
+}  // namespace
+
+double rotary_base(const ModelConfig& config, const RuntimeRelease& release, int64_t length) {
+  const auto limit = static_cast<double>(length);
+  const auto trained = static_cast<double>(config.max_position_embeddings);
+  const double factor = config.rope_scaling_factor;
+  const bool longer = trained > 0 && limit > trained;
+  if (release < RuntimeRelease::parse("0.0.6")) return config.rope_theta;
+  if (release < RuntimeRelease::parse("0.1.0")) {
+    if (!config.use_dynamic_ntk || trained <= 0) return config.rope_theta;
+    return ntk_base(config.rope_theta, stepwise_alpha(limit, trained), config.head_dim);
+  }
+  if (release < RuntimeRelease::parse("0.3.0")) {
+    if (factor < 1.0) return config.rope_theta;
+    if (longer)
+      return ntk_base(config.rope_theta, request_alpha(factor, limit, trained), config.head_dim);
+    const bool scales_short = release == RuntimeRelease::parse("0.1.0");
+    return scales_short ? ntk_base(config.rope_theta, factor, config.head_dim) : config.rope_theta;
+  }
+  if (!config.use_dynamic_ntk || factor < 1.0 || !longer) return config.rope_theta;
+  return ntk_base(config.rope_theta, request_alpha(factor, limit, trained), config.head_dim);
+}
+
+double position_divisor(const ModelConfig& config, const RuntimeRelease& release) {
+  const bool linear = release >= RuntimeRelease::parse("0.3.0") && !config.use_dynamic_ntk &&
+                      config.rope_scaling_factor > 0.0;
+  return linear ? config.rope_scaling_factor : 1.0;
+}
+
+RotaryTable make_rotary_table(const ModelConfig& config, const RuntimeRelease& release,
+                              int64_t length) {
+  const double base = rotary_base(config, release, length);
+  const double divisor = position_divisor(config, release);
+  const int64_t pairs = config.head_dim / 2;
+  RotaryTable table;
+  for (int64_t position = 0; position < length; ++position) {
+    for (int64_t pair = 0; pair < pairs; ++pair) {
+      const double exponent =
+          -2.0 * static_cast<double>(pair) / static_cast<double>(config.head_dim);
+      const double angle = static_cast<double>(position) / divisor * std::pow(base, exponent);
+      table.cosine.push_back(static_cast<float>(std::cos(angle)));
+      table.sine.push_back(static_cast<float>(std::sin(angle)));
+    }
+  }
+  const int64_t trained = config.max_position_embeddings;
+  const bool has_logn = release >= RuntimeRelease::parse("0.0.6");
+  if (config.use_logn_attention && has_logn && trained > 1 && length > trained) {
+    const double denominator = std::log(static_cast<double>(trained));
+    for (int64_t position = 0; position < length; ++position) {
+      const double scale = std::log(static_cast<double>(position + 1)) / denominator;
+      table.query_scale.push_back(static_cast<float>(std::max(scale, 1.0)));
+    }
+  }
+  return table;
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "calibrate/output/runtime_release.h"
+#include "sharding/formats/model_config.h"
+
+namespace kvcalib {
+
+// How a runtime release rotates positions 0 .. length-1 of one prompt of `length` tokens.
+struct RotaryTable {
+  std::vector<float> cosine, sine;  // [length, head_dim / 2]
+  std::vector<float> query_scale;   // [length]: logn attention; empty where it changes nothing
+};
+
+// The base of the angles: rope_theta, or what that release's dynamic NTK makes of it for a prompt
+// of `length` tokens (LMDeploy: decoder_masked_multihead_attention_utils.h v0.0.14; LlamaBatch.cc
+// v0.1.0, v0.3.0).
+double rotary_base(const ModelConfig& config, const RuntimeRelease& release, int64_t length);
+
+// What that release divides positions by: rope_scaling_factor on v0.3.0 without dynamic NTK, else 1
+// (unified_attention_layer.cc v0.3.0).
+double position_divisor(const ModelConfig& config, const RuntimeRelease& release);
+
+// Angle of pair j at position t: t / divisor * base^(-2j / head_dim), in double, its cosine and
+// sine in float32.
+RotaryTable make_rotary_table(const ModelConfig& config, const RuntimeRelease& release,
+                              int64_t length);
+
+}  // namespace kvcalib

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <c10/util/Exception.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "calibrate/command/command_line.h"
+#include "calibrate/command/commands.h"
+#include "sharding/formats/error.h"
+#include "sharding/launcher.h"
+#include "sharding/rank.h"
+
+namespace kvcalib {
+namespace {
+
+int run(const std::vector<std::string>& arguments) {
+  const std::string command = arguments.empty() ? "--help" : arguments.front();
+  const std::vector<std::string> rest(arguments.begin() + (arguments.empty() ? 0 : 1),
+                                      arguments.end());
+  if (command == "calibrate") return run_calibrate(parse_calibrate(rest), arguments);
+  if (command == "export") return run_export(parse_export(rest));
+  if (command == "verify") return run_verify(parse_verify(rest));
+  if (command == "inspect") return run_inspect(parse_inspect(rest));
+  if (command == "--version") {
+    std::cout << "kvcalib " << program_version() << "\n";
+    return 0;
+  }
+  if (command == "--help" || command == "-h" || command == "help") throw HelpAsked{program_help()};
+  const auto near = nearest(command, {"calibrate", "export", "verify", "inspect"});
+  throw UsageError(concat("unknown command '", command, "'",
+                          near ? concat("; did you mean ", *near, "?") : "",
+                          "; see kvcalib --help"));
+}
+
+// "rank 3: " in a run of several.
+std::string rank_prefix() {
+  const char* world = std::getenv("WORLD_SIZE");
+  const char* rank = std::getenv("RANK");
+  if (world == nullptr || rank == nullptr || std::string(world) == "1") return "";
+  return concat("rank ", rank, ": ");
+}
+
+int fail(const std::string& message, int exit_code) {
+  std::cerr << "kvcalib: " << rank_prefix() << "error: " << message << std::endl;
+  return exit_code;
+}
+
+int guarded(const std::vector<std::string>& arguments) {
+  try {
+    return run(arguments);
+  } catch (const HelpAsked& help) {
+    std::cout << help.text;
+    return 0;
+  } catch (const UsageError& failure) {
+    return fail(failure.what(), 2);
+  } catch (const Error& failure) {
+    return fail(failure.what(), 1);
+  } catch (const PeerLost& failure) {
+    if (was_launched_here()) return kPeerLostExitCode;
+    return fail(failure.what(), 1);
+  } catch (const c10::Error& failure) {
+    return fail(failure.what_without_backtrace(), 1);
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory; use fewer --samples or a smaller --micro-batch", 1);
+  } catch (const std::exception& failure) {
+    return fail(failure.what(), 1);
+  }
+}
+
+}  // namespace
+}  // namespace kvcalib
+
+int main(int argc, char** argv) {
+  kvcalib::follow_launcher();
+  return kvcalib::guarded({argv + 1, argv + argc});
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calibrate/statistics/kv_scale.h"
+#include "calibrate/statistics/kv_statistics.h"
+
+namespace kvcalib {
+
+// Of the 255 int8 steps, how many the median channel's own range spans.  A few outlier channels
+// take the rest.
+struct MedianSteps {
+  float key = 0, value = 0;
+};
+
+// One layer and serving rank as a person reads it.
+struct ScaleRow {
+  int64_t layer = 0, rank = 0;
+  KvScale scale;
+  std::optional<MedianSteps> steps;  // unknown without statistics
+};
+
+// Rows of all layers and ranks; `scales` is [layers, ranks].
+std::vector<ScaleRow> scale_rows(const std::vector<KvScale>& scales, int64_t ranks,
+                                 const KvStatistics* statistics);
+
+// A table with a line per row: range that int8 can hold, scale and zero of K and V, steps.
+std::string format_scale_table(const std::vector<ScaleRow>& rows);
+
+// Sentences on the rows that stand out: a scale over three times the median of all layers, or a
+// median channel that is left fewer than 16 of the 255 steps.  Empty when none does.
+std::vector<std::string> outlying_rows(const std::vector<ScaleRow>& rows);
+
+nlohmann::ordered_json to_json(const std::vector<ScaleRow>& rows);
+
+}  // namespace kvcalib

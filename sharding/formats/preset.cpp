@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/formats/preset.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+
+ModelConfig read_preset(const std::filesystem::path& file) {
+  std::ifstream stream(file);
+  if (!stream) throw Error(concat(file.string(), ": cannot be opened"));
+  try {
+    const nlohmann::json preset = nlohmann::json::parse(stream);
+    ModelConfig config;
+    const std::string type = preset.at("weight_type");
+    if (type != "fp16" && type != "bf16")
+      throw Error(concat(file.string(), ": weight_type is '", type, "', expected fp16 or bf16"));
+    config.weight_type = type == "bf16" ? WeightType::kBFloat16 : WeightType::kFloat16;
+    preset.at("layers").get_to(config.layers);
+    preset.at("hidden").get_to(config.hidden);
+    preset.at("heads").get_to(config.heads);
+    preset.at("kv_heads").get_to(config.kv_heads);
+    preset.at("head_dim").get_to(config.head_dim);
+    preset.at("intermediate").get_to(config.intermediate);
+    preset.at("vocab").get_to(config.vocab);
+    preset.at("norm_eps").get_to(config.norm_eps);
+    preset.at("rope_theta").get_to(config.rope_theta);
+    preset.at("attention_bias").get_to(config.attention_bias);
+    preset.at("max_position_embeddings").get_to(config.max_position_embeddings);
+    preset.at("tensor_para_size").get_to(config.stored_ranks);
+    if (config.layers <= 0 || config.heads <= 0 || config.head_dim <= 0 || config.kv_heads <= 0 ||
+        config.stored_ranks <= 0 || config.hidden != config.heads * config.head_dim)
+      throw Error(concat(file.string(), ": hidden must be heads x head_dim, all numbers positive"));
+    return config;
+  } catch (const nlohmann::json::exception& failure) {
+    throw Error(concat(file.string(), ": ", failure.what(), "; expected a preset as in configs/"));
+  }
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/image_reader.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+// A file open for reading.
+class InputFile {
+ public:
+  explicit InputFile(const std::filesystem::path& path)
+      : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) throw Error(concat(path.string(), ": ", std::strerror(errno)));
+  }
+  ~InputFile() { close(descriptor_); }
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  void read(uint64_t offset, std::span<std::byte> out) const {
+    while (!out.empty()) {
+      const ssize_t got = pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw Error(concat(path_.string(), ": ", std::strerror(errno)));
+      if (got == 0)
+        throw Error(
+            concat(path_.string(), ": ends at byte ", offset, "; it shrank during the run"));
+      offset += static_cast<uint64_t>(got);
+      out = out.subspan(static_cast<size_t>(got));
+    }
+  }
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+bool all_finite(std::span<const std::byte> bytes, WeightType type) {
+  const uint16_t exponent = type == WeightType::kFloat16 ? 0x7c00 : 0x7f80;
+  const auto* const values = reinterpret_cast<const uint16_t*>(bytes.data());
+  int found = 0;  // no early exit: a plain loop is vectorised
+  for (size_t i = 0; i < bytes.size() / 2; ++i) found |= (values[i] & exponent) == exponent;
+  return found == 0;
+}
+
+void read_piece(const ImagePiece& piece, WeightType type, std::span<std::byte> out) {
+  const InputFile file(piece.range->file);
+  const uint64_t in_range = piece.image_offset - piece.range->image_offset;
+  file.read(piece.range->offset + in_range, out);
+  if (!all_finite(out, type))
+    throw Error(concat(piece.range->file.string(), ": holds NaN or Inf; the weights are damaged, ",
+                       "deploy the model again"));
+}
+
+}  // namespace
+
+std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_t last,
+                                  uint64_t piece_bytes) {
+  std::vector<ImagePiece> pieces;
+  for (const FileRange& range : plan.ranges) {
+    uint64_t begin = std::max(first, range.image_offset);
+    const uint64_t end = std::min(last, range.image_offset + range.bytes);
+    while (begin < end) {
+      const uint64_t bytes = std::min(piece_bytes, end - begin);
+      pieces.push_back({&range, begin, bytes});
+      begin += bytes;
+    }
+  }
+  return pieces;
+}
+
+void read_image(const std::vector<ImagePiece>& pieces, WeightType type, int64_t workers,
+                const PieceSink& sink) {
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&](int64_t worker) {
+    try {
+      for (size_t i = next++; i < pieces.size(); i = next++) {
+        read_piece(pieces[i], type, sink.memory(worker, pieces[i]));
+        if (sink.done) sink.done(worker, pieces[i]);
+      }
+    } catch (...) {
+      next = pieces.size();
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (int64_t worker = 1; worker < workers; ++worker) threads.emplace_back(work, worker);
+  work(0);
+  threads.clear();
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace kvcalib

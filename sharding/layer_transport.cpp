@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/layer_transport.h"
+
+#include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/CUDAEvent.h>
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAGuard.h>
+
+#include <algorithm>
+
+#include "kernels/cuda_check.h"
+
+namespace kvcalib {
+namespace {
+
+// On the CPU the files are read straight into the image.
+class HostTransport final : public LayerTransport {
+ public:
+  explicit HostTransport(int64_t reading_threads) : reading_threads_(reading_threads) {}
+
+  uint64_t piece_bytes() const override { return uint64_t{4} << 20; }
+
+  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
+            WeightType type) override {
+    auto* const base = static_cast<std::byte*>(image.data_ptr());
+    const auto memory = [base](int64_t /*worker*/, const ImagePiece& piece) {
+      return std::span(base + piece.image_offset, piece.bytes);
+    };
+    read_image(pieces, type, reading_threads_, {memory, {}});
+  }
+
+  void exchange(const at::Tensor& image, Communicator& communicator) override {
+    communicator.all_gather(image);
+  }
+  void begin_use() override {}
+  void end_use() override {}
+
+ private:
+  int64_t reading_threads_;
+};
+
+// On a GPU every worker reads into two pinned buffers of its own in turn, so that one is copied
+// while the other fills.  Copies and the exchange run on a stream beside the computation.
+class CudaTransport final : public LayerTransport {
+ public:
+  CudaTransport(const at::Device& device, int64_t reading_threads)
+      : device_(device),
+        reading_threads_(reading_threads),
+        stream_(at::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())),
+        buffers_(static_cast<size_t>(reading_threads)) {
+    for (Buffers& buffers : buffers_) {
+      for (at::Tensor& buffer : buffers.pinned)
+        buffer = at::empty({static_cast<int64_t>(piece_bytes())},
+                           at::dtype(at::kByte).pinned_memory(true));
+    }
+  }
+
+  uint64_t piece_bytes() const override { return uint64_t{8} << 20; }
+
+  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
+            WeightType type) override {
+    if (used_.isCreated()) used_.block(stream_);
+    auto* const base = static_cast<std::byte*>(image.data_ptr());
+    const auto memory = [this](int64_t worker, const ImagePiece& piece) {
+      Buffers& own = buffers_[static_cast<size_t>(worker)];
+      own.turn ^= 1;
+      if (own.copied[own.turn].isCreated()) own.copied[own.turn].synchronize();
+      return std::span(static_cast<std::byte*>(own.pinned[own.turn].data_ptr()), piece.bytes);
+    };
+    const auto copy = [this, base](int64_t worker, const ImagePiece& piece) {
+      const c10::cuda::CUDAGuard guard(device_);
+      Buffers& own = buffers_[static_cast<size_t>(worker)];
+      CUDA_CHECK(cudaMemcpyAsync(base + piece.image_offset, own.pinned[own.turn].data_ptr(),
+                                 piece.bytes, cudaMemcpyHostToDevice, stream_));
+      own.copied[own.turn].record(stream_);
+    };
+    read_image(pieces, type, reading_threads_, {memory, copy});
+  }
+
+  void exchange(const at::Tensor& image, Communicator& communicator) override {
+    const c10::cuda::CUDAStreamGuard guard(stream_);
+    communicator.all_gather(image);
+    full_.record(stream_);
+    full_.synchronize();  // the reader's thread only: full means full, and its time is the
+                          // reading's time
+  }
+
+  void begin_use() override { full_.block(at::cuda::getCurrentCUDAStream(device_.index())); }
+  void end_use() override { used_.record(at::cuda::getCurrentCUDAStream(device_.index())); }
+
+ private:
+  struct Buffers {
+    at::Tensor pinned[2];
+    at::cuda::CUDAEvent copied[2];
+    int turn = 0;
+  };
+
+  at::Device device_;
+  int64_t reading_threads_;
+  c10::cuda::CUDAStream stream_;
+  std::vector<Buffers> buffers_;
+  at::cuda::CUDAEvent full_;
+  at::cuda::CUDAEvent used_;
+};
+
+}  // namespace
+
+std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads) {
+  if (device.is_cuda()) return std::make_unique<CudaTransport>(device, reading_threads);
+  return std::make_unique<HostTransport>(reading_threads);
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "sharding/communicator.h"
+#include "sharding/image_reader.h"
+
+namespace kvcalib {
+
+// How this rank's share of a layer's image comes from files to the device, and who may touch the
+// image when.
+class LayerTransport {
+ public:
+  virtual ~LayerTransport() = default;
+
+  // The size of pieces that `fill` wants.
+  virtual uint64_t piece_bytes() const = 0;
+  // Reader's thread.  Reads `pieces` into `image` (uint8, on the device).  Throws what read_image
+  // throws.
+  virtual void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
+                    WeightType type) = 0;
+  // Reader's thread.  Afterwards the image holds every rank's share.
+  virtual void exchange(const at::Tensor& image, Communicator& communicator) = 0;
+  // Caller's thread, around its use of a full image: what it enqueues on its current stream between
+  // the two comes after the exchange and before the next fill.
+  virtual void begin_use() = 0;
+  virtual void end_use() = 0;
+};
+
+std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads);
+
+}  // namespace kvcalib

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/nccl_communicator.h"
+
+#include <ATen/cuda/CUDAContext.h>
+#include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <nccl.h>
+
+#include <cstring>
+
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+void check(ncclResult_t result, const char* call) {
+  if (result != ncclSuccess)
+    throw Error(concat(call, ": ", ncclGetErrorString(result), "; NCCL_DEBUG=INFO tells more"));
+}
+
+#define NCCL_CHECK(call) check((call), #call)
+
+// A second, older libnccl in the process fails in ways that nobody can read.
+void check_library() {
+  int version = 0;
+  NCCL_CHECK(ncclGetVersion(&version));
+  if (version / 10000 != NCCL_VERSION_CODE / 10000)
+    throw Error(concat("NCCL: the loaded library is version ", version,
+                       ", the program was built for ", NCCL_VERSION_CODE,
+                       "; take the other libnccl off LD_LIBRARY_PATH"));
+}
+
+}  // namespace
+
+NcclCommunicator::NcclCommunicator(const Rank& rank, const at::Device& device,
+                                   Rendezvous& rendezvous)
+    : rank_(rank.index), size_(rank.world), device_(device) {
+  check_library();
+  ncclUniqueId id;
+  if (rank_ == 0) {
+    NCCL_CHECK(ncclGetUniqueId(&id));
+    rendezvous.set("nccl-id", std::string_view(id.internal, sizeof(id.internal)));
+  } else {
+    const std::string text = rendezvous.get("nccl-id");
+    if (text.size() != sizeof(id.internal)) throw Error("NCCL: the id of rank 0 is damaged");
+    std::memcpy(id.internal, text.data(), sizeof(id.internal));
+  }
+  const c10::cuda::CUDAGuard guard(device_);
+  ncclComm* communicator = nullptr;
+  NCCL_CHECK(ncclCommInitRank(&communicator, static_cast<int>(size_), id, static_cast<int>(rank_)));
+  communicator_ = communicator;
+}
+
+NcclCommunicator::~NcclCommunicator() {
+  // Destroying waits for the peers, who may be gone when an exception is on its way.
+  if (std::uncaught_exceptions() > 0) abort();
+  if (ncclComm* communicator = communicator_.exchange(nullptr)) ncclCommDestroy(communicator);
+}
+
+void NcclCommunicator::abort() {
+  if (ncclComm* communicator = communicator_.exchange(nullptr)) ncclCommAbort(communicator);
+}
+
+void NcclCommunicator::all_gather(const at::Tensor& bytes) {
+  const c10::cuda::CUDAGuard guard(device_);
+  auto* const data = static_cast<std::byte*>(bytes.data_ptr());
+  const size_t share = static_cast<size_t>(bytes.numel() / size_);
+  NCCL_CHECK(ncclAllGather(data + static_cast<size_t>(rank_) * share, data, share, ncclUint8,
+                           communicator_, at::cuda::getCurrentCUDAStream()));
+}
+
+void NcclCommunicator::all_reduce_minimum(const at::Tensor& values) {
+  const c10::cuda::CUDAGuard guard(device_);
+  float* const data = values.data_ptr<float>();
+  NCCL_CHECK(ncclAllReduce(data, data, static_cast<size_t>(values.numel()), ncclFloat32, ncclMin,
+                           communicator_, at::cuda::getCurrentCUDAStream()));
+}
+
+void NcclCommunicator::barrier() {
+  const c10::cuda::CUDAGuard guard(device_);
+  const at::Tensor token = at::zeros({1}, at::device(device_).dtype(at::kFloat));
+  all_reduce_minimum(token);
+  at::cuda::getCurrentCUDAStream().synchronize();
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/shared_memory_communicator.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <thread>
+
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr int64_t kMaximumRanks = 64;
+constexpr size_t kSlotBytes = size_t{1} << 20;  // a container's /dev/shm may be 64 MiB in all
+
+std::string machine_identity() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string identity;
+  file >> identity;
+  return identity;
+}
+
+[[noreturn]] void fail(const char* what) {
+  throw Error(concat("shared memory between CPU ranks: ", what, ": ", std::strerror(errno)));
+}
+
+}  // namespace
+
+// What the ranks share before their slots.  A fresh segment is all zeros.
+struct SharedMemoryCommunicator::Header {
+  std::atomic<int64_t> arrived;
+  std::atomic<int64_t> round;
+  std::atomic<bool> aborted;
+  std::array<std::atomic<pid_t>, kMaximumRanks> processes;
+};
+
+SharedMemoryCommunicator::SharedMemoryCommunicator(const Rank& rank, Rendezvous& rendezvous)
+    : rank_(rank.index), size_(rank.world) {
+  if (size_ > kMaximumRanks)
+    throw Error(concat("--devices: ", size_, " CPU ranks, at most ", kMaximumRanks));
+  mapped_bytes_ = 4096 + static_cast<size_t>(size_) * kSlotBytes;
+  static_assert(sizeof(Header) <= 4096);
+
+  std::string name = concat("/kvcalib-", getpid(), "-",
+                            std::chrono::steady_clock::now().time_since_epoch().count());
+  int file = -1;
+  if (rank_ == 0) {
+    file = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600);
+    if (file < 0) fail("shm_open");
+    if (posix_fallocate(file, 0, static_cast<off_t>(mapped_bytes_)) != 0) {
+      shm_unlink(name.c_str());
+      throw Error(concat("shared memory between CPU ranks: /dev/shm has no ", mapped_bytes_,
+                         " bytes left; free some or use fewer ranks"));
+    }
+    rendezvous.set("shared-memory", concat(machine_identity(), " ", name));
+  } else {
+    const std::string place = rendezvous.get("shared-memory");
+    const size_t space = place.find(' ');
+    if (place.substr(0, space) != machine_identity())
+      throw Error(
+          "--devices cpu: the ranks run on different machines; CPU ranks share one machine");
+    name = place.substr(space + 1);
+    file = shm_open(name.c_str(), O_RDWR, 0600);
+    if (file < 0) fail("shm_open");
+  }
+  void* memory = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  close(file);
+  if (memory == MAP_FAILED) fail("mmap");
+  header_ = static_cast<Header*>(memory);
+  header_->processes[static_cast<size_t>(rank_)] = getpid();
+  rendezvous.set(concat("mapped-", rank_), "1");
+  for (int64_t peer = 0; peer < size_; ++peer) rendezvous.get(concat("mapped-", peer));
+  if (rank_ == 0) shm_unlink(name.c_str());  // the mappings keep it; nothing is left behind
+}
+
+SharedMemoryCommunicator::~SharedMemoryCommunicator() {
+  if (header_ != nullptr) munmap(header_, mapped_bytes_);
+}
+
+std::span<std::byte> SharedMemoryCommunicator::slot(int64_t rank) const {
+  return {reinterpret_cast<std::byte*>(header_) + 4096 + static_cast<size_t>(rank) * kSlotBytes,
+          kSlotBytes};
+}
+
+void SharedMemoryCommunicator::barrier() {
+  const int64_t round = header_->round.load();
+  if (header_->arrived.fetch_add(1) + 1 == size_) {
+    header_->arrived = 0;
+    header_->round = round + 1;
+    return;
+  }
+  for (int64_t waited = 0; header_->round.load() == round; ++waited) {
+    if (header_->aborted) throw PeerLost("another rank gave up");
+    if (waited < 200) {
+      std::this_thread::yield();
+      continue;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(waited < 2000 ? 50 : 1000));
+    if (waited % 500 != 0) continue;
+    for (int64_t peer = 0; peer < size_; ++peer) {
+      if (kill(header_->processes[static_cast<size_t>(peer)], 0) != 0 && errno == ESRCH)
+        throw PeerLost(concat("rank ", peer, " has ended"));
+    }
+  }
+}
+
+void SharedMemoryCommunicator::abort() { header_->aborted = true; }
+
+void SharedMemoryCommunicator::all_gather(const at::Tensor& bytes) {
+  auto* const data = static_cast<std::byte*>(bytes.data_ptr());
+  const size_t share = static_cast<size_t>(bytes.numel() / size_);
+  for (size_t done = 0; done < share; done += kSlotBytes) {
+    const size_t piece = std::min(kSlotBytes, share - done);
+    std::memcpy(slot(rank_).data(), data + static_cast<size_t>(rank_) * share + done, piece);
+    barrier();
+    for (int64_t peer = 0; peer < size_; ++peer) {
+      if (peer != rank_)
+        std::memcpy(data + static_cast<size_t>(peer) * share + done, slot(peer).data(), piece);
+    }
+    barrier();
+  }
+}
+
+void SharedMemoryCommunicator::all_reduce_minimum(const at::Tensor& values) {
+  float* const data = values.data_ptr<float>();
+  const auto count = static_cast<size_t>(values.numel());
+  constexpr size_t kSlotFloats = kSlotBytes / sizeof(float);
+  for (size_t done = 0; done < count; done += kSlotFloats) {
+    const size_t piece = std::min(kSlotFloats, count - done);
+    std::memcpy(slot(rank_).data(), data + done, piece * sizeof(float));
+    barrier();
+    for (int64_t peer = 0; peer < size_; ++peer) {
+      const auto* const other = reinterpret_cast<const float*>(slot(peer).data());
+      for (size_t i = 0; i < piece; ++i) data[done + i] = std::min(data[done + i], other[i]);
+    }
+    barrier();
+  }
+}
+
+}  // namespace kvcalib

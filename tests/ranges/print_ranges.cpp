@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// print_ranges WEIGHTS IDS.npy OUT.safetensors: the ranges of a calibration on the CPU before they
+// are rounded to 16 bits, which the program itself never writes, for comparison with a reference.
+#include <fstream>
+#include <iostream>
+
+#include "calibrate/data/npy_file.h"
+#include "calibrate/engine/calibration_pass.h"
+#include "calibrate/statistics/statistics_file.h"
+
+int main(int argc, char** argv) {
+  if (argc < 4 || argc > 5) {
+    std::cerr << "usage: print_ranges WEIGHTS IDS.npy OUT.safetensors [RUNTIME]\n";
+    return 2;
+  }
+  try {
+    using namespace kvcalib;
+    const TurboMindDirectory directory = TurboMindDirectory::open(argv[1]);
+    const NpyFile ids = NpyFile::read(argv[2]);
+    Rendezvous rendezvous({});
+    const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+    const RuntimeRelease release = RuntimeRelease::parse(argc == 5 ? argv[4] : "0.3.0");
+    Provenance provenance;
+    provenance.model = directory.config();
+    const KvStatistics ranges = run_calibration_pass(
+        directory, release, {ids.values, ids.rows, ids.columns}, *communicator, {}, {});
+    std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
+    return 0;
+  } catch (const std::exception& failure) {
+    std::cerr << failure.what() << "\n";
+    return 1;
+  }
+}

@@ -14,8 +14,10 @@
 #include "calibrate/data/windows.h"
 #include "calibrate/report/progress.h"
 #include "sharding/formats/error.h"
+#include "sharding/formats/file_bytes.h"
 #include "sharding/formats/fingerprint.h"
 #include "sharding/formats/preset.h"
+#include "sharding/formats/sha256.h"
 #include "sharding/launcher.h"
 
 namespace kvcalib {
@@ -117,7 +119,7 @@ Provenance provenance_of(const CalibrateOptions& options, const TurboMindDirecto
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const auto& file : windows.files)
     provenance.data.push_back({file.path.filename().string(), file.sha256});
-  if (!tokenizer.empty()) provenance.tokenizer_sha256 = sha256_of_file(tokenizer);
+  if (!tokenizer.empty()) provenance.tokenizer_sha256 = sha256_hex(read_file(tokenizer));
   provenance.seed = options.seed;
   provenance.samples = options.samples;
   provenance.length = options.length;

@@ -2,7 +2,7 @@
 #include <iostream>
 
 #include "calibrate/command/commands.h"
-#include "calibrate/output/verify.h"
+#include "calibrate/output/scale_files.h"
 #include "calibrate/report/scale_table.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/error.h"
@@ -20,7 +20,7 @@ std::vector<ScaleRow> rows_of_statistics(const std::filesystem::path& path) {
 
 // Rows of the scale files in a directory, with its statistics where it has them.
 std::vector<ScaleRow> rows_of_directory(const std::filesystem::path& path) {
-  const ScaleSet set = read_scales(path);
+  const StoredScales set = read_scales(path);
   const std::filesystem::path beside = path / kStatisticsFileName;
   if (!std::filesystem::exists(beside)) return scale_rows(set.scales, set.ranks, nullptr);
   const StatisticsFile file = read_statistics(beside);

@@ -32,12 +32,7 @@ std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
 std::vector<OutputFile> make_files(const TurboMindDirectory& directory, const Target& target,
                                    const std::vector<KvScale>& scales,
                                    const StatisticsFile& statistics) {
-  std::vector<OutputFile> files;
-  for (size_t i = 0; i < scales.size(); ++i) {
-    const auto index = static_cast<int64_t>(i);
-    files.push_back({scale_file_name(index / target.ranks, index % target.ranks),
-                     scale_file_bytes(scales[i], target.release)});
-  }
+  std::vector<OutputFile> files = scale_files(scales, target.ranks, target.release);
   const IniFile& config = directory.config_file();
   const IniFile patched = patch_config(config, target.release);
   files.push_back({"config.ini", patched.text()});

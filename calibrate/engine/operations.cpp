@@ -22,8 +22,27 @@
 #include "kernels/rotary_observe.h"
 #include "kernels/swiglu.h"
 
+// MKL's, which LibTorch exports where it is built with it; absent elsewhere.
+extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int threads);
+
 namespace kvcalib {
 namespace {
+
+// While it lives, GEMMs on this thread are single-threaded.  MKL sums in another order when it
+// thinks that it may use several threads, even where it then does not.
+class SingleThreadedGemm {
+ public:
+  SingleThreadedGemm() : previous_(set(1)) {}
+  ~SingleThreadedGemm() { set(previous_); }
+  SingleThreadedGemm(const SingleThreadedGemm&) = delete;
+  SingleThreadedGemm& operator=(const SingleThreadedGemm&) = delete;
+
+ private:
+  static int set(int threads) {
+    return MKL_Set_Num_Threads_Local != nullptr ? MKL_Set_Num_Threads_Local(threads) : 0;
+  }
+  int previous_;
+};
 
 // Fixed, so that every element is summed in the same order whatever runs beside it and on however
 // many threads.
@@ -66,6 +85,7 @@ void cpu_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
   const int64_t column_tiles = (columns + kTileColumns - 1) / kTileColumns;
   at::parallel_for(0, row_tiles * column_tiles, 1, [&](int64_t begin, int64_t end) {
     const c10::InferenceMode inference;  // thread-local
+    const SingleThreadedGemm single_threaded;
     for (int64_t tile = begin; tile < end; ++tile) {
       const int64_t row_tile = tile % row_tiles;
       const int64_t in_window = row_tile % row_tiles_of_window * kTileRows;
@@ -83,20 +103,31 @@ void cpu_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
   });
 }
 
-// Attention with few kv heads reads K and V with a stride of zero between the q heads of a group:
+// A window and a kv head at a time, each on one thread, for the same reason as the tiles of
+// cpu_linear.  The q heads of a group read their K and V with a stride of zero between them:
 // nothing is copied.
-at::Tensor cpu_causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  const int64_t length = q.size(0);
-  const int64_t kv_heads = k.size(1);
-  const int64_t group = q.size(1) / kv_heads;
-  const int64_t head_dim = q.size(2);
-  const auto per_group = [&](const at::Tensor& shared) {
-    return shared.permute({1, 0, 2}).unsqueeze(1).expand({kv_heads, group, length, head_dim});
-  };
-  const at::Tensor queries = q.view({length, kv_heads, group, head_dim}).permute({1, 2, 0, 3});
-  const at::Tensor attended = std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(
-      queries, per_group(k), per_group(v), /*dropout_p=*/0.0, /*is_causal=*/true));
-  return attended.permute({2, 0, 1, 3}).reshape({length, q.size(1) * head_dim});
+void cpu_causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const at::Tensor& out) {
+  const int64_t length = q.size(1);
+  const int64_t kv_heads = k.size(2);
+  const int64_t group = q.size(2) / kv_heads;
+  at::parallel_for(0, q.size(0) * kv_heads, 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode inference;  // thread-local
+    const SingleThreadedGemm single_threaded;
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t window = task / kv_heads;
+      const int64_t head = task % kv_heads;
+      const auto heads_of = [&](const at::Tensor& tensor,
+                                int64_t count) {  // [1, count, length, head_dim]
+        return tensor[window].narrow(1, head * count, count).transpose(0, 1).unsqueeze(0);
+      };
+      const at::Tensor key = heads_of(k, 1).expand({1, group, length, k.size(3)});
+      const at::Tensor value = heads_of(v, 1).expand({1, group, length, v.size(3)});
+      const at::Tensor attended = std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(
+          heads_of(q, group), key, value, /*dropout_p=*/0.0, /*is_causal=*/true));
+      heads_of(out, group).copy_(attended);
+    }
+  });
 }
 
 }  // namespace
@@ -219,10 +250,9 @@ at::Tensor causal_attention(const at::Tensor& qkv, const QkvShape& shape, int64_
   const at::Tensor k = heads.narrow(2, shape.heads, shape.kv_heads);
   const at::Tensor v = heads.narrow(2, shape.heads + shape.kv_heads, shape.kv_heads);
   if (qkv.is_cpu()) {
-    const at::Tensor out = at::empty({qkv.size(0), shape.heads * shape.head_dim}, qkv.options());
-    for (int64_t i = 0; i < windows; ++i)
-      out.narrow(0, i * window, window).copy_(cpu_causal_attention(q[i], k[i], v[i]));
-    return out;
+    const at::Tensor out = at::empty({windows, window, shape.heads, shape.head_dim}, qkv.options());
+    cpu_causal_attention(q, k, v, out);
+    return out.view({qkv.size(0), shape.heads * shape.head_dim});
   }
   // Named rather than chosen by Torch: a calibration must repeat.
   const at::Tensor attended = std::get<0>(at::_scaled_dot_product_flash_attention(

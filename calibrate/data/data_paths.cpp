@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <glob.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "calibrate/data/document_file.h"
+#include "calibrate/data/windows.h"
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+using std::filesystem::path;
+
+constexpr const char* kExtensions = ".jsonl, .json, .txt (each also with .gz behind) or .npy";
+
+std::vector<path> matches_of(const std::string& pattern) {
+  if (exists(path(pattern))) return {pattern};  // a name may hold the characters of a pattern
+  struct Found : glob_t {
+    Found() : glob_t{} {}
+    ~Found() { globfree(this); }
+  } found;
+  const int status = glob(pattern.c_str(), 0, nullptr, &found);
+  if (status == GLOB_NOSPACE) throw std::bad_alloc();
+  if (status != 0) throw Error(concat("--data ", pattern, ": no such file"));
+  std::vector<path> matches(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  std::sort(matches.begin(), matches.end());
+  return matches;
+}
+
+void check(const path& file) {
+  if (is_directory(file)) {
+    throw Error(concat("--data ", file.string(), ": is a directory; name the files in it, as in '",
+                       (file / "*.json.gz").string(), "'"));
+  }
+  if (!is_regular_file(file)) throw Error(concat("--data ", file.string(), ": is not a file"));
+  if (form_of(file) == DataForm::kUnknown) {
+    throw Error(concat("--data ", file.string(), ": has the unknown extension '",
+                       file.extension().string(), "'; expected ", kExtensions));
+  }
+}
+
+}  // namespace
+
+std::vector<path> expand_data_paths(const std::vector<std::string>& patterns) {
+  std::vector<path> files;
+  for (const std::string& pattern : patterns) {
+    for (const path& file : matches_of(pattern)) {
+      check(file);
+      if (std::find(files.begin(), files.end(), file) != files.end()) {
+        throw Error(
+            concat("--data ", file.string(), ": is named twice; its documents would count twice"));
+      }
+      files.push_back(file);
+    }
+  }
+  return files;
+}
+
+bool needs_tokenizer(const std::vector<path>& files) {
+  return std::any_of(files.begin(), files.end(),
+                     [](const path& file) { return form_of(file) != DataForm::kTokenIds; });
+}
+
+}  // namespace kvcalib

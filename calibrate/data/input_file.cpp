@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/data/input_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "sharding/formats/error.h"
+#include "sharding/formats/sha256.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr size_t kPieceBytes = 1 << 18;
+
+Error cannot_read(const std::string& name) {
+  return Error(concat(name, ": cannot be read: ", std::strerror(errno)));
+}
+
+}  // namespace
+
+InputFile::InputFile(const std::filesystem::path& path)
+    : name_(path.string()), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (descriptor_ < 0) throw cannot_read(name_);
+}
+
+InputFile::~InputFile() { close(descriptor_); }
+
+size_t InputFile::read(uint64_t offset, std::span<char> bytes) const {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count = pread(descriptor_, bytes.data() + done, bytes.size() - done,
+                                static_cast<off_t>(offset + done));
+    if (count == 0) break;
+    if (count > 0) {
+      done += static_cast<size_t>(count);
+    } else if (errno != EINTR) {
+      throw cannot_read(name_);
+    }
+  }
+  return done;
+}
+
+std::string InputFile::read_exactly(uint64_t offset, size_t count) const {
+  std::string bytes(count, '\0');
+  if (read(offset, bytes) != count) {
+    throw Error(concat(name_, ": ends before byte ", offset + count,
+                       "; was it changed while it was read?"));
+  }
+  return bytes;
+}
+
+HashedFile hash_file(const std::filesystem::path& path, const ByteSink& sink) {
+  const InputFile file(path);
+  HashedFile hashed{path, 0, ""};
+  Sha256 digest;
+  std::vector<char> buffer(kPieceBytes);
+  for (;;) {
+    const size_t count = file.read(hashed.bytes, buffer);
+    const std::span<const char> piece = std::span(buffer).first(count);
+    digest.update(std::as_bytes(piece));
+    hashed.bytes += count;
+    if (sink && count > 0) sink({piece.data(), count});
+    if (count < buffer.size()) break;
+  }
+  hashed.sha256 = digest.hex();
+  return hashed;
+}
+
+}  // namespace kvcalib

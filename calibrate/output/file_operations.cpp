@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/output/file_operations.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "sharding/formats/error.h"
+#include "sharding/formats/file_bytes.h"
+
+namespace kvcalib {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr mode_t kFileMode = 0644;
+constexpr mode_t kDirectoryMode = 0755;
+constexpr mode_t kPermissions = 07777;
+
+// An open file, closed on destruction.
+class Descriptor {
+ public:
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  int get() const { return descriptor_; }
+
+  // Some file systems report a full disk only here.
+  bool close() { return ::close(std::exchange(descriptor_, -1)) == 0; }
+
+ private:
+  int descriptor_;
+};
+
+bool write_all(int descriptor, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
+}  // namespace
+
+void throw_system_error(const fs::path& path, std::string_view what) {
+  throw Error(concat(path.string(), ": ", what, ": ", std::strerror(errno)));
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code failure;
+  return fs::exists(fs::symlink_status(path, failure));
+}
+
+bool is_plain_file(const fs::path& path) {
+  std::error_code failure;
+  return fs::is_regular_file(fs::symlink_status(path, failure));
+}
+
+bool is_plain_directory(const fs::path& path) {
+  std::error_code failure;
+  return fs::is_directory(fs::symlink_status(path, failure));
+}
+
+std::vector<std::string> list_directory(const fs::path& directory) {
+  std::vector<std::string> names;
+  std::error_code failure;
+  for (fs::directory_iterator entry(directory, failure), end; !failure && entry != end;
+       entry.increment(failure)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (failure) throw Error(concat(directory.string(), ": cannot be listed: ", failure.message()));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void make_directory(const fs::path& path) {
+  if (::mkdir(path.c_str(), kDirectoryMode) != 0) throw_system_error(path, "cannot be created");
+}
+
+void write_new_file(const fs::path& path, std::string_view bytes) {
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode));
+  if (file.get() < 0) throw_system_error(path, "cannot be created");
+  if (write_all(file.get(), bytes) && ::fsync(file.get()) == 0 && file.close()) return;
+  const int reason = errno;
+  ::unlink(path.c_str());
+  errno = reason;
+  throw_system_error(path, "cannot be written");
+}
+
+void copy_permissions(const fs::path& model, const fs::path& path) {
+  struct stat status {};
+  if (::stat(model.c_str(), &status) != 0) throw_system_error(model, "cannot be read");
+  // Only root may give files away; for others the file becomes the user's own.
+  if (::chown(path.c_str(), status.st_uid, status.st_gid) != 0 && errno != EPERM) {
+    throw_system_error(path, "cannot be given its owner");
+  }
+  if (::chmod(path.c_str(), status.st_mode & kPermissions) != 0) {
+    throw_system_error(path, "cannot be given its permissions");
+  }
+}
+
+void duplicate_file(const fs::path& from, const fs::path& to) {
+  if (::link(from.c_str(), to.c_str()) == 0) return;
+  if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK &&
+      errno != EXDEV) {
+    throw_system_error(to, "cannot be created");
+  }
+  write_new_file(to, read_file(from));
+  copy_permissions(from, to);
+}
+
+void make_symbolic_link(const std::string& target, const fs::path& path) {
+  if (::symlink(target.c_str(), path.c_str()) != 0) {
+    throw_system_error(path, "cannot be created as a symbolic link");
+  }
+}
+
+std::optional<std::string> link_target(const fs::path& path) {
+  std::error_code failure;
+  const fs::path target = fs::read_symlink(path, failure);
+  return failure ? std::nullopt : std::optional(target.string());
+}
+
+void rename_path(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw_system_error(to, "cannot be replaced");
+}
+
+void remove_file(const fs::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw_system_error(path, "cannot be removed");
+}
+
+void remove_tree(const fs::path& path) {
+  std::error_code failure;
+  fs::remove_all(path, failure);
+  if (failure) throw Error(concat(path.string(), ": cannot be removed: ", failure.message()));
+}
+
+void sync_directory(const fs::path& directory) {
+  const Descriptor descriptor(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.get() < 0) throw_system_error(directory, "cannot be opened");
+  // EINVAL: a file system whose directories need no such call.
+  if (::fsync(descriptor.get()) != 0 && errno != EINVAL) {
+    throw_system_error(directory, "cannot be brought to the disk");
+  }
+}
+
+void check_file_name(std::string_view name) {
+  if (name.empty() || name.starts_with('.') || name.find('/') != std::string_view::npos) {
+    throw Error(concat("'", name, "': not a file name for output"));
+  }
+}
+
+}  // namespace kvcalib

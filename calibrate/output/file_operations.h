@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvcalib {
+
+// Single steps on the file system that reach the disk or throw Error naming the path and the
+// system's reason.
+
+// Throws Error "PATH: WHAT: reason of errno".
+[[noreturn]] void throw_system_error(const std::filesystem::path& path, std::string_view what);
+
+// What is at a path; links are not followed, and what cannot be looked at is not there.
+bool is_there(const std::filesystem::path& path);
+bool is_plain_file(const std::filesystem::path& path);
+bool is_plain_directory(const std::filesystem::path& path);
+
+// Names in a directory, sorted.
+std::vector<std::string> list_directory(const std::filesystem::path& directory);
+
+void make_directory(const std::filesystem::path& path);
+
+// A file that did not exist, on the disk when this returns; removed again when it cannot be.
+// Mode 0644 & ~umask.
+void write_new_file(const std::filesystem::path& path, std::string_view bytes);
+
+// Gives `path` the permissions and, where allowed, the owner of `model`.
+void copy_permissions(const std::filesystem::path& model, const std::filesystem::path& path);
+
+// The same file under a second name; a copy with its permissions where there are no hard links.
+void duplicate_file(const std::filesystem::path& from, const std::filesystem::path& to);
+
+void make_symbolic_link(const std::string& target, const std::filesystem::path& path);
+
+// What a symbolic link says; nothing when `path` is none.
+std::optional<std::string> link_target(const std::filesystem::path& path);
+
+// Replaces `to` at once.
+void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// What does not exist is removed already.
+void remove_file(const std::filesystem::path& path);
+void remove_tree(const std::filesystem::path& path);
+
+// Brings names made, changed and removed in the directory to the disk.
+void sync_directory(const std::filesystem::path& directory);
+
+// Throws Error when `name` could leave its directory.
+void check_file_name(std::string_view name);
+
+}  // namespace kvcalib

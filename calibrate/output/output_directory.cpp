@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/output/output_directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
+#include "calibrate/output/file_operations.h"
+#include "calibrate/output/scale_files.h"
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<std::string_view, 4> kNames{"config.ini", "config.patch",
+                                                 "kv_stats.safetensors", "summary.json"};
+constexpr int kLockAttempts = 100;
+
+void tell(const StepHook& step, std::string_view what) {
+  if (step) step(what);
+}
+
+dev_t device_of(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) throw_system_error(path, "cannot be read");
+  return status.st_dev;
+}
+
+// The path without links, dots and a slash at its end.
+fs::path resolve(const fs::path& directory) {
+  std::error_code failure;
+  fs::path path = fs::weakly_canonical(fs::absolute(directory, failure), failure);
+  if (failure || path.empty()) {
+    throw Error(concat("--output ", directory.string(),
+                       ": no path to a directory: ", failure ? failure.message() : "it is empty"));
+  }
+  if (!path.has_filename()) path = path.parent_path();
+  if (!fs::is_directory(path.parent_path(), failure)) {
+    throw Error(concat(directory.string(), ": its parent ", path.parent_path().string(),
+                       " is no directory; create that first"));
+  }
+  return path;
+}
+
+// Throws Error when `directory` may not be replaced by the output.
+void check_place(const fs::path& directory, bool force) {
+  if (!is_there(directory)) return;
+  const std::string path = directory.string();
+  if (!is_plain_directory(directory)) {
+    throw Error(concat(path, ": exists and is no directory; name a new one"));
+  }
+  if (device_of(directory) != device_of(directory.parent_path())) {
+    throw Error(concat(path, ": is a mount point, which cannot be replaced at once; name a new ",
+                       "directory inside it"));
+  }
+  const std::vector<std::string> names = list_directory(directory);
+  for (const std::string& name : names) {
+    if (!is_output_file_name(name) || !is_plain_file(directory / name)) {
+      throw Error(
+          concat(path, ": holds '", name, "', which is not kvcalib's; name a new directory"));
+    }
+  }
+  if (!names.empty() && !force) {
+    throw Error(concat(path, ": holds ", names.size(), " files of an earlier run; pass --force to ",
+                       "replace them"));
+  }
+}
+
+bool rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
+  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0;
+}
+
+bool is_unsupported(int reason) {
+  return reason == EINVAL || reason == ENOSYS || reason == EOPNOTSUPP;
+}
+
+}  // namespace
+
+bool is_output_file_name(std::string_view name) {
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end() ||
+         parse_scale_file_name(name).has_value();
+}
+
+OutputDirectory::OutputDirectory(const fs::path& directory, bool force, StepHook step)
+    : directory_(resolve(directory)),
+      partial_(directory_.parent_path() /
+               concat('.', directory_.filename().string(), ".kvcalib-partial")),
+      previous_(directory_.parent_path() /
+                concat('.', directory_.filename().string(), ".kvcalib-previous")),
+      force_(force),
+      step_(std::move(step)),
+      owner_(::getpid()) {
+  check_place(directory_, force_);
+  lock_partial();
+  try {
+    restore_previous();
+    check_place(directory_, force_);
+    for (const std::string& name : list_directory(partial_)) remove_tree(partial_ / name);
+    tell(step_, "clear the partial directory");
+  } catch (...) {
+    discard();
+    throw;
+  }
+}
+
+OutputDirectory::~OutputDirectory() {
+  if (lock_ && ::getpid() == owner_) discard();
+}
+
+// Creates and locks the partial directory; another run may rename it away between the two.
+void OutputDirectory::lock_partial() {
+  for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
+    if (::mkdir(partial_.c_str(), 0755) != 0 && errno != EEXIST) {
+      throw_system_error(partial_, "cannot be created");
+    }
+    tell(step_, "make the partial directory");
+    lock_.emplace(partial_);
+    if (lock_->is_of(partial_)) return;
+    lock_.reset();
+  }
+  throw Error(concat(partial_.string(), ": another kvcalib is writing here; wait for its end"));
+}
+
+// A run without renameat2 may have been killed between its two renames.
+void OutputDirectory::restore_previous() {
+  if (!is_there(previous_)) return;
+  if (is_there(directory_)) {
+    remove_tree(previous_);
+  } else {
+    rename_path(previous_, directory_);
+  }
+}
+
+void OutputDirectory::discard() noexcept {
+  std::error_code ignored;  // the next run clears what is left
+  fs::remove_all(partial_, ignored);
+  lock_.reset();
+}
+
+void OutputDirectory::write(std::string_view name, std::string_view bytes) {
+  check_file_name(name);
+  write_new_file(partial_ / name, bytes);
+  tell(step_, "write a file");
+}
+
+void OutputDirectory::commit() {
+  check_place(directory_, force_);
+  if (is_there(directory_)) copy_permissions(directory_, partial_);
+  sync_directory(partial_);
+  take_place();
+  sync_directory(directory_.parent_path());
+}
+
+void OutputDirectory::take_place() {
+  if (!is_there(directory_) || list_directory(directory_).empty()) {
+    rename_path(partial_, directory_);
+    lock_.reset();
+    tell(step_, "rename to the new directory");
+    return;
+  }
+  if (rename_with(partial_, directory_, RENAME_EXCHANGE)) {
+    lock_.reset();
+    tell(step_, "exchange old and new");
+    remove_tree(partial_);
+    tell(step_, "remove the old directory");
+    return;
+  }
+  if (!is_unsupported(errno)) throw_system_error(directory_, "cannot be replaced");
+  replace_in_two_steps();
+}
+
+void OutputDirectory::replace_in_two_steps() {
+  rename_path(directory_, previous_);
+  tell(step_, "put the old directory aside");
+  if (::rename(partial_.c_str(), directory_.c_str()) != 0) {
+    const int reason = errno;
+    rename_path(previous_, directory_);
+    errno = reason;
+    throw_system_error(directory_, "cannot be replaced");
+  }
+  lock_.reset();
+  tell(step_, "rename to the new directory");
+  remove_tree(previous_);
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+namespace kvcalib {
+
+// Called behind every step that changes the disk: for tests, which stop the process there.
+using StepHook = std::function<void(std::string_view step)>;
+
+// A set of files that appears whole or not at all.  What is not committed is taken back on
+// destruction.
+class OutputTransaction {
+ public:
+  OutputTransaction() = default;
+  OutputTransaction(const OutputTransaction&) = delete;
+  OutputTransaction& operator=(const OutputTransaction&) = delete;
+  virtual ~OutputTransaction() = default;
+
+  // Stages a file.  Throws Error naming it and the system's reason.
+  virtual void write(std::string_view name, std::string_view bytes) = 0;
+
+  // Makes all staged files appear.  Throws Error with nothing changed.
+  virtual void commit() = 0;
+};
+
+}  // namespace kvcalib

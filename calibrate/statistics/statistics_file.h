@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calibrate/statistics/kv_statistics.h"
+#include "sharding/formats/model_config.h"
+
+namespace kvcalib {
+
+inline constexpr const char* kStatisticsFileName = "kv_stats.safetensors";
+
+// A file that calibration read.
+struct DataFile {
+  std::string path;
+  std::string sha256;  // of its bytes, hexadecimal
+
+  bool operator==(const DataFile&) const = default;
+};
+
+// Where statistics come from: everything that decides their values.  No times and no host, so that
+// equal runs give equal bytes.
+struct Provenance {
+  std::string program_version;
+  std::string weights_fingerprint;
+  ModelConfig model;
+  std::string compute_dtype;  // "float32", "float16" or "bfloat16"
+  std::vector<DataFile> data;
+  std::string tokenizer_sha256;  // empty: the data were token ids
+  uint64_t seed = 0;
+  int64_t samples = 0;
+  int64_t length = 0;  // tokens of a sample
+  bool packed = false;
+  // "interleaved": channels 2j and 2j + 1 of K are a rotary pair, as in the weights directory.
+  std::string channel_order = "interleaved";
+};
+
+// Statistics with where they come from.
+struct StatisticsFile {
+  KvStatistics statistics;
+  Provenance provenance;
+};
+
+// The bytes of kv_stats.safetensors: F32 tensors key.minimum, key.maximum, value.minimum and
+// value.maximum [layers, kv_heads, head_dim], and the metadata format = "kvcalib-kv-statistics",
+// version = "1", provenance = a JSON object.  Equal input gives equal bytes.
+std::string to_safetensors(const KvStatistics& statistics, const Provenance& provenance);
+
+// Throw Error naming the file for another format or version, tensors of other shapes than the
+// provenance's model, and naming tensor, layer, head and channel for a range that is not finite or
+// has its minimum above its maximum.
+StatisticsFile parse_statistics(std::string_view bytes, const std::string& origin);
+StatisticsFile read_statistics(const std::filesystem::path& path);
+
+}  // namespace kvcalib

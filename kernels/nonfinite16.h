@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/require.h"
+
+namespace kvcalib::kernels {
+
+inline constexpr uint16_t kHalfExponent = 0x7c00;
+inline constexpr uint16_t kBfloat16Exponent = 0x7f80;
+
+// The arguments of a search for NaN and infinity in 16-bit floats.
+struct Nonfinite16Arguments {
+  const uint16_t* bits = nullptr;
+  int64_t count = 0;
+  uint16_t exponent_mask = 0;  // kHalfExponent or kBfloat16Exponent
+  int* found = nullptr;        // set to 1 when an element is not finite, else left alone
+
+  void check() const {
+    require(exponent_mask == kHalfExponent || exponent_mask == kBfloat16Exponent,
+            "nonfinite16: exponent_mask is that of half or of bfloat16");
+    require(count >= 0, "nonfinite16: count >= 0");
+    require((count == 0 || bits != nullptr) && found != nullptr,
+            "nonfinite16: bits and found are given");
+  }
+};
+
+// Pointers are device memory.  Throws std::invalid_argument for inconsistent arguments, CudaError
+// for a launch that failed.
+void nonfinite16(const Nonfinite16Arguments& arguments, cudaStream_t stream);
+
+namespace cpu {
+
+// The same for elements [first_element, last_element); pointers are host memory.
+void nonfinite16(const Nonfinite16Arguments& arguments, int64_t first_element,
+                 int64_t last_element);
+
+}  // namespace cpu
+}  // namespace kvcalib::kernels

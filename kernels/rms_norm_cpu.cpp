@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <cmath>
+
+#include "kernels/float_rows.h"
+#include "kernels/rms_norm.h"
+#include "kernels/vectorised.h"
+
+namespace kvcalib::kernels::cpu {
+namespace {
+
+KVCALIB_VECTORISED
+void add_row(float* __restrict__ sums, const float* __restrict__ delta, int64_t width) {
+  for (int64_t i = 0; i < width; ++i) sums[i] += delta[i];
+}
+
+// Partial sums in independent lanes: vectorises, and fixes the order of summation for every
+// vector width.
+KVCALIB_VECTORISED
+float sum_of_squares(const float* __restrict__ row, int64_t width) {
+  constexpr int64_t kLanes = 64;
+  std::array<float, kLanes> lanes{};
+  const int64_t whole = width / kLanes * kLanes;
+  for (int64_t start = 0; start < whole; start += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += row[start + lane] * row[start + lane];
+    }
+  }
+  for (int64_t i = whole; i < width; ++i) lanes[i - whole] += row[i] * row[i];
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
+}
+
+KVCALIB_VECTORISED
+void scale_row(const float* __restrict__ row, const float* __restrict__ weight, float inverse,
+               float* __restrict__ out, int64_t width) {
+  for (int64_t i = 0; i < width; ++i) out[i] = row[i] * weight[i] * inverse;
+}
+
+}  // namespace
+
+template <typename T>
+void rms_norm(const RmsNormArguments<T>& arguments, int64_t first_token, int64_t last_token) {
+  arguments.check();
+  const int64_t width = arguments.width;
+  std::vector<float> hidden_scratch, delta_scratch, bias_scratch, weight_scratch, out_scratch;
+  const float* bias = nullptr;
+  const float* weight = nullptr;
+  if (arguments.delta_bias != nullptr) {
+    bias = as_floats(arguments.delta_bias, width, bias_scratch);
+  }
+  if (arguments.out != nullptr) weight = as_floats(arguments.weight, width, weight_scratch);
+
+  for (int64_t token = first_token; token < last_token; ++token) {
+    T* const hidden = arguments.hidden + token * width;
+    float* const row = as_floats(hidden, width, hidden_scratch);
+    if (arguments.delta != nullptr) {
+      add_row(row, as_floats(arguments.delta + token * width, width, delta_scratch), width);
+      if (bias != nullptr) add_row(row, bias, width);
+    }
+    const float sum = sum_of_squares(row, width);
+    if (!std::isfinite(sum)) raise(arguments.nonfinite, 1);
+    if (arguments.delta != nullptr) {
+      round_row<T>(row, width);
+      store_floats(row, width, hidden);
+    }
+    if (arguments.out == nullptr) continue;
+    T* const out = arguments.out + token * width;
+    float* const out_row = floats_for(out, width, out_scratch);
+    const float inverse = 1.0f / std::sqrt(sum / static_cast<float>(width) + arguments.epsilon);
+    scale_row(row, weight, inverse, out_row, width);
+    store_floats(out_row, width, out);
+  }
+}
+
+template void rms_norm(const RmsNormArguments<float>&, int64_t, int64_t);
+template void rms_norm(const RmsNormArguments<__half>&, int64_t, int64_t);
+template void rms_norm(const RmsNormArguments<__nv_bfloat16>&, int64_t, int64_t);
+
+}  // namespace kvcalib::kernels::cpu

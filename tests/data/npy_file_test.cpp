@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/data/npy_file.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "tests/data/data_fixture.h"
+
+namespace kvcalib {
+namespace {
+
+using namespace fixture;
+
+class NpyFileTest : public testing::Test {
+ protected:
+  std::filesystem::path save(std::string_view bytes) {
+    return write(folder_.path() / "a.npy", bytes);
+  }
+  std::string refusal(std::string_view bytes) {
+    return message_of([&] { NpyReader reader(save(bytes)); });
+  }
+
+  TemporaryFolder folder_;
+};
+
+const std::vector<int32_t> kSix{5, -1, 7, 2147483647, 9, 10};
+const std::vector<int64_t> kSixWide{5, -1, 7, 2147483647, 9, 10};
+
+TEST_F(NpyFileTest, ReadsEveryVersionAndWidth) {
+  for (const char version : {'\1', '\2', '\3'}) {
+    for (const std::string& bytes :
+         {npy_ids("2, 3", kSix, version), npy_ids("2, 3", kSixWide, version)}) {
+      const NpyReader reader(save(bytes));
+      EXPECT_EQ(reader.dimensions(), 2);
+      EXPECT_EQ(reader.rows(), 2);
+      EXPECT_EQ(reader.columns(), 3);
+      EXPECT_EQ(reader.read(0, 6), kSixWide);
+      EXPECT_EQ(reader.read(2, 3), (std::vector<int64_t>{7, 2147483647, 9}));
+      EXPECT_EQ(reader.position(4), "row 1, column 1");
+    }
+  }
+}
+
+TEST_F(NpyFileTest, ReadsOneDimension) {
+  const NpyReader reader(save(npy_ids("6,", kSix)));
+  EXPECT_EQ(reader.dimensions(), 1);
+  EXPECT_EQ(reader.rows(), 1);
+  EXPECT_EQ(reader.columns(), 6);
+  EXPECT_EQ(reader.position(4), "position 4");
+}
+
+TEST_F(NpyFileTest, ReadsTheBytesThatNumpyWrites) {
+  // numpy.save of numpy.array([[1, 2], [3, 400]], 'int32').
+  const std::string bytes = std::string("\x93NUMPY\x01\0v\0", 10) +
+                            "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 2), }" +
+                            std::string(58, ' ') + "\n" +
+                            std::string("\1\0\0\0\2\0\0\0\3\0\0\0\x90\1\0\0", 16);
+  ASSERT_EQ(bytes.size(), 144u);
+  const NpyFile file = NpyFile::read(save(bytes));
+  EXPECT_EQ(file.values, (std::vector<int32_t>{1, 2, 3, 400}));
+  EXPECT_EQ(file.rows, 2);
+  EXPECT_EQ(file.columns, 2);
+}
+
+TEST_F(NpyFileTest, TakesKeysInAnyOrderAndEitherQuote) {
+  std::string bytes = npy_ids("2, 3", kSix);
+  const std::string usual = "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }";
+  std::string other = "{\"shape\":(2L, 3L),\"fortran_order\":False,\"descr\":\"<i4\"}";
+  other.resize(usual.size(), ' ');
+  bytes.replace(bytes.find(usual), usual.size(), other);
+  EXPECT_EQ(NpyReader(save(bytes)).read(0, 6), kSixWide);
+}
+
+TEST_F(NpyFileTest, RefusesOtherTypesByName) {
+  for (const char* type : {"<f4", "<u2", ">i4", "<i2", "|b1", "<u4"}) {
+    EXPECT_HOLDS(concat("a.npy: has elements of type '", type, "'; expected int32"),
+                 refusal(npy(type, "2, 3", std::string(24, '\0'))));
+  }
+  EXPECT_HOLDS("a.npy: its header has no plain 'descr'",
+               refusal(npy("<i4', [('x', '<i4')], 'a': '", "2, 3", "")));
+}
+
+TEST_F(NpyFileTest, RefusesOtherOrdersAndShapes) {
+  const std::string data(24, '\0');
+  EXPECT_HOLDS("a.npy: is in Fortran order; use numpy.ascontiguousarray",
+               refusal(npy("<i4", "2, 3", data, 1, "True")));
+  EXPECT_HOLDS("a.npy: has 3 dimensions (1, 2, 3)", refusal(npy("<i4", "1, 2, 3", data)));
+  EXPECT_HOLDS("a.npy: has 0 dimensions ()", refusal(npy("<i4", "", data)));
+  EXPECT_HOLDS("a.npy: its header has no plain 'shape'", refusal(npy("<i4", "-2, 3", data)));
+  EXPECT_HOLDS("impossible shape", refusal(npy("<i4", "999999999999999, 999999999999999", data)));
+  EXPECT_HOLDS("impossible shape", refusal(npy("<i4", "9999999999999999999999, 3", data)));
+}
+
+TEST_F(NpyFileTest, RefusesASizeThatIsNotTheShapes) {
+  const std::string whole = npy_ids("2, 3", kSix);
+  EXPECT_HOLDS("a.npy: has 151 bytes, its shape needs 152; cut off or damaged",
+               refusal(whole.substr(0, whole.size() - 1)));
+  EXPECT_HOLDS("a.npy: has 153 bytes, its shape needs 152", refusal(whole + "x"));
+}
+
+TEST_F(NpyFileTest, RefusesAFileCutInItsHeader) {
+  const std::string whole = npy_ids("2, 3", kSix);
+  for (size_t length = 0; length < 6; ++length) {
+    EXPECT_HOLDS("a.npy: is not a NumPy file", refusal(whole.substr(0, length)));
+  }
+  for (size_t length = 8; length < 128; ++length) {
+    EXPECT_HOLDS("a.npy: is cut off in its header", refusal(whole.substr(0, length)));
+  }
+  EXPECT_HOLDS("is not a NumPy file", refusal("PK\x03\x04 an .npz file, renamed"));
+  EXPECT_HOLDS("has version 9 of the NumPy format", refusal(npy("<i4", "2, 3", "", 9)));
+  EXPECT_HOLDS("states a header of ", refusal(std::string("\x93NUMPY\x02\0\xff\xff\xff\x7f", 12)));
+}
+
+TEST_F(NpyFileTest, RefusesIdsThatAreNoInt32WhenReadWhole) {
+  const std::vector<int64_t> ids{1, 2, 3, 4, int64_t{1} << 31, 6};
+  EXPECT_HOLDS("a.npy: row 1, column 1 holds 2147483648, which is no int32",
+               message_of([&] { NpyFile::read(save(npy_ids("2, 3", ids))); }));
+}
+
+}  // namespace
+}  // namespace kvcalib

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/calibration_pass.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <mutex>
+
+#include "calibrate/engine/embedding.h"
+#include "tests/message_of.h"
+#include "tests/streaming/rank_threads.h"
+#include "tests/turbomind_fixture.h"
+
+namespace kvcalib {
+namespace {
+
+using fixture::element_bits;
+using fixture::small_model;
+using fixture::TemporaryFolder;
+
+std::vector<int32_t> some_ids(int64_t count, int64_t vocab) {
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(i * i * 7 % vocab));
+  return ids;
+}
+
+const RuntimeRelease kRelease(0, 3, 0);
+
+KvStatistics calibrate(const std::filesystem::path& folder, int64_t samples, int64_t length,
+                       int64_t micro_batch) {
+  const TurboMindDirectory directory = TurboMindDirectory::open(folder);
+  const std::vector<int32_t> ids = some_ids(samples * length, directory.config().vocab);
+  Rendezvous rendezvous({});
+  const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+  return run_calibration_pass(directory, kRelease, {ids, samples, length}, *communicator,
+                              {at::kCPU, micro_batch, 2}, {});
+}
+
+bool same(const KvStatistics& a, const KvStatistics& b) {
+  return a.key_minimum == b.key_minimum && a.key_maximum == b.key_maximum &&
+         a.value_minimum == b.value_minimum && a.value_maximum == b.value_maximum;
+}
+
+at::Tensor whole_tensor(const ModelConfig& config, int64_t layer, LayerTensor tensor) {
+  const auto [rows, columns] = tensor_shape(config, tensor);
+  const at::Tensor bits = at::empty({rows, columns}, at::kShort);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j)
+      bits[i].data_ptr<int16_t>()[j] =
+          static_cast<int16_t>(element_bits(layer, static_cast<int64_t>(tensor), i, j));
+  return bits.view(at::kHalf).to(at::kDouble);
+}
+
+at::Tensor normed(const at::Tensor& x, const at::Tensor& weight) {
+  return x / (x.square().mean(-1, true) + 1e-5).sqrt() * weight;
+}
+
+at::Tensor rotated(const at::Tensor& x) {  // [length, heads, head_dim], interleaved pairs
+  const int64_t length = x.size(0), head_dim = x.size(2);
+  const at::Tensor exponent =
+      at::arange(0, head_dim, 2, at::kDouble) / -static_cast<double>(head_dim);
+  const at::Tensor angle = at::outer(at::arange(length, at::kDouble), at::pow(10000.0, exponent));
+  const at::Tensor c = angle.cos().unsqueeze(1), s = angle.sin().unsqueeze(1);
+  const at::Tensor even = x.slice(2, 0, head_dim, 2), odd = x.slice(2, 1, head_dim, 2);
+  return at::stack({c * even - s * odd, c * odd + s * even}, -1).flatten(2);
+}
+
+// The decoder written plainly, in double: K and V of every layer for one window, [layers] of
+// [length, kv_heads, head_dim].
+std::pair<std::vector<at::Tensor>, std::vector<at::Tensor>> plain_forward(const ModelConfig& config,
+                                                                          at::Tensor x) {
+  std::vector<at::Tensor> keys, values;
+  const int64_t length = x.size(0), d = config.head_dim, group = config.heads / config.kv_heads;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto w = [&](LayerTensor tensor) { return whole_tensor(config, layer, tensor); };
+    at::Tensor qkv = at::mm(normed(x, w(LayerTensor::kAttentionNorm)), w(LayerTensor::kQkv));
+    if (config.attention_bias) qkv = qkv + w(LayerTensor::kQkvBias);
+    const at::Tensor parts = qkv.view({length, -1, d});
+    const at::Tensor q = rotated(parts.narrow(1, 0, config.heads));
+    const at::Tensor k = rotated(parts.narrow(1, config.heads, config.kv_heads));
+    const at::Tensor v = parts.narrow(1, config.heads + config.kv_heads, config.kv_heads);
+    keys.push_back(k);
+    values.push_back(v);
+    const at::Tensor scores = at::einsum("ihd,jhd->hij", {q, k.repeat_interleave(group, 1)}) /
+                              std::sqrt(static_cast<double>(d));
+    const at::Tensor future = at::ones({length, length}, at::kBool).triu(1);
+    const at::Tensor attended =
+        at::einsum("hij,jhd->ihd",
+                   {scores.masked_fill(future, -1e300).softmax(-1), v.repeat_interleave(group, 1)})
+            .reshape({length, -1});
+    x = x + at::mm(attended, w(LayerTensor::kOutput));
+    if (config.attention_bias) x = x + w(LayerTensor::kOutputBias);
+    const at::Tensor gate_up = at::mm(normed(x, w(LayerTensor::kFfnNorm)), w(LayerTensor::kGateUp));
+    const at::Tensor gate = gate_up.narrow(1, 0, config.intermediate);
+    const at::Tensor up = gate_up.narrow(1, config.intermediate, config.intermediate);
+    x = x + at::mm(gate * gate.sigmoid() * up, w(LayerTensor::kDown));
+  }
+  return {keys, values};
+}
+
+void expect_close(const std::vector<float>& found, int64_t layer, const at::Tensor& expected) {
+  const at::Tensor flat = expected.flatten();
+  const auto first = static_cast<size_t>(layer * flat.numel());
+  const double scale = flat.abs().max().item<double>();
+  for (int64_t i = 0; i < flat.numel(); ++i)
+    EXPECT_NEAR(found[first + static_cast<size_t>(i)], flat[i].item<double>(), 1e-5 * scale)
+        << "layer " << layer << " channel " << i;
+}
+
+TEST(CalibrationPass, FindsTheRangesThatAPlainForwardPassInDoubleHas) {
+  for (const int64_t kv_heads : {4, 2}) {
+    const TemporaryFolder folder;
+    ModelConfig model = small_model();
+    model.kv_heads = kv_heads;
+    model.attention_bias = kv_heads == 2;
+    fixture::write_weights(folder.path(), model);
+    const int64_t length = 33;
+    const KvStatistics found = calibrate(folder.path(), 1, length, 0);
+    const std::vector<int32_t> ids = some_ids(length, model.vocab);
+    const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
+    const auto [keys, values] = plain_forward(model, embed_tokens(directory, ids, at::kDouble));
+    for (int64_t layer = 0; layer < model.layers; ++layer) {
+      const auto index = static_cast<size_t>(layer);
+      expect_close(found.key_minimum, layer, keys[index].amin(0));
+      expect_close(found.key_maximum, layer, keys[index].amax(0));
+      expect_close(found.value_minimum, layer, values[index].amin(0));
+      expect_close(found.value_maximum, layer, values[index].amax(0));
+    }
+  }
+}
+
+TEST(CalibrationPass, GivesTheSameBitsForEveryMicroBatch) {
+  const TemporaryFolder folder;
+  fixture::write_weights(folder.path(), small_model());
+  const KvStatistics alone = calibrate(folder.path(), 7, 24, 1);
+  EXPECT_TRUE(same(alone, calibrate(folder.path(), 7, 24, 48)));
+  EXPECT_TRUE(same(alone, calibrate(folder.path(), 7, 24, 100000)));
+}
+
+TEST(CalibrationPass, GivesTheSameBitsHoweverTheModelIsCut) {
+  std::vector<KvStatistics> all;
+  for (const int64_t ranks : {1, 2, 4}) {
+    const TemporaryFolder folder;
+    ModelConfig model = small_model();
+    model.stored_ranks = ranks;
+    fixture::write_weights(folder.path(), model);
+    all.push_back(calibrate(folder.path(), 3, 20, 0));
+  }
+  EXPECT_TRUE(same(all[0], all[1]));
+  EXPECT_TRUE(same(all[0], all[2]));
+}
+
+TEST(CalibrationPass, GivesTheSameBitsOnEveryNumberOfRanks) {
+  const TemporaryFolder folder;
+  fixture::write_weights(folder.path(), small_model());
+  const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
+  const int64_t samples = 5, length = 16;
+  const std::vector<int32_t> ids = some_ids(samples * length, directory.config().vocab);
+  const KvStatistics alone = calibrate(folder.path(), samples, length, length);
+  for (const int64_t world : {2, 4, 6}) {  // six: one rank has no window
+    std::mutex mutex;
+    int64_t equal = 0;
+    run_rank_threads(world, [&](const Rank& rank, Rendezvous& rendezvous) {
+      const auto communicator = make_communicator(rank, at::kCPU, rendezvous);
+      const KvStatistics found = run_calibration_pass(directory, kRelease, {ids, samples, length},
+                                                      *communicator, {at::kCPU, length, 1}, {});
+      const std::lock_guard lock(mutex);
+      equal += same(found, alone) ? 1 : 0;
+    });
+    EXPECT_EQ(equal, world);
+  }
+}
+
+TEST(CalibrationPass, StopsAndNamesTheLayerWhereActivationsOverflow) {
+  const TemporaryFolder folder;
+  const ModelConfig model = small_model();
+  fixture::write_weights(folder.path(), model);
+  // As bfloat16 these bits are 1.7e38: K overflows even float32.
+  std::string config = fixture::config_text(model);
+  config.replace(config.find("fp16"), 4, "bf16");
+  fixture::write_file(folder.path() / "config.ini", config);
+  fixture::write_elements(folder.path() / "layers.1.attention.w_qkv.0.weight", 64, 192,
+                          [](int64_t, int64_t) { return uint16_t{0x7f00}; });
+  fixture::write_elements(folder.path() / "layers.1.attention_norm.weight", 1, 64,
+                          [](int64_t, int64_t) { return uint16_t{0x7f00}; });
+  const std::string message = message_of([&] { calibrate(folder.path(), 1, 8, 0); });
+  EXPECT_HOLDS("layer 1: NaN or Inf in K", message);
+}
+
+TEST(WindowsOfRank, GiveEveryWindowToExactlyOneRankInWholeMicroBatches) {
+  for (const int64_t samples : {1, 5, 16, 128}) {
+    for (const int64_t batch : {1, 3, 8}) {
+      for (const int64_t ranks : {1, 2, 3, 4, 8}) {
+        int64_t next = 0;
+        for (int64_t rank = 0; rank < ranks; ++rank) {
+          const auto [first, last] = windows_of_rank(samples, batch, rank, ranks);
+          EXPECT_EQ(first, next);
+          EXPECT_TRUE(first % batch == 0 || first == samples);
+          next = last;
+        }
+        EXPECT_EQ(next, samples);
+      }
+    }
+  }
+}
+
+TEST(PlanMemory, HoldsTwoLayersTheRanksActivationsAndOneMicroBatch) {
+  ModelConfig model = small_model();
+  const uint64_t layer = 64 * 192 + 192 + 64 * 64 + 64 * 3 + 64 * 192 + 96 * 64;
+  const MemoryPlan plan = plan_memory(model, 8, 32, 2, {at::kCPU, 32, 1});
+  EXPECT_EQ(plan.layers, layer * (2 + 4));
+  EXPECT_EQ(plan.activations, 4U * 32 * 64 * 4);
+  EXPECT_EQ(plan.micro_batch, 32U * (3 * 64 + 192 + 3 * 96) * 4);
+}
+
+}  // namespace
+}  // namespace kvcalib

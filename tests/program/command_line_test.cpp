@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <sstream>
+
+#include "calibrate/command/devices.h"
+#include "tests/message_of.h"
+
+namespace kvcalib {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+TEST(CommandLine, ReadsEveryOptionOfCalibrate) {
+  const CalibrateOptions options = parse_calibrate({"--weights",
+                                                    "w",
+                                                    "--data",
+                                                    "a,1.npy",
+                                                    "b.jsonl",
+                                                    "--output",
+                                                    "o",
+                                                    "--tokenizer",
+                                                    "t",
+                                                    "--samples",
+                                                    "3",
+                                                    "--length=64",
+                                                    "--seed",
+                                                    "18446744073709551615",
+                                                    "--pack",
+                                                    "--runtime",
+                                                    "0.0.14",
+                                                    "--serving-tp",
+                                                    "8",
+                                                    "--symmetric",
+                                                    "--devices",
+                                                    "cpu:2",
+                                                    "--micro-batch",
+                                                    "4096",
+                                                    "--force",
+                                                    "--dry-run",
+                                                    "--quiet",
+                                                    "--json"});
+  EXPECT_EQ(options.weights, "w");
+  EXPECT_EQ(options.data, (Arguments{"a,1.npy", "b.jsonl"}));
+  EXPECT_EQ(options.output.output, "o");
+  EXPECT_EQ(options.tokenizer, "t");
+  EXPECT_EQ(options.samples, 3);
+  EXPECT_EQ(options.length, 64);
+  EXPECT_EQ(options.seed, 18446744073709551615U);
+  EXPECT_TRUE(options.pack);
+  EXPECT_EQ(options.scales.runtime, "0.0.14");
+  EXPECT_EQ(options.scales.serving_ranks, 8);
+  EXPECT_TRUE(options.scales.symmetric);
+  EXPECT_EQ(options.devices, "cpu:2");
+  EXPECT_EQ(options.micro_batch_tokens, 4096);
+  EXPECT_TRUE(options.output.force && options.dry_run && options.quiet && options.json);
+}
+
+TEST(CommandLine, HasTheDefaultsThatTheHelpStates) {
+  const CalibrateOptions options = parse_calibrate({"--weights", "w", "--data", "d", "--in-place"});
+  EXPECT_EQ(options.samples, 128);
+  EXPECT_EQ(options.length, 2048);
+  EXPECT_EQ(options.seed, 0U);
+  EXPECT_EQ(options.scales.runtime, "0.3.0");
+  EXPECT_FALSE(options.scales.serving_ranks);
+  EXPECT_FALSE(options.scales.symmetric || options.output.force || options.pack);
+}
+
+TEST(CommandLine, NamesTheNearestOptionForAnUnknownOne) {
+  EXPECT_HOLDS("did you mean --samples?", message_of([] { parse_calibrate({"--sampels", "3"}); }));
+  EXPECT_HOLDS("unknown option --zzzzzzzzz;", message_of([] { parse_calibrate({"--zzzzzzzzz"}); }));
+}
+
+TEST(CommandLine, RefusesWhatIsMissingMalformedOrContradictory) {
+  const struct {
+    Arguments arguments;
+    const char* expected;
+  } cases[] = {
+      {{"--data", "d", "--in-place"}, "--weights DIR is missing"},
+      {{"--weights", "w", "--in-place"}, "--data FILE... is missing"},
+      {{"--weights", "w", "--data", "d"}, "--output DIR or --in-place"},
+      {{"--weights", "w", "--data", "d", "--in-place", "--output", "o"}, "exclude each other"},
+      {{"--weights", "w", "--data", "d", "--in-place", "--samples", "0"}, "--samples '0'"},
+      {{"--weights", "w", "--data", "d", "--in-place", "--length", "12x"}, "--length '12x'"},
+      {{"--weights", "w", "--data", "d", "--in-place", "--seed", "-1"}, "--seed '-1'"},
+      {{"--weights"}, "weights"},
+  };
+  for (const auto& [arguments, expected] : cases) {
+    EXPECT_THROW(parse_calibrate(arguments), UsageError);
+    EXPECT_HOLDS(expected, message_of([&] { parse_calibrate(arguments); }));
+  }
+}
+
+TEST(CommandLine, DryRunNeedsNeitherDataNorOutput) {
+  EXPECT_TRUE(parse_calibrate({"--weights", "w", "--dry-run"}).dry_run);
+}
+
+TEST(CommandLine, HelpFitsEightyColumnsAndNamesEveryOption) {
+  for (const auto& [command, parse] :
+       std::vector<std::pair<std::string, std::function<void(const Arguments&)>>>{
+           {"calibrate", [](const Arguments& a) { parse_calibrate(a); }},
+           {"export", [](const Arguments& a) { parse_export(a); }},
+           {"verify", [](const Arguments& a) { parse_verify(a); }},
+           {"inspect", [](const Arguments& a) { parse_inspect(a); }}}) {
+    try {
+      parse({"--help"});
+      FAIL() << command << " --help did not ask for help";
+    } catch (const HelpAsked& help) {
+      std::istringstream lines(help.text);
+      for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80U) << line;
+      EXPECT_NE(help.text.find("--help"), std::string::npos);
+    }
+  }
+}
+
+TEST(CommandLine, FindsTheNearestNameOnlyWhereOneIsNear) {
+  EXPECT_EQ(nearest("--weigths", {"--weights", "--data"}), "--weights");
+  EXPECT_EQ(nearest("--x", {"--weights", "--data"}), std::nullopt);
+}
+
+TEST(Devices, AreCountedAndRefusedByText) {
+  EXPECT_EQ(choose_devices("cpu").ranks(), 1);
+  EXPECT_EQ(choose_devices("cpu:4").ranks(), 4);
+  for (const char* wrong : {"cpu:0", "cpu:x", "tpu", "0,,1", "gpu:", "-1"})
+    EXPECT_THROW(choose_devices(wrong), UsageError) << wrong;
+  EXPECT_HOLDS("there is no GPU 900", message_of([] { choose_devices("900"); }));
+}
+
+}  // namespace
+}  // namespace kvcalib

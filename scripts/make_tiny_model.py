@@ -52,7 +52,7 @@ class Sampler:
         return x * self.cosine[span] + torch.cat((-high, low), dim=-1) * self.sine[span]
 
     def _forward(self, ids: torch.Tensor, first: int, cache: list) -> torch.Tensor:
-        """Logits [batch, vocab] after the last of ids [batch, tokens], which stand at positions first, first + 1, ..."""
+        """Logits [batch, vocab] after the last of ids [batch, tokens], the first of which is at position `first`."""
         model, weights = self.model, self.weights
         x = weights["model.embed_tokens.weight"][ids]
         batch, tokens, _ = x.shape

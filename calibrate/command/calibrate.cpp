@@ -3,7 +3,9 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <sys/resource.h>
 
+#include <array>
 #include <chrono>
+#include <cstring>
 #include <iostream>
 
 #include "calibrate/command/commands.h"
@@ -31,6 +33,21 @@ double seconds_since(Clock::time_point start) {
 
 bool is_preset(const std::filesystem::path& path) { return path.extension() == ".json"; }
 
+// The windows asked for; what is not said is as a file of token ids has it, or the default.
+WindowRequest resolve_windows(const CalibrateOptions& options,
+                              const std::vector<std::filesystem::path>& files) {
+  WindowRequest request;
+  if (const std::optional<WindowShape> stored = stored_windows(files)) {
+    request.samples = stored->samples;
+    request.length = stored->length;
+  }
+  request.samples = options.samples.value_or(request.samples);
+  request.length = options.length.value_or(request.length);
+  request.seed = options.seed;
+  request.pack = options.pack;
+  return request;
+}
+
 int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t ranks) {
   ModelConfig config;
   int64_t embedding_rows = 0;
@@ -44,29 +61,27 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
     embedding_rows = directory.embedding_rows();
   }
   const Target target = resolve_target(config, options.scales, embedding_rows);
-  const CalibrationPlan plan = make_plan(options, config, embedding_rows, target, devices, ranks);
-  std::cout << (options.json ? plan_json(plan, options) : format_plan(plan, options));
+  const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
+  const CalibrationPlan plan =
+      make_plan(options, windows, config, embedding_rows, target, devices, ranks);
+  std::cout << (options.json ? plan_json(plan) : format_plan(plan, options));
   return 0;
 }
 
-// Windows as bytes for the other ranks, and back.
-std::string pack_ids(const std::vector<int32_t>& ids) {
-  return {reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(int32_t)};
+// The windows as a message to the other ranks: samples, length, then the ids.
+std::string pack_windows(const WindowIds& windows) {
+  const std::array<int64_t, 2> shape = {windows.samples, windows.length};
+  std::string message(reinterpret_cast<const char*>(shape.data()), sizeof(shape));
+  message.append(reinterpret_cast<const char*>(windows.ids.data()), windows.ids.size_bytes());
+  return message;
 }
 
-std::vector<int32_t> unpack_ids(const std::string& bytes) {
-  std::vector<int32_t> ids(bytes.size() / sizeof(int32_t));
-  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(ids.data()));
-  return ids;
-}
-
-TokenWindows draw(const CalibrateOptions& options, const ModelConfig& config,
-                  std::filesystem::path& tokenizer) {
-  const std::vector<std::filesystem::path> files = expand_data_paths(options.data);
-  if (needs_tokenizer(files))
-    tokenizer = options.tokenizer.empty() ? find_tokenizer(options.weights) : options.tokenizer;
-  return draw_windows(files, tokenizer,
-                      {options.samples, options.length, options.seed, options.pack}, config.vocab);
+// Points into `message`.
+WindowIds unpack_windows(const std::string& message) {
+  std::array<int64_t, 2> shape{};
+  std::memcpy(shape.data(), message.data(), sizeof(shape));
+  const auto* const ids = reinterpret_cast<const int32_t*>(message.data() + sizeof(shape));
+  return {{ids, static_cast<size_t>(shape[0] * shape[1])}, shape[0], shape[1]};
 }
 
 uint64_t peak_host_bytes() {
@@ -84,7 +99,7 @@ uint64_t peak_device_bytes(const c10::Device& device) {
 // What every rank does once the windows are known.
 KvStatistics observe(const CalibrateOptions& options, const TurboMindDirectory& directory,
                      const RuntimeRelease& release, const Rank& rank, const c10::Device& device,
-                     Rendezvous& rendezvous, std::span<const int32_t> ids,
+                     Rendezvous& rendezvous, const WindowIds& windows,
                      const ProgressObserver& progress) {
   if (device.is_cuda()) c10::cuda::set_device(device.index());
   const std::unique_ptr<Communicator> communicator = make_communicator(rank, device, rendezvous);
@@ -93,38 +108,43 @@ KvStatistics observe(const CalibrateOptions& options, const TurboMindDirectory& 
   settings.micro_batch_tokens = options.micro_batch_tokens;
   settings.reading_threads = device.is_cuda() ? 8 : 2;
   KvStatistics statistics =
-      run_calibration_pass(directory, release, {ids, options.samples, options.length},
-                           *communicator, settings, progress);
+      run_calibration_pass(directory, release, windows, *communicator, settings, progress);
   communicator->barrier();  // nothing is delivered before every rank is through
   return statistics;
 }
 
 int run_helper_rank(const CalibrateOptions& options, const Rank& rank, const c10::Device& device) {
   Rendezvous rendezvous(rank);
-  const std::vector<int32_t> ids =
-      unpack_ids(rendezvous.get("windows"));  // set when all is checked
+  const std::string windows = rendezvous.get("windows");  // set when all is checked
   const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
   observe(options, directory, RuntimeRelease::parse(options.scales.runtime), rank, device,
-          rendezvous, ids, {});
+          rendezvous, unpack_windows(windows), {});
   return 0;
 }
 
-Provenance provenance_of(const CalibrateOptions& options, const TurboMindDirectory& directory,
+Provenance provenance_of(const WindowRequest& request, const TurboMindDirectory& directory,
                          const TokenWindows& windows, const std::filesystem::path& tokenizer,
                          const c10::Device& device) {
   Provenance provenance;
   provenance.program_version = program_version();
   provenance.weights_fingerprint = weights_fingerprint(directory);
   provenance.model = directory.config();
+  provenance.model.stored_ranks = 1;  // statistics do not depend on how the model is cut
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
-  for (const auto& file : windows.files)
+  for (const HashedFile& file : windows.files)
     provenance.data.push_back({file.path.filename().string(), file.sha256});
   if (!tokenizer.empty()) provenance.tokenizer_sha256 = sha256_hex(read_file(tokenizer));
-  provenance.seed = options.seed;
-  provenance.samples = options.samples;
-  provenance.length = options.length;
-  provenance.packed = options.pack;
+  provenance.seed = request.seed;
+  provenance.samples = request.samples;
+  provenance.length = request.length;
+  provenance.packed = request.pack;
   return provenance;
+}
+
+std::filesystem::path tokenizer_of(const CalibrateOptions& options,
+                                   const std::vector<std::filesystem::path>& files) {
+  if (!needs_tokenizer(files)) return {};
+  return options.tokenizer.empty() ? find_tokenizer(options.weights) : options.tokenizer;
 }
 
 // The rank that prepares, reports and delivers; the only one in a run of one.
@@ -137,22 +157,23 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
   const Target target =
       resolve_target(directory.config(), options.scales, directory.embedding_rows());
-  for (const std::string& warning : target.warnings)
-    std::cerr << "kvcalib: warning: " << warning << "\n";
-  reporter.stage("drawing windows");
-  std::filesystem::path tokenizer;
-  const TokenWindows windows = draw(options, directory.config(), tokenizer);
-  reporter.stage(format_plan(make_plan(options, directory.config(), directory.embedding_rows(),
-                                       target, devices, rank.world),
+  warn(target.warnings);
+  const std::vector<std::filesystem::path> files = expand_data_paths(options.data);
+  const std::filesystem::path tokenizer = tokenizer_of(options, files);
+  const WindowRequest request = resolve_windows(options, files);
+  reporter.stage(format_plan(make_plan(options, request, directory.config(),
+                                       directory.embedding_rows(), target, devices, rank.world),
                              options));
-  if (rank.world > 1) rendezvous.set("windows", pack_ids(windows.ids));
+  const TokenWindows drawn = draw_windows(files, tokenizer, request, directory.config().vocab);
+  const WindowIds windows{drawn.ids, drawn.samples, drawn.length};
+  if (rank.world > 1) rendezvous.set("windows", pack_windows(windows));
 
   RunCost cost;
   cost.devices = devices.text();
   cost.ranks = rank.world;
   cost.prepare_seconds = seconds_since(start);
   const KvStatistics observed = observe(options, directory, target.release, rank, device,
-                                        rendezvous, windows.ids, [&](const PassProgress& progress) {
+                                        rendezvous, windows, [&](const PassProgress& progress) {
                                           reporter.layer(progress);
                                           cost.layer_seconds = progress.seconds;
                                           cost.waited_seconds = progress.waited_seconds;
@@ -161,17 +182,11 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
                                         });
   cost.peak_host_bytes = peak_host_bytes();
   cost.peak_device_bytes = peak_device_bytes(device);
+  reporter.finish();
 
   const StatisticsFile statistics{observed.rounded(directory.config().weight_type),
-                                  provenance_of(options, directory, windows, tokenizer, device)};
-  const std::vector<KvScale> scales =
-      compute_scales(statistics.statistics, target.ranks, target.method);
-  Summary summary = summarise(target, statistics, scales);
-  summary.cost = cost;
-  const std::string place =
-      (options.output.in_place ? options.weights : *options.output.output).string();
-  deliver(*output, make_files(directory, target, scales, statistics), summary, place);
-  reporter.finish();
+                                  provenance_of(request, directory, drawn, tokenizer, device)};
+  Summary summary = deliver(*output, options.output, directory, target, statistics, cost);
   std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
   return 0;
 }
@@ -186,9 +201,8 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
   if (options.dry_run)
     return dry_run(options, devices, rank.launched ? rank.world : devices.ranks());
   if (is_preset(options.weights))
-    throw UsageError(
-        concat("--weights ", options.weights.string(),
-               ": a preset has no weights; it can only be planned for, with --dry-run"));
+    throw UsageError(concat("--weights ", options.weights.string(), ": a preset has no weights; ",
+                            "it can only be planned for, with --dry-run"));
   if (!rank.launched && devices.ranks() > 1) return launch_ranks(devices.ranks(), arguments);
   const c10::Device device = device_of(rank, devices);
   if (rank.index > 0) return run_helper_rank(options, rank, device);

@@ -37,7 +37,10 @@ class Parser {
     options_.add_options(group)(name, text, cxxopts::value<std::vector<std::string>>(), value_name);
     declare(group, name);
   }
-  void positional(const std::string& name) { options_.parse_positional({name}); }
+  void positional(const std::string& name) {
+    options_.parse_positional({name});
+    options_.show_positional_help();  // else the option is left out of the help
+  }
 
   void parse(const std::vector<std::string>& arguments) {
     std::vector<const char*> argv = {"kvcalib"};
@@ -75,6 +78,13 @@ class Parser {
       fail(concat("--", name, " '", given, "': expected a whole number of at least ", least));
   }
 
+  std::optional<int64_t> optional_number(const std::string& name, int64_t least) const {
+    if (!has(name)) return std::nullopt;
+    int64_t given = 0;
+    number(name, least, given);
+    return given;
+  }
+
   [[noreturn]] void fail(const std::string& what) const {
     throw UsageError(concat(what, "; see kvcalib ", command_, " --help"));
   }
@@ -109,8 +119,7 @@ void declare_scales(Parser& parser) {
 ScaleOptions scales_of(const Parser& parser) {
   ScaleOptions scales;
   if (parser.has("runtime")) scales.runtime = parser.text("runtime");
-  if (parser.has("serving-tp"))
-    parser.number<int64_t>("serving-tp", 1, scales.serving_ranks.emplace());
+  scales.serving_ranks = parser.optional_number("serving-tp", 1);
   return scales;
 }
 
@@ -170,8 +179,8 @@ CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
   parser.values("Input", "data", "text (.json.gz, .jsonl, .txt; globs) or token ids (.npy)",
                 "FILE...");
   parser.value("Input", "tokenizer", "SentencePiece model (default: beside the weights)", "FILE");
-  parser.value("Calibration", "samples", "windows to run (default 128)", "N");
-  parser.value("Calibration", "length", "tokens in a window (default 2048)", "N");
+  parser.value("Calibration", "samples", "windows to run (default 128, or all of a .npy)", "N");
+  parser.value("Calibration", "length", "tokens in a window (default 2048, or as a .npy)", "N");
   parser.value("Calibration", "seed", "of the random windows (default 0)", "N");
   parser.flag("Calibration", "pack", "lay short documents end to end");
   declare_output(parser);
@@ -189,8 +198,8 @@ CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
   options.weights = parser.required("weights", "--weights DIR");
   if (parser.has("data")) options.data = parser.texts("data");
   if (parser.has("tokenizer")) options.tokenizer = parser.text("tokenizer");
-  parser.number<int64_t>("samples", 1, options.samples);
-  parser.number<int64_t>("length", 1, options.length);
+  options.samples = parser.optional_number("samples", 1);
+  options.length = parser.optional_number("length", 1);
   parser.number<uint64_t>("seed", 0, options.seed);
   options.pack = parser.has("pack");
   if (parser.has("devices")) options.devices = parser.text("devices");

@@ -43,16 +43,18 @@ DeviceList first_gpus(const std::string& text, int64_t count, int64_t present) {
 }
 
 DeviceList listed_gpus(const std::string& text, int64_t present) {
-  DeviceList list;
-  std::string_view rest = text;
-  while (true) {
+  std::vector<int64_t> numbers;
+  for (std::string_view rest = text;;) {
     const size_t comma = rest.find(',');
-    list.devices.push_back(gpu(text, read_number(text, rest.substr(0, comma), 0), present));
-    if (std::count(list.devices.begin(), list.devices.end(), list.devices.back()) > 1)
+    numbers.push_back(read_number(text, rest.substr(0, comma), 0));
+    if (std::count(numbers.begin(), numbers.end(), numbers.back()) > 1)
       throw UsageError(concat("--devices '", text, "': names a GPU twice; one rank per GPU"));
-    if (comma == std::string_view::npos) return list;
+    if (comma == std::string_view::npos) break;
     rest = rest.substr(comma + 1);
   }
+  DeviceList list;
+  for (const int64_t number : numbers) list.devices.push_back(gpu(text, number, present));
+  return list;
 }
 
 }  // namespace

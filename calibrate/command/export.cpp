@@ -30,15 +30,9 @@ int run_export(const ExportOptions& options) {
   check_same_model(statistics, options, directory);
   const Target target =
       resolve_target(directory.config(), options.scales, directory.embedding_rows());
-  const std::vector<KvScale> scales =
-      compute_scales(statistics.statistics, target.ranks, target.method);
-  for (const std::string& warning : target.warnings)
-    std::cerr << "kvcalib: warning: " << warning << "\n";
-
-  Summary summary = summarise(target, statistics, scales);
-  const std::string place =
-      (options.output.in_place ? options.weights : *options.output.output).string();
-  deliver(*output, make_files(directory, target, scales, statistics), summary, place);
+  warn(target.warnings);
+  const Summary summary =
+      deliver(*output, options.output, directory, target, statistics, std::nullopt);
   std::cout << format_summary(summary);
   return 0;
 }

@@ -27,8 +27,8 @@ struct CalibrateOptions {
   std::filesystem::path weights;
   std::vector<std::string> data;
   std::filesystem::path tokenizer;  // empty: beside the weights
-  int64_t samples = 128;
-  int64_t length = 2048;
+  std::optional<int64_t> samples;   // else as many as a file of token ids holds, or 128
+  std::optional<int64_t> length;    // else as long as those are, or 2048
   uint64_t seed = 0;
   bool pack = false;
   std::string devices;  // empty: GPUs if there are any, else the CPU

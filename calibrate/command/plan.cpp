@@ -32,9 +32,9 @@ std::string place(const OutputOptions& output) {
 
 }  // namespace
 
-CalibrationPlan make_plan(const CalibrateOptions& options, const ModelConfig& config,
-                          int64_t embedding_rows, const Target& target, const DeviceList& devices,
-                          int64_t ranks) {
+CalibrationPlan make_plan(const CalibrateOptions& options, const WindowRequest& windows,
+                          const ModelConfig& config, int64_t embedding_rows, const Target& target,
+                          const DeviceList& devices, int64_t ranks) {
   PassSettings settings;
   settings.device = devices.devices.front();
   settings.micro_batch_tokens = options.micro_batch_tokens > 0
@@ -44,9 +44,10 @@ CalibrationPlan make_plan(const CalibrateOptions& options, const ModelConfig& co
           embedding_rows,
           target,
           devices,
-          windows_per_micro_batch(settings.micro_batch_tokens, options.length),
+          windows,
+          windows_per_micro_batch(settings.micro_batch_tokens, windows.length),
           layer_bytes(config) * static_cast<uint64_t>(config.layers),
-          plan_memory(config, options.samples, options.length, ranks, settings)};
+          plan_memory(config, windows.samples, windows.length, ranks, settings)};
 }
 
 std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& options) {
@@ -60,8 +61,8 @@ std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& opt
                 << " heads, " << config.kv_heads << " kv heads x " << config.head_dim
                 << ", intermediate " << config.intermediate << ", vocab " << config.vocab << ", "
                 << name(config.weight_type) << ", cut for " << config.stored_ranks << " rank(s)\n";
-  line("windows") << options.samples << " x " << options.length << " tokens, seed " << options.seed
-                  << (options.pack ? ", packed" : "") << "\n";
+  line("windows") << plan.windows.samples << " x " << plan.windows.length << " tokens, seed "
+                  << plan.windows.seed << (plan.windows.pack ? ", packed" : "") << "\n";
   line("devices") << plan.devices.text() << ", " << plan.micro_batch_windows
                   << " window(s) a micro-batch\n";
   line("runtime") << plan.target.release.name() << ", " << plan.target.ranks << " serving rank(s), "
@@ -80,7 +81,7 @@ std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& opt
   return text.str();
 }
 
-std::string plan_json(const CalibrationPlan& plan, const CalibrateOptions& options) {
+std::string plan_json(const CalibrationPlan& plan) {
   const ModelConfig& config = plan.config;
   const nlohmann::ordered_json json = {{"dry_run", true},
                                        {"layers", config.layers},
@@ -90,9 +91,9 @@ std::string plan_json(const CalibrationPlan& plan, const CalibrateOptions& optio
                                        {"head_dim", config.head_dim},
                                        {"intermediate", config.intermediate},
                                        {"vocab", config.vocab},
-                                       {"samples", options.samples},
-                                       {"length", options.length},
-                                       {"seed", options.seed},
+                                       {"samples", plan.windows.samples},
+                                       {"length", plan.windows.length},
+                                       {"seed", plan.windows.seed},
                                        {"devices", plan.devices.text()},
                                        {"micro_batch_windows", plan.micro_batch_windows},
                                        {"runtime", plan.target.release.name()},

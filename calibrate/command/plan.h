@@ -6,6 +6,7 @@
 #include "calibrate/command/devices.h"
 #include "calibrate/command/options.h"
 #include "calibrate/command/target.h"
+#include "calibrate/data/windows.h"
 #include "calibrate/engine/calibration_pass.h"
 
 namespace kvcalib {
@@ -16,16 +17,17 @@ struct CalibrationPlan {
   int64_t embedding_rows = 0;
   Target target;
   DeviceList devices;
+  WindowRequest windows;
   int64_t micro_batch_windows = 1;
   uint64_t bytes_to_read = 0;  // all ranks together: every layer once
   MemoryPlan memory;           // per device
 };
 
-CalibrationPlan make_plan(const CalibrateOptions& options, const ModelConfig& config,
-                          int64_t embedding_rows, const Target& target, const DeviceList& devices,
-                          int64_t ranks);
+CalibrationPlan make_plan(const CalibrateOptions& options, const WindowRequest& windows,
+                          const ModelConfig& config, int64_t embedding_rows, const Target& target,
+                          const DeviceList& devices, int64_t ranks);
 
 std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& options);
-std::string plan_json(const CalibrationPlan& plan, const CalibrateOptions& options);
+std::string plan_json(const CalibrationPlan& plan);
 
 }  // namespace kvcalib

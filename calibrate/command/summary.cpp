@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <iostream>
 #include <sstream>
 
 #include "calibrate/command/commands.h"
@@ -53,19 +54,6 @@ std::string format_cost(const RunCost& cost, const Provenance& provenance) {
 
 }  // namespace
 
-Summary summarise(const Target& target, const StatisticsFile& statistics,
-                  const std::vector<KvScale>& scales) {
-  Summary summary;
-  summary.runtime = target.release.name();
-  summary.serving_ranks = target.ranks;
-  summary.method = name(target.method);
-  summary.provenance = statistics.provenance;
-  summary.rows = scale_rows(scales, target.ranks, &statistics.statistics);
-  summary.outlying = outlying_rows(summary.rows);
-  summary.warnings = target.warnings;
-  return summary;
-}
-
 nlohmann::ordered_json to_json(const Summary& summary) {
   const Provenance& provenance = summary.provenance;
   nlohmann::ordered_json data = nlohmann::ordered_json::array();
@@ -91,7 +79,8 @@ nlohmann::ordered_json to_json(const Summary& summary) {
                                  {"outlying", summary.outlying},
                                  {"scales", to_json(summary.rows)},
                                  {"files", summary.files},
-                                 {"place", summary.place}};
+                                 {"place", summary.place},
+                                 {"note", summary.note}};
   if (summary.cost) json["cost"] = to_json(*summary.cost);
   return json;
 }
@@ -115,16 +104,34 @@ std::string format_summary(const Summary& summary) {
   return text.str();
 }
 
-void deliver(OutputTransaction& output, const std::vector<OutputFile>& files, Summary& summary,
-             const std::string& place) {
-  summary.place = place;
-  for (const OutputFile& file : files) {
+Summary deliver(OutputTransaction& output, const OutputOptions& where,
+                const TurboMindDirectory& directory, const Target& target,
+                const StatisticsFile& statistics, const std::optional<RunCost>& cost) {
+  const std::vector<KvScale> scales =
+      compute_scales(statistics.statistics, target.ranks, target.method);
+  Summary summary;
+  summary.runtime = target.release.name();
+  summary.serving_ranks = target.ranks;
+  summary.method = name(target.method);
+  summary.provenance = statistics.provenance;
+  summary.rows = scale_rows(scales, target.ranks, &statistics.statistics);
+  summary.outlying = outlying_rows(summary.rows);
+  summary.warnings = target.warnings;
+  summary.place = (where.in_place ? directory.path() : *where.output).string();
+  summary.note = serving_note(target.release);
+  summary.cost = cost;
+  for (const OutputFile& file : make_files(directory, target, scales, statistics)) {
     output.write(file.name, file.bytes);
     summary.files.push_back(file.name);
   }
   summary.files.push_back("summary.json");
   output.write("summary.json", to_json(summary).dump(2) + "\n");
   output.commit();
+  return summary;
+}
+
+void warn(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) std::cerr << "kvcalib: warning: " << warning << "\n";
 }
 
 }  // namespace kvcalib

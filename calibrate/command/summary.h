@@ -36,11 +36,9 @@ struct Summary {
   std::vector<std::string> warnings;
   std::vector<std::string> files;
   std::string place;  // where the files are
+  std::string note;   // how to start the release so that it obeys config.ini; may be empty
   std::optional<RunCost> cost;
 };
-
-Summary summarise(const Target& target, const StatisticsFile& statistics,
-                  const std::vector<KvScale>& scales);
 
 nlohmann::ordered_json to_json(const Summary& summary);
 
@@ -48,8 +46,12 @@ nlohmann::ordered_json to_json(const Summary& summary);
 // files are.
 std::string format_summary(const Summary& summary);
 
-// Writes files and summary.json and commits them as one.  `place`: where they will be.
-void deliver(OutputTransaction& output, const std::vector<OutputFile>& files, Summary& summary,
-             const std::string& place);
+// Makes the scales, writes all files and summary.json and commits them as one.
+Summary deliver(OutputTransaction& output, const OutputOptions& where,
+                const TurboMindDirectory& directory, const Target& target,
+                const StatisticsFile& statistics, const std::optional<RunCost>& cost);
+
+// Warnings to stderr, a line each.
+void warn(const std::vector<std::string>& warnings);
 
 }  // namespace kvcalib

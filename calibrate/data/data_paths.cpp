@@ -17,7 +17,9 @@ using std::filesystem::path;
 constexpr const char* kExtensions = ".jsonl, .json, .txt (each also with .gz behind) or .npy";
 
 std::vector<path> matches_of(const std::string& pattern) {
-  if (exists(path(pattern))) return {pattern};  // a name may hold the characters of a pattern
+  std::error_code failure;
+  if (exists(path(pattern), failure))
+    return {pattern};  // a name may hold the characters of a pattern
   struct Found : glob_t {
     Found() : glob_t{} {}
     ~Found() { globfree(this); }
@@ -31,11 +33,13 @@ std::vector<path> matches_of(const std::string& pattern) {
 }
 
 void check(const path& file) {
-  if (is_directory(file)) {
+  std::error_code failure;
+  if (is_directory(file, failure)) {
     throw Error(concat("--data ", file.string(), ": is a directory; name the files in it, as in '",
                        (file / "*.json.gz").string(), "'"));
   }
-  if (!is_regular_file(file)) throw Error(concat("--data ", file.string(), ": is not a file"));
+  if (!is_regular_file(file, failure))
+    throw Error(concat("--data ", file.string(), ": is not a file"));
   if (form_of(file) == DataForm::kUnknown) {
     throw Error(concat("--data ", file.string(), ": has the unknown extension '",
                        file.extension().string(), "'; expected ", kExtensions));

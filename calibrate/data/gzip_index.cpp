@@ -62,17 +62,15 @@ class Reader {
 
   void read(std::span<char> bytes) {
     while (!bytes.empty()) {
+      if (member_ended_) begin_next_member();
       const size_t wanted = std::min<size_t>(bytes.size(), 1 << 30);
       stream_->next_out = writable(bytes.data());
       stream_->avail_out = static_cast<uInt>(wanted);
       if (stream_->avail_in == 0) refill();
       const int status = inflate(stream_.get(), Z_NO_FLUSH);
       bytes = bytes.subspan(wanted - stream_->avail_out);
-      if (status == Z_STREAM_END) {
-        begin_next_member();
-      } else if (status != Z_OK && status != Z_BUF_ERROR) {
-        throw changed();
-      }
+      member_ended_ = status == Z_STREAM_END;
+      if (!member_ended_ && status != Z_OK && status != Z_BUF_ERROR) throw changed();
     }
   }
 
@@ -105,12 +103,14 @@ class Reader {
     for (size_t i = 0; raw_ && i < kTrailerBytes; ++i) drop_byte();
     while (first_byte() == 0) drop_byte();
     raw_ = false;
+    member_ended_ = false;
     inflateReset2(stream_.get(), kGzip);
   }
 
   const InputFile& file_;
   InflateStream stream_;
-  bool raw_;
+  bool raw_;  // without the gzip header and trailer
+  bool member_ended_ = false;
   uint64_t file_offset_;
   std::array<char, kPieceBytes> input_{};
 };

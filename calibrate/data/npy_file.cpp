@@ -67,8 +67,8 @@ std::string value_of(const std::string& header, const std::string& key, const st
 
 std::vector<int64_t> shape_of(const std::string& text, const std::string& name) {
   std::vector<int64_t> shape;
-  static const std::regex kNumber("\\d+");
-  for (std::sregex_iterator it(text.begin(), text.end(), kNumber), end; it != end; ++it) {
+  const std::regex number("\\d+");
+  for (std::sregex_iterator it(text.begin(), text.end(), number), end; it != end; ++it) {
     const std::string digits = it->str();
     if (digits.size() > 15) throw Error(concat(name, ": has the impossible shape (", text, ")"));
     shape.push_back(std::stoll(digits));

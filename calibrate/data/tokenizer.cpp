@@ -19,6 +19,11 @@ constexpr const char* kModelName = "tokenizer.model";
 constexpr const char* kOtherKind =
     "; write the token ids with scripts/tokenize_text.py and give them as --data IDS.npy";
 
+bool is_file(const path& file) {
+  std::error_code failure;
+  return is_regular_file(file, failure);
+}
+
 bool is_other_kind(const path& file) {
   return file.extension() == ".json" || file.extension() == ".tiktoken";
 }
@@ -27,7 +32,8 @@ bool is_other_kind(const path& file) {
 path parent_of(const path& weights_dir) {
   const path parent = weights_dir / "..";
   const path named = weights_dir.has_filename() ? weights_dir : weights_dir.parent_path();
-  return is_symlink(named) ? parent : parent.lexically_normal();
+  std::error_code failure;
+  return is_symlink(named, failure) ? parent : parent.lexically_normal();
 }
 
 // Walks the fields of a protocol buffer message (wire format of protobuf.dev).
@@ -92,7 +98,7 @@ bool rewrites_characters(std::string_view model) {
 }
 
 bool configured_to_add_bos(const path& config) {
-  if (!exists(config)) return true;
+  if (!is_file(config)) return true;
   const nlohmann::json object = nlohmann::json::parse(read_file(config), nullptr, false);
   if (!object.is_object()) throw Error(concat(config.string(), ": is not a JSON object"));
   const auto entry = object.find("add_bos_token");
@@ -109,11 +115,11 @@ bool configured_to_add_bos(const path& config) {
 path find_tokenizer(const path& weights_dir) {
   const std::vector<path> folders{parent_of(weights_dir) / "tokenizer", weights_dir};
   for (const path& folder : folders) {
-    if (is_regular_file(folder / kModelName)) return folder / kModelName;
+    if (is_file(folder / kModelName)) return folder / kModelName;
   }
   for (const path& folder : folders) {
     for (const char* name : {"tokenizer.json", "qwen.tiktoken"}) {
-      if (!is_regular_file(folder / name)) continue;
+      if (!is_file(folder / name)) continue;
       throw Error(concat((folder / name).string(),
                          ": is no SentencePiece model, and no tokenizer.model is beside it",
                          kOtherKind));

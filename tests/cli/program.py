@@ -87,6 +87,17 @@ def statistics(directory: Path) -> dict[str, np.ndarray]:
     return load_file(Path(directory) / "kv_stats.safetensors")
 
 
+def shape_options(data) -> list:
+    """--samples and --length of a file that holds the windows themselves; nothing for other files."""
+    if not str(data).endswith(".npy") or not Path(data).exists():
+        return []
+    try:
+        shape = np.load(data, mmap_mode="r").shape
+    except (ValueError, EOFError):
+        return []
+    return ["--samples", shape[0], "--length", shape[1]] if len(shape) == 2 and all(shape) else []
+
+
 class ProgramTest(unittest.TestCase):
     """A test with a scratch folder."""
 
@@ -129,9 +140,20 @@ class ProgramTest(unittest.TestCase):
         output = self.folder / name
         files = data if isinstance(data, list) else [data]
         devices = () if "--devices" in arguments else ("--devices", "cpu")
+        shape = [] if "--length" in arguments else shape_options(files[0])
         self.succeed("calibrate", "--weights", weights, "--data", *files, "--output", output, "--quiet", *devices,
-                     *arguments, **options)
+                     *shape, *arguments, **options)
         return output
+
+    @classmethod
+    def calibrated(cls) -> Path:
+        """The output of one calibration of the embedded model on windows(1), made once for a class: copy it."""
+        if "_calibrated" not in cls.__dict__:
+            test = cls()
+            test.folder = Path(tempfile.mkdtemp(prefix="kvcalib-test-"))
+            cls.addClassCleanup(shutil.rmtree, test.folder, ignore_errors=True)
+            cls._calibrated = test.calibrate(TINY / "weights", test.windows(1))
+        return cls._calibrated
 
     def assert_same_statistics(self, one: Path, other: Path):
         first, second = statistics(one), statistics(other)

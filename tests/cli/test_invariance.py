@@ -6,7 +6,7 @@ import unittest
 
 import numpy as np
 
-from program import TINY, ProgramTest, scales, start, statistics
+from program import TINY, ProgramTest, scales, shape_options, start, statistics
 from reference.calibration import RANGE_NAMES
 from reference.models import random_model
 
@@ -36,8 +36,8 @@ class Invariance(ProgramTest):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        arguments = ["calibrate", "--weights", TINY / "weights", "--data", ids, "--output", self.folder / "launched",
-                     "--devices", "cpu", "--quiet"]
+        arguments = ["calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids), "--output",
+                     self.folder / "launched", "--devices", "cpu", "--quiet"]
         ranks = [start(*arguments, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
                        MASTER_PORT=str(port)) for rank in range(2)]
         for rank, process in enumerate(ranks):

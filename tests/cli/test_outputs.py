@@ -8,7 +8,8 @@ import subprocess
 import unittest
 from pathlib import Path
 
-from program import TINY, TINY_LAYERS, TINY_RANKS, ProgramTest, config_values, digests, kvcalib, scales, statistics
+from program import (TINY, TINY_LAYERS, TINY_RANKS, ProgramTest, config_values, digests, kvcalib, scales, shape_options,
+                     statistics)
 from reference import calibration
 from reference.models import random_model
 
@@ -33,7 +34,7 @@ class Outputs(ProgramTest):
 
     def in_place(self, weights: Path, data: Path, *arguments):
         return kvcalib("calibrate", "--weights", weights, "--data", data, "--in-place", "--devices", "cpu",
-                       "--quiet", *arguments)
+                       "--quiet", *shape_options(data), *arguments)
 
     def test_output_directory_holds_these_files_and_no_other(self):
         before = digests(TINY)
@@ -125,7 +126,8 @@ class Outputs(ProgramTest):
     def test_output_directory_is_replaced_only_with_force(self):
         output = self.calibrate(TINY / "weights", self.windows(1))
         first = digests(output)
-        arguments = ("calibrate", "--weights", TINY / "weights", "--data", self.windows(2), "--output", output,
+        ids = self.windows(2)
+        arguments = ("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids), "--output", output,
                      "--devices", "cpu", "--quiet")
         refused = kvcalib(*arguments)
         self.assertEqual(refused.code, 1)
@@ -184,7 +186,8 @@ class Outputs(ProgramTest):
         self.assertEqual(scales(self.folder / "for-cut"), scales(self.folder / "exported-2"))
 
     def test_results_go_to_stdout_and_progress_to_stderr(self):
-        arguments = ("calibrate", "--weights", TINY / "weights", "--data", self.windows(), "--devices", "cpu",
+        ids = self.windows()
+        arguments = ("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids), "--devices", "cpu",
                      "--output")
         loud = self.succeed(*arguments, self.folder / "loud")
         self.assertIn("layer", loud.err.lower())
@@ -195,9 +198,10 @@ class Outputs(ProgramTest):
         self.assertTrue(quiet.out)
 
     def test_json_is_the_only_thing_on_stdout(self):
+        ids = self.windows()
         for devices in ("cpu", "cpu:2"):
-            run = self.succeed("calibrate", "--weights", TINY / "weights", "--data", self.windows(), "--devices",
-                               devices, "--output", self.folder / devices.replace(":", "-"), "--json")
+            run = self.succeed("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids),
+                               "--devices", devices, "--output", self.folder / devices.replace(":", "-"), "--json")
             result = self.parse_json(run.out)
             self.assertEqual(result["serving_tp"], TINY_RANKS)
             self.assertEqual(len(result["scales"]), len(scale_names()))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from program import PRINT_RANGES, SHARED, ProgramTest, run_program, scales, statistics
+from program import PRINT_RANGES, SHARED, ProgramTest, run_program, scales, shape_options, statistics
 from reference import calibration
 from reference.llama2c_tokenizer import Llama2cTokenizer
 from reference.models import random_model, random_windows, read_hugging_face, read_llama2c
@@ -43,8 +43,8 @@ class Reference(ProgramTest):
         """Calibrates `windows` and compares statistics, ranges before rounding, and scale files."""
         expected = calibration.calibrate(weights, windows, runtime)
         ids, output = self.save(windows), self.folder / "output"
-        run = self.succeed("calibrate", "--weights", weights, "--data", ids, "--output", output, "--devices", "cpu",
-                           "--runtime", runtime, *arguments)
+        run = self.succeed("calibrate", "--weights", weights, "--data", ids, *shape_options(ids), "--output", output,
+                           "--devices", "cpu", "--runtime", runtime, *arguments)
         if warns:
             self.assertIn(warns, run.err)
         found = statistics(output)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """verify finds each way in which a set of scales can be wrong; inspect shows a set and its statistics."""
 
+import re
 import shutil
 import struct
 import unittest
@@ -15,7 +16,7 @@ class Verify(ProgramTest):
     def setUp(self):
         super().setUp()
         self.weights = self.tiny()
-        self.output = self.calibrate(self.weights, self.windows(1))
+        self.output = Path(shutil.copytree(self.calibrated(), self.folder / "output"))
         for name, data in scales(self.output).items():
             (self.weights / name).write_bytes(data)
         shutil.copyfile(self.output / "config.ini", self.weights / "config.ini")
@@ -66,12 +67,13 @@ class Verify(ProgramTest):
     def test_missing_rank(self):
         for layer in range(TINY_LAYERS):
             (self.weights / f"layers.{layer}.past_kv_scale.1.weight").unlink()
-        self.assert_fault("past_kv_scale.1", count=None)
+        self.assert_fault("1 of 2 serving ranks")
 
     def test_files_of_more_ranks_or_layers(self):
-        for name in ("layers.0.past_kv_scale.2.weight", f"layers.{TINY_LAYERS}.past_kv_scale.0.weight"):
+        for name, said in (("layers.0.past_kv_scale.2.weight", "rank 2"),
+                           (f"layers.{TINY_LAYERS}.past_kv_scale.0.weight", f"layer {TINY_LAYERS}")):
             shutil.copyfile(self.weights / SCALE, self.weights / name)
-            self.assert_fault(name)
+            self.assert_fault(said)
             (self.weights / name).unlink()
 
     def test_misspelt_name(self):
@@ -94,17 +96,18 @@ class Verify(ProgramTest):
         self.assert_fault("16", "8", arguments=("--runtime", "0.0.14"), count=None)
 
     def test_numbers_that_are_none(self):
-        for values in ((float("nan"), 0, 0.1, 0), (0.1, float("inf"), 0.1, 0), (0.1, 0, float("-inf"), 0)):
+        for values in ((float("nan"), 0.01, 0.1, 0.01), (0.1, float("inf"), 0.1, 0.01),
+                       (0.1, 0.01, float("-inf"), 0.01)):
             self.write_scale(*values)
             self.assert_fault(SCALE)
 
     def test_scales_that_are_not_positive(self):
-        for values in ((0, 0, 0.1, 0), (0.1, 0, -0.1, 0)):
+        for values in ((0, 0.01, 0.1, 0.01), (0.1, 0.01, -0.1, 0.01)):
             self.write_scale(*values)
             self.assert_fault(SCALE)
 
     def test_range_without_zero(self):
-        self.write_scale(0.01, 2.0, 0.01, 0.0)
+        self.write_scale(0.01, 2.0, 0.01, 0.01)
         self.assert_fault(SCALE)
 
     def test_all_scales_one(self):
@@ -143,7 +146,7 @@ class Verify(ProgramTest):
 
     def test_every_fault_is_found_at_once(self):
         (self.weights / SCALE).unlink()
-        self.write_scale(float("nan"), 0, 0.1, 0, name="layers.0.past_kv_scale.0.weight")
+        self.write_scale(float("nan"), 0.01, 0.1, 0.01, name="layers.0.past_kv_scale.0.weight")
         self.set_config("quant_policy", "0")
         found = self.faults()
         self.assertEqual(len(found), 3, found)
@@ -157,7 +160,7 @@ class Verify(ProgramTest):
 class Inspect(ProgramTest):
     def setUp(self):
         super().setUp()
-        self.output = self.calibrate(TINY / "weights", self.windows())
+        self.output = Path(shutil.copytree(self.calibrated(), self.folder / "output"))
 
     def test_table_of_a_directory_and_of_statistics(self):
         for path in (self.output, self.output / "kv_stats.safetensors"):
@@ -169,7 +172,6 @@ class Inspect(ProgramTest):
 
     def test_json_holds_the_numbers_of_the_files(self):
         stored = [struct.unpack("<4f", data) for _, data in sorted(scales(self.output).items())]
-        found = statistics(self.output)
         for path in (self.output, self.output / "kv_stats.safetensors"):
             rows = self.parse_json(self.succeed("inspect", path, "--json").out)["scales"]
             self.assertEqual(len(rows), len(stored))
@@ -177,7 +179,16 @@ class Inspect(ProgramTest):
                 text = repr(row)
                 for value in (key_scale, key_zero, value_scale, value_zero):
                     self.assertTrue(self.holds(row, value), f"{value} in {text}")
-            self.assertTrue(self.holds(rows[0], float(found["key.maximum"][0, 0].max())), repr(rows[0]))
+
+    def test_table_shows_the_ranges(self):
+        found = statistics(self.output)
+        rows = self.succeed("inspect", self.output).out.splitlines()[1:]
+        for index, row in enumerate(rows[:TINY_LAYERS * TINY_RANKS]):
+            layer, rank = divmod(index, TINY_RANKS)
+            low, high = map(float, re.search(r"(-?[\d.]+) \.\. (-?[\d.]+)", row).groups())
+            # To one step: the table may show the ends that int8 reaches.
+            self.assertAlmostEqual(low, found["key.minimum"][layer, rank].min(), delta=(high - low) / 255)
+            self.assertAlmostEqual(high, found["key.maximum"][layer, rank].max(), delta=(high - low) / 255)
 
     def holds(self, tree, value: float) -> bool:
         if isinstance(tree, dict):

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <ostream>
 #include <vector>
 
 namespace kvcalib {
@@ -18,6 +19,8 @@ struct Known {
   std::vector<int> shuffled;      // list(range(10))
   uint64_t sum;  // over i < 5000 of randint(-5, i), each time: sum = sum * 31 + number
 };
+
+void PrintTo(const Known& known, std::ostream* stream) { *stream << "seed " << known.seed; }
 
 const std::vector<int> kBits{1, 8, 31, 32, 33, 48, 63, 64};
 const std::vector<int64_t> kBounds{0,

@@ -51,7 +51,7 @@ def config_ini(model: Model, ranks: int, release: str = "0.3.0", changes: dict |
 
 
 def to_interleaved_pairs(tensor: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """Rows [heads * head_dim, ...] of half-rotated q or k as pairs: row 2j + s of a head is its row s * head_dim/2 + j."""
+    """Half-rotated q or k [heads * head_dim, ...] as pairs: row 2j + s of a head is its row s * head_dim/2 + j."""
     halves = tensor.reshape(-1, 2, head_dim // 2, *tensor.shape[1:])
     return halves.transpose(1, 2).reshape(tensor.shape)
 

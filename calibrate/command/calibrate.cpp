@@ -14,6 +14,7 @@
 #include "calibrate/command/summary.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/output/weights_transaction.h"
 #include "calibrate/report/progress.h"
 #include "sharding/formats/error.h"
 #include "sharding/formats/file_bytes.h"
@@ -37,7 +38,8 @@ bool is_preset(const std::filesystem::path& path) { return path.extension() == "
 WindowRequest resolve_windows(const CalibrateOptions& options,
                               const std::vector<std::filesystem::path>& files) {
   WindowRequest request;
-  if (const std::optional<WindowShape> stored = stored_windows(files)) {
+  const std::optional<WindowShape> stored = stored_windows(files);
+  if (stored && stored->samples > 0 && stored->length > 0) {  // else drawing says what is wrong
     request.samples = stored->samples;
     request.length = stored->length;
   }
@@ -129,7 +131,6 @@ Provenance provenance_of(const WindowRequest& request, const TurboMindDirectory&
   provenance.program_version = program_version();
   provenance.weights_fingerprint = weights_fingerprint(directory);
   provenance.model = directory.config();
-  provenance.model.stored_ranks = 1;  // statistics do not depend on how the model is cut
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
     provenance.data.push_back({file.path.filename().string(), file.sha256});
@@ -145,6 +146,18 @@ std::filesystem::path tokenizer_of(const CalibrateOptions& options,
                                    const std::vector<std::filesystem::path>& files) {
   if (!needs_tokenizer(files)) return {};
   return options.tokenizer.empty() ? find_tokenizer(options.weights) : options.tokenizer;
+}
+
+// A rank that was killed cannot take back what it had begun to write; opening its place again does.
+void clear_leftovers(const CalibrateOptions& options) {
+  try {
+    if (options.output.in_place)
+      WeightsTransaction::recover(options.weights);
+    else
+      open_output(options.output, options.weights);
+  } catch (const Error&) {
+    // The place is not ours to write, which the rank has said already.
+  }
 }
 
 // The rank that prepares, reports and delivers; the only one in a run of one.
@@ -203,7 +216,11 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
   if (is_preset(options.weights))
     throw UsageError(concat("--weights ", options.weights.string(), ": a preset has no weights; ",
                             "it can only be planned for, with --dry-run"));
-  if (!rank.launched && devices.ranks() > 1) return launch_ranks(devices.ranks(), arguments);
+  if (!rank.launched && devices.ranks() > 1) {
+    const int exit_code = launch_ranks(devices.ranks(), arguments);
+    if (exit_code != 0) clear_leftovers(options);
+    return exit_code;
+  }
   const c10::Device device = device_of(rank, devices);
   if (rank.index > 0) return run_helper_rank(options, rank, device);
   return run_first_rank(options, rank, devices, device);

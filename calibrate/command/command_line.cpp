@@ -13,6 +13,16 @@ namespace {
 
 constexpr size_t kHelpWidth = 80;
 
+// cxxopts leaves a space where it wraps a line.
+std::string without_trailing_spaces(const std::string& text) {
+  std::string trimmed;
+  for (const char c : text) {
+    if (c == '\n') trimmed.erase(trimmed.find_last_not_of(' ') + 1);
+    trimmed += c;
+  }
+  return trimmed;
+}
+
 // One command's parser: declares options once, refuses unknown ones with the nearest name.
 class Parser {
  public:
@@ -52,7 +62,7 @@ class Parser {
     }
     if (result_.count("help") > 0) {
       std::rotate(groups_.begin(), groups_.begin() + 1, groups_.end());  // Other comes last
-      throw HelpAsked{options_.help(groups_)};
+      throw HelpAsked{without_trailing_spaces(options_.help(groups_))};
     }
     for (const std::string& unknown : result_.unmatched()) refuse(unknown);
   }

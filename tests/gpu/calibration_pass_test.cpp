@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/calibration_pass.h"
+
+#include <c10/core/InferenceMode.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <gtest/gtest.h>
+
+#include "sharding/layer_stream.h"
+#include "tests/message_of.h"
+#include "tests/turbomind_fixture.h"
+
+namespace kvcalib {
+namespace {
+
+using fixture::element_bits;
+using fixture::TemporaryFolder;
+
+const RuntimeRelease kRelease(0, 3, 0);
+const at::Device kGpu(at::kCUDA, 0);
+
+// A test that runs on the first GPU; skipped where there is none.
+class GpuCalibrationPass : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (c10::cuda::device_count() == 0) GTEST_SKIP() << "no GPU is visible";
+  }
+};
+
+ModelConfig model_of(int64_t stored_ranks, int64_t kv_heads, bool bias) {
+  ModelConfig model = fixture::small_model();
+  model.head_dim = 128;
+  model.hidden = 512;
+  model.kv_heads = kv_heads;
+  model.attention_bias = bias;
+  model.stored_ranks = stored_ranks;
+  return model;
+}
+
+KvStatistics calibrate(const std::filesystem::path& folder, const at::Device& device,
+                       int64_t samples, int64_t length, int64_t micro_batch) {
+  const TurboMindDirectory directory = TurboMindDirectory::open(folder);
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < samples * length; ++i)
+    ids.push_back(static_cast<int32_t>(i * i * 7 % directory.config().vocab));
+  Rendezvous rendezvous({});
+  const auto communicator = make_communicator({}, device, rendezvous);
+  return run_calibration_pass(directory, kRelease, {ids, samples, length}, *communicator,
+                              {device, micro_batch, 3}, {});
+}
+
+// The largest difference in units of the widest range of its layer.
+double difference(const std::vector<float>& a, const std::vector<float>& b, int64_t layers) {
+  const size_t count = a.size() / static_cast<size_t>(layers);
+  double worst = 0;
+  for (size_t first = 0; first < a.size(); first += count) {
+    double widest = 0, distance = 0;
+    for (size_t i = first; i < first + count; ++i) {
+      widest = std::max(widest, std::abs(static_cast<double>(b[i])));
+      distance = std::max(distance, std::abs(static_cast<double>(a[i]) - b[i]));
+    }
+    worst = std::max(worst, distance / widest);
+  }
+  return worst;
+}
+
+TEST_F(GpuCalibrationPass, FindsTheRangesThatTheCpuFindsInFloat32) {
+  for (const auto& [kv_heads, bias] :
+       std::vector<std::pair<int64_t, bool>>{{4, false}, {2, true}}) {
+    const TemporaryFolder folder;
+    const ModelConfig model = model_of(2, kv_heads, bias);
+    fixture::write_weights(folder.path(), model);
+    const KvStatistics gpu = calibrate(folder.path(), kGpu, 4, 96, 0);
+    const KvStatistics cpu = calibrate(folder.path(), at::kCPU, 4, 96, 0);
+    EXPECT_LT(difference(gpu.key_minimum, cpu.key_minimum, 3), 0.02);
+    EXPECT_LT(difference(gpu.key_maximum, cpu.key_maximum, 3), 0.02);
+    EXPECT_LT(difference(gpu.value_minimum, cpu.value_minimum, 3), 0.02);
+    EXPECT_LT(difference(gpu.value_maximum, cpu.value_maximum, 3), 0.02);
+  }
+}
+
+TEST_F(GpuCalibrationPass, GivesTheSameBitsHoweverTheModelIsCut) {
+  std::vector<KvStatistics> all;
+  for (const int64_t ranks : {1, 2, 4}) {
+    const TemporaryFolder folder;
+    fixture::write_weights(folder.path(), model_of(ranks, 4, false));
+    all.push_back(calibrate(folder.path(), kGpu, 6, 64, 128));
+  }
+  for (const KvStatistics& other : all) {
+    EXPECT_EQ(all[0].key_minimum, other.key_minimum);
+    EXPECT_EQ(all[0].value_maximum, other.value_maximum);
+  }
+}
+
+TEST_F(GpuCalibrationPass, RepeatsToTheBit) {
+  const TemporaryFolder folder;
+  fixture::write_weights(folder.path(), model_of(1, 2, true));
+  const KvStatistics first = calibrate(folder.path(), kGpu, 5, 64, 128);
+  const KvStatistics second = calibrate(folder.path(), kGpu, 5, 64, 128);
+  EXPECT_EQ(first.key_minimum, second.key_minimum);
+  EXPECT_EQ(first.key_maximum, second.key_maximum);
+  EXPECT_EQ(first.value_minimum, second.value_minimum);
+  EXPECT_EQ(first.value_maximum, second.value_maximum);
+}
+
+TEST_F(GpuCalibrationPass, NamesTheLayerWhereActivationsOverflow) {
+  const TemporaryFolder folder;
+  const ModelConfig model = model_of(1, 4, false);
+  fixture::write_weights(folder.path(), model);
+  fixture::write_elements(folder.path() / "layers.1.attention.w_qkv.0.weight", 512, 1536,
+                          [](int64_t, int64_t) { return uint16_t{0x7bff}; });
+  EXPECT_HOLDS("layer 1: NaN or Inf in K",
+               message_of([&] { calibrate(folder.path(), kGpu, 1, 32, 0); }));
+}
+
+TEST_F(GpuCalibrationPass, NamesTheFileThatHoldsInfinity) {
+  const TemporaryFolder folder;
+  fixture::write_weights(folder.path(), model_of(2, 4, false));
+  fixture::write_elements(folder.path() / "layers.2.attention_norm.weight", 1, 512,
+                          [](int64_t, int64_t) { return uint16_t{0x7c00}; });
+  EXPECT_HOLDS("layers.2.attention_norm.weight: holds NaN or Inf",
+               message_of([&] { calibrate(folder.path(), kGpu, 1, 32, 0); }));
+}
+
+TEST_F(GpuCalibrationPass, StreamsEveryElementToItsPlace) {
+  const TemporaryFolder folder;
+  const ModelConfig model = model_of(4, 4, true);
+  fixture::write_weights(folder.path(), model);
+  const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
+  Rendezvous rendezvous({});
+  const auto communicator = make_communicator({}, kGpu, rendezvous);
+  const c10::InferenceMode inference;
+  LayerStream stream(
+      model, [&](int64_t layer) { return directory.layer_plan(layer); }, *communicator, kGpu,
+      at::kHalf, 3);
+  for (int64_t layer = 0; layer < model.layers; ++layer) {
+    LayerWeights weights = stream.next();
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < kLayerTensors; ++i) {
+      const auto [rows, columns] = tensor_shape(model, static_cast<LayerTensor>(i));
+      const at::Tensor bits = weights.at(static_cast<LayerTensor>(i)).cpu().view(at::kShort);
+      const auto* const found = bits.const_data_ptr<int16_t>();
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t column = 0; column < columns; ++column)
+          wrong += static_cast<uint16_t>(found[row * columns + column]) !=
+                   element_bits(layer, i, row, column);
+    }
+    EXPECT_EQ(wrong, 0) << "layer " << layer;
+  }
+}
+
+}  // namespace
+}  // namespace kvcalib

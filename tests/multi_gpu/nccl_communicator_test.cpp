@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/nccl_communicator.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "tests/streaming/rank_threads.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr int64_t kRanks = 2;
+
+// A test over two GPUs of one machine; skipped where there are fewer.
+class NcclBetweenGpus : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (c10::cuda::device_count() < kRanks)
+      GTEST_SKIP() << "needs " << kRanks << " GPUs, sees "
+                   << static_cast<int>(c10::cuda::device_count());
+  }
+};
+
+at::Device device_of(const Rank& rank) {
+  return {at::kCUDA, static_cast<at::DeviceIndex>(rank.index)};
+}
+
+TEST_F(NcclBetweenGpus, GathersEveryRanksShareOnEveryRank) {
+  std::atomic<int64_t> equal{0};
+  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
+    const c10::cuda::CUDAGuard guard(device_of(rank));
+    NcclCommunicator communicator(rank, device_of(rank), rendezvous);
+    const int64_t share = 1 << 20;
+    const at::Tensor bytes =
+        at::full({kRanks * share}, 255, at::device(device_of(rank)).dtype(at::kByte));
+    bytes.narrow(0, rank.index * share, share).fill_(rank.index + 1);
+    communicator.all_gather(bytes);
+    const at::Tensor expected = at::arange(1, kRanks + 1).to(at::kByte).repeat_interleave(share);
+    equal += at::equal(bytes.cpu(), expected) ? 1 : 0;
+  });
+  EXPECT_EQ(equal, kRanks);
+}
+
+TEST_F(NcclBetweenGpus, ReducesToTheMinimumOnEveryRank) {
+  std::atomic<int64_t> equal{0};
+  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
+    const c10::cuda::CUDAGuard guard(device_of(rank));
+    NcclCommunicator communicator(rank, device_of(rank), rendezvous);
+    const at::Tensor values = at::full({1000}, 5.0, at::device(device_of(rank)));
+    values.narrow(0, 500 * rank.index, 500).fill_(-3.0);
+    communicator.all_reduce_minimum(values);
+    communicator.barrier();
+    equal += at::equal(values.cpu(), at::full({1000}, -3.0)) ? 1 : 0;
+  });
+  EXPECT_EQ(equal, kRanks);
+}
+
+}  // namespace
+}  // namespace kvcalib

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 
 #include "kernels/require.h"
@@ -28,13 +26,10 @@ struct Nonfinite16Arguments {
   }
 };
 
-// Pointers are device memory.  Throws std::invalid_argument for inconsistent arguments, CudaError
-// for a launch that failed.
-void nonfinite16(const Nonfinite16Arguments& arguments, cudaStream_t stream);
-
 namespace cpu {
 
-// The same for elements [first_element, last_element); pointers are host memory.
+// Searches elements [first_element, last_element) in host memory, where weights are looked at while
+// they are in cache. Throws std::invalid_argument for inconsistent arguments.
 void nonfinite16(const Nonfinite16Arguments& arguments, int64_t first_element,
                  int64_t last_element);
 

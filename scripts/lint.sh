@@ -18,7 +18,8 @@ mkdir -p "$folder/tidy"
 tidy() {
   local stamp
   stamp=$folder/tidy/$({ echo "$common $1" && cat "$1"; } | sha256sum | cut -c 1-32)
-  [ -e "$stamp" ] || { clang-tidy --quiet -p "$folder" --extra-arg=-Wno-unknown-warning-option "$1" 2>/dev/null && touch "$stamp"; }
+  [ -e "$stamp" ] && return
+  clang-tidy --quiet -p "$folder" --extra-arg=-Wno-unknown-warning-option "$1" 2>/dev/null && touch "$stamp"
 }
 export -f tidy
 export common folder

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <thread>
 
+#include "kernels/nonfinite16.h"
 #include "sharding/formats/error.h"
 
 namespace kvcalib {
@@ -47,10 +48,15 @@ class InputFile {
 };
 
 bool all_finite(std::span<const std::byte> bytes, WeightType type) {
-  const uint16_t exponent = type == WeightType::kFloat16 ? 0x7c00 : 0x7f80;
-  const auto* const values = reinterpret_cast<const uint16_t*>(bytes.data());
-  int found = 0;  // no early exit: a plain loop is vectorised
-  for (size_t i = 0; i < bytes.size() / 2; ++i) found |= (values[i] & exponent) == exponent;
+  int found = 0;
+  const auto count = static_cast<int64_t>(bytes.size() / 2);
+  kernels::cpu::nonfinite16(
+      {.bits = reinterpret_cast<const uint16_t*>(bytes.data()),
+       .count = count,
+       .exponent_mask =
+           type == WeightType::kFloat16 ? kernels::kHalfExponent : kernels::kBfloat16Exponent,
+       .found = &found},
+      0, count);
   return found == 0;
 }
 

@@ -180,8 +180,8 @@ KvStatistics run_calibration_pass(const TurboMindDirectory& directory,
                                   Communicator& communicator, const PassSettings& settings,
                                   const ProgressObserver& progress) {
   const c10::InferenceMode inference;
-  at::globalContext().setAllowFP16ReductionCuBLAS(false, false);
-  at::globalContext().setAllowBF16ReductionCuBLAS(false, false);
+  at::globalContext().setAllowFP16ReductionCuBLAS(false);
+  at::globalContext().setAllowBF16ReductionCuBLAS(false);
   const ModelConfig& config = directory.config();
   LayerStream stream(
       config, [&](int64_t layer) { return directory.layer_plan(layer); }, communicator,

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/nonfinite16.h"
 #include "kernels/swiglu.h"
 #include "tests/gpu/norm_case.h"
 
@@ -117,52 +116,6 @@ TYPED_TEST(GpuSwiglu, SaturatesAndPassesNanThrough) {
   EXPECT_TRUE(close(actual, expected));
   EXPECT_TRUE(std::isnan(to_float(actual[2])));
   EXPECT_TRUE(std::isnan(to_float(actual[4])));
-}
-
-class GpuNonfinite16 : public GpuTest {
- protected:
-  int found_in(const std::vector<uint16_t>& bits, uint16_t mask, int64_t offset) {
-    DeviceArray<uint16_t> device(bits, offset);
-    DeviceArray<int> found({0});
-    nonfinite16({device.data(), std::ssize(bits), mask, found.data()}, stream_);
-    return found.to_host()[0];
-  }
-};
-
-TEST_F(GpuNonfinite16, AgreesWithTheCpuTwinOnEveryPattern) {
-  for (const uint16_t mask : {kHalfExponent, kBfloat16Exponent}) {
-    std::vector<uint16_t> finite;
-    for (int pattern = 0; pattern <= 0xffff; ++pattern) {
-      if ((pattern & mask) != mask) finite.push_back(static_cast<uint16_t>(pattern));
-    }
-    EXPECT_EQ(found_in(finite, mask, 0), 0);
-    for (int pattern = mask; pattern <= 0xffff; pattern += 17) {
-      std::vector<uint16_t> bits(9, 0x1234);
-      bits[pattern % 9] = static_cast<uint16_t>(pattern);
-      int expected = 0;
-      cpu::nonfinite16({bits.data(), 9, mask, &expected}, 0, 9);
-      EXPECT_EQ(found_in(bits, mask, pattern % 3), expected) << pattern;
-    }
-  }
-}
-
-TEST_F(GpuNonfinite16, FindsOneElementInAnyPlaceAtAnyAlignment) {
-  for (int64_t offset = 0; offset < 8; ++offset) {
-    for (const int64_t size : {1, 3, 7, 8, 9, 16, 40}) {
-      for (int64_t place = 0; place < size; ++place) {
-        std::vector<uint16_t> bits(static_cast<size_t>(size), 0xfbff);
-        bits[static_cast<size_t>(place)] = 0xfc00;
-        EXPECT_EQ(found_in(bits, kHalfExponent, offset), 1)
-            << offset << ' ' << size << ' ' << place;
-      }
-    }
-    EXPECT_EQ(found_in(std::vector<uint16_t>(40, 0xfbff), kHalfExponent, offset), 0);
-  }
-  for (const int64_t place : {0, 8388607, 20000002}) {
-    std::vector<uint16_t> bits(20000003, 0x7bff);
-    bits[static_cast<size_t>(place)] = 0x7c01;
-    EXPECT_EQ(found_in(bits, kHalfExponent, 1), 1) << place;
-  }
 }
 
 class GpuErrors : public GpuTest {};

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <limits>
-
-#include "kernels/nonfinite16.h"
 #include "kernels/rotary_observe.h"
 #include "kernels/swiglu.h"
 #include "tests/gpu/norm_case.h"
 
 namespace kvcalib::kernels {
 namespace {
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Arrays of more than 2^31 elements.
 class GpuLargeArrays : public GpuTest {
@@ -77,17 +72,6 @@ TEST_F(GpuLargeArrays, AreGatedToTheirLastRow) {
   cpu::swiglu<__half>({gate_up.data(), expected.data(), 1, kRow / 2}, 0, 1);
   swiglu<__half>({in(), out(), kRows, kRow / 2}, stream_);
   EXPECT_TRUE(close(get(out() + (kRows - 1) * kRow / 2, kRow / 2), expected));
-}
-
-TEST_F(GpuLargeArrays, AreSearchedToTheirLastElement) {
-  DeviceArray<int> found({0});
-  const Nonfinite16Arguments arguments{static_cast<uint16_t*>(in_), kRows * kRow, kHalfExponent,
-                                       found.data()};
-  nonfinite16(arguments, stream_);
-  EXPECT_EQ(found.to_host()[0], 0);
-  put(in() + kLast + kRow - 1, {from_float<__half>(kInfinity)});
-  nonfinite16(arguments, stream_);
-  EXPECT_EQ(found.to_host()[0], 1);
 }
 
 TEST_F(GpuLargeArrays, AreObservedToTheirLastRow) {

@@ -124,13 +124,14 @@ int run_helper_rank(const CalibrateOptions& options, const Rank& rank, const c10
   return 0;
 }
 
-Provenance provenance_of(const WindowRequest& request, const TurboMindDirectory& directory,
-                         const TokenWindows& windows, const std::filesystem::path& tokenizer,
-                         const c10::Device& device) {
+Provenance provenance_of(const WindowRequest& request, const RuntimeRelease& release,
+                         const TurboMindDirectory& directory, const TokenWindows& windows,
+                         const std::filesystem::path& tokenizer, const c10::Device& device) {
   Provenance provenance;
   provenance.program_version = program_version();
   provenance.weights_fingerprint = weights_fingerprint(directory);
   provenance.model = directory.config();
+  provenance.runtime = release.name();
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
     provenance.data.push_back({file.path.filename().string(), file.sha256});
@@ -197,8 +198,9 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   cost.peak_device_bytes = peak_device_bytes(device);
   reporter.finish();
 
-  const StatisticsFile statistics{observed.rounded(directory.config().weight_type),
-                                  provenance_of(request, directory, drawn, tokenizer, device)};
+  const StatisticsFile statistics{
+      observed.rounded(directory.config().weight_type),
+      provenance_of(request, target.release, directory, drawn, tokenizer, device)};
   Summary summary = deliver(*output, options.output, directory, target, statistics, cost);
   std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
   return 0;

@@ -4,7 +4,7 @@
 #include "calibrate/command/commands.h"
 #include "calibrate/command/summary.h"
 #include "calibrate/command/target.h"
-#include "calibrate/report/scale_table.h"
+#include "calibrate/engine/rotary_embedding.h"
 #include "sharding/formats/error.h"
 #include "sharding/formats/fingerprint.h"
 
@@ -21,6 +21,18 @@ void check_same_model(const StatisticsFile& statistics, const ExportOptions& opt
                      "); give the weights it belongs to, or calibrate these"));
 }
 
+// K depends on how a release rotates it: statistics of one serve another only where both rotate
+// alike.
+void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& options,
+                         const TurboMindDirectory& directory, const RuntimeRelease& release) {
+  const Provenance& provenance = statistics.provenance;
+  const RuntimeRelease observed = RuntimeRelease::parse(provenance.runtime);
+  if (rotate_alike(directory.config(), observed, release, provenance.length)) return;
+  throw Error(concat(options.statistics.string(), ": was taken as ", observed.name(),
+                     " rotates K; ", release.name(), " rotates this model's otherwise (rope and ",
+                     "NTK keys of config.ini); calibrate with --runtime ", release.name()));
+}
+
 }  // namespace
 
 int run_export(const ExportOptions& options) {
@@ -30,6 +42,7 @@ int run_export(const ExportOptions& options) {
   check_same_model(statistics, options, directory);
   const Target target =
       resolve_target(directory.config(), options.scales, directory.embedding_rows());
+  check_same_rotation(statistics, options, directory, target.release);
   warn(target.warnings);
   const Summary summary =
       deliver(*output, options.output, directory, target, statistics, std::nullopt);

@@ -23,6 +23,13 @@ double request_alpha(double factor, double length, double trained) {
   return factor * length / trained - (factor - 1.0);
 }
 
+// Logn attention: queries beyond the trained length.
+bool scales_queries(const ModelConfig& config, const RuntimeRelease& release, int64_t length) {
+  const int64_t trained = config.max_position_embeddings;
+  return config.use_logn_attention && release >= RuntimeRelease(0, 0, 6) && trained > 1 &&
+         length > trained;
+}
+
 }  // namespace
 
 double rotary_base(const ModelConfig& config, const RuntimeRelease& release, int64_t length) {
@@ -30,16 +37,16 @@ double rotary_base(const ModelConfig& config, const RuntimeRelease& release, int
   const auto trained = static_cast<double>(config.max_position_embeddings);
   const double factor = config.rope_scaling_factor;
   const bool longer = trained > 0 && limit > trained;
-  if (release < RuntimeRelease::parse("0.0.6")) return config.rope_theta;
-  if (release < RuntimeRelease::parse("0.1.0")) {
+  if (release < RuntimeRelease(0, 0, 6)) return config.rope_theta;
+  if (release < RuntimeRelease(0, 1, 0)) {
     if (!config.use_dynamic_ntk || trained <= 0) return config.rope_theta;
     return ntk_base(config.rope_theta, stepwise_alpha(limit, trained), config.head_dim);
   }
-  if (release < RuntimeRelease::parse("0.3.0")) {
+  if (release < RuntimeRelease(0, 3, 0)) {
     if (factor < 1.0) return config.rope_theta;
     if (longer)
       return ntk_base(config.rope_theta, request_alpha(factor, limit, trained), config.head_dim);
-    const bool scales_short = release == RuntimeRelease::parse("0.1.0");
+    const bool scales_short = release == RuntimeRelease(0, 1, 0);
     return scales_short ? ntk_base(config.rope_theta, factor, config.head_dim) : config.rope_theta;
   }
   if (!config.use_dynamic_ntk || factor < 1.0 || !longer) return config.rope_theta;
@@ -47,9 +54,16 @@ double rotary_base(const ModelConfig& config, const RuntimeRelease& release, int
 }
 
 double position_divisor(const ModelConfig& config, const RuntimeRelease& release) {
-  const bool linear = release >= RuntimeRelease::parse("0.3.0") && !config.use_dynamic_ntk &&
+  const bool linear = release >= RuntimeRelease(0, 3, 0) && !config.use_dynamic_ntk &&
                       config.rope_scaling_factor > 0.0;
   return linear ? config.rope_scaling_factor : 1.0;
+}
+
+bool rotate_alike(const ModelConfig& config, const RuntimeRelease& one, const RuntimeRelease& other,
+                  int64_t length) {
+  return rotary_base(config, one, length) == rotary_base(config, other, length) &&
+         position_divisor(config, one) == position_divisor(config, other) &&
+         scales_queries(config, one, length) == scales_queries(config, other, length);
 }
 
 RotaryTable make_rotary_table(const ModelConfig& config, const RuntimeRelease& release,
@@ -67,10 +81,8 @@ RotaryTable make_rotary_table(const ModelConfig& config, const RuntimeRelease& r
       table.sine.push_back(static_cast<float>(std::sin(angle)));
     }
   }
-  const int64_t trained = config.max_position_embeddings;
-  const bool has_logn = release >= RuntimeRelease::parse("0.0.6");
-  if (config.use_logn_attention && has_logn && trained > 1 && length > trained) {
-    const double denominator = std::log(static_cast<double>(trained));
+  if (scales_queries(config, release, length)) {
+    const double denominator = std::log(static_cast<double>(config.max_position_embeddings));
     for (int64_t position = 0; position < length; ++position) {
       const double scale = std::log(static_cast<double>(position + 1)) / denominator;
       table.query_scale.push_back(static_cast<float>(std::max(scale, 1.0)));

@@ -24,6 +24,10 @@ double rotary_base(const ModelConfig& config, const RuntimeRelease& release, int
 // (unified_attention_layer.cc v0.3.0).
 double position_divisor(const ModelConfig& config, const RuntimeRelease& release);
 
+// Whether two releases give the same K, and the same attention, to a prompt of `length` tokens.
+bool rotate_alike(const ModelConfig& config, const RuntimeRelease& one, const RuntimeRelease& other,
+                  int64_t length);
+
 // Angle of pair j at position t: t / divisor * base^(-2j / head_dim), in double, its cosine and
 // sine in float32.
 RotaryTable make_rotary_table(const ModelConfig& config, const RuntimeRelease& release,

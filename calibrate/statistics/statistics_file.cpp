@@ -72,6 +72,7 @@ json to_json(const Provenance& provenance) {
   return {{"program_version", provenance.program_version},
           {"weights_fingerprint", provenance.weights_fingerprint},
           {"model", to_json(provenance.model)},
+          {"runtime", provenance.runtime},
           {"compute_dtype", provenance.compute_dtype},
           {"data", data},
           {"tokenizer_sha256", provenance.tokenizer_sha256},
@@ -87,6 +88,7 @@ Provenance provenance_from(const json& object) {
   object.at("program_version").get_to(provenance.program_version);
   object.at("weights_fingerprint").get_to(provenance.weights_fingerprint);
   provenance.model = model_from(object.at("model"));
+  object.at("runtime").get_to(provenance.runtime);
   object.at("compute_dtype").get_to(provenance.compute_dtype);
   for (const json& file : object.at("data")) {
     provenance.data.push_back(

@@ -28,6 +28,7 @@ struct Provenance {
   std::string program_version;
   std::string weights_fingerprint;
   ModelConfig model;
+  std::string runtime;        // "v0.3.0": the release whose rotation K had
   std::string compute_dtype;  // "float32", "float16" or "bfloat16"
   std::vector<DataFile> data;
   std::string tokenizer_sha256;  // empty: the data were token ids

@@ -169,6 +169,16 @@ class Outputs(ProgramTest):
         self.assertEqual(changed_keys(TINY / "weights", weights), {"quant_policy": "4", "use_context_fmha": "0"})
         self.succeed("verify", weights, "--runtime", "0.0.14")
 
+    def test_export_refuses_a_runtime_that_rotates_otherwise(self):
+        model = random_model(31, layers=2, heads=2, intermediate=256)
+        weights = self.write(model, 1, name="scaled", changes={"rope_scaling_factor": "2.0"})
+        output = self.calibrate(weights, self.windows(31, vocab=model.vocab))
+        run = kvcalib("export", "--stats", output / "kv_stats.safetensors", "--weights", weights, "--output",
+                               self.folder / "exported", "--runtime", "0.2.6")
+        self.assertEqual(run.code, 1)
+        self.assertIn("v0.2.6 rotates this model's otherwise", run.err)
+        self.assertFalse((self.folder / "exported").exists())
+
     def test_export_for_other_serving_ranks(self):
         model = random_model(30, layers=2, heads=4, kv_heads=4, intermediate=256)
         ids = self.windows(30, vocab=model.vocab)

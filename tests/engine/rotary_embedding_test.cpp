@@ -69,6 +69,15 @@ TEST(RotaryEmbedding, ScalesLinearlyInV030UnlessDynamicNtkIsSet) {
   EXPECT_DOUBLE_EQ(rotary_base(config, release("0.3.0"), 2048), 10000.0);
 }
 
+TEST(RotaryEmbedding, KnowsWhichReleasesRotateAlike) {
+  ModelConfig config = model();
+  EXPECT_TRUE(rotate_alike(config, release("0.0.14"), release("0.3.0"), 4096));
+  config.rope_scaling_factor = 2.0;
+  EXPECT_FALSE(rotate_alike(config, release("0.2.6"), release("0.3.0"), 2048));
+  EXPECT_FALSE(rotate_alike(config, release("0.1.0"), release("0.2.0"), 2048));
+  EXPECT_TRUE(rotate_alike(config, release("0.1.0"), release("0.2.0"), 4096));
+}
+
 TEST(RotaryEmbedding, ScalesQueriesBeyondTheTrainedLengthWithLogn) {
   ModelConfig config = model();
   config.use_logn_attention = true;

@@ -39,6 +39,7 @@ Provenance example_provenance() {
   provenance.model.rope_theta = 1e6;
   provenance.model.use_dynamic_ntk = true;
   provenance.model.session_length = 2056;
+  provenance.runtime = "v0.0.14";
   provenance.compute_dtype = "float32";
   provenance.data = {{"a.json.gz", "00ff"}, {"b \"quoted\".txt", "11"}};
   provenance.tokenizer_sha256 = "abc";
@@ -90,6 +91,7 @@ TEST(StatisticsFile, ReadsBackWhatItWrote) {
   EXPECT_EQ(file.provenance.samples, 8);
   EXPECT_EQ(file.provenance.length, 512);
   EXPECT_TRUE(file.provenance.packed);
+  EXPECT_EQ(file.provenance.runtime, "v0.0.14");
   EXPECT_EQ(file.provenance.channel_order, "interleaved");
   EXPECT_EQ(to_safetensors(file.statistics, file.provenance), example_bytes());
 }

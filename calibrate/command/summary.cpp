@@ -41,11 +41,13 @@ std::string format_cost(const RunCost& cost, const Provenance& provenance) {
   std::ostringstream text;
   const double tokens = static_cast<double>(provenance.samples * provenance.length);
   text << std::fixed << std::setprecision(1) << provenance.samples << " windows x "
-       << provenance.length << " tokens on " << cost.devices << ": layers " << cost.layer_seconds
-       << " s (" << std::setprecision(0) << tokens / std::max(cost.layer_seconds, 1e-9)
-       << " tokens/s), preparation " << std::setprecision(1) << cost.prepare_seconds
-       << " s, waited for the reader " << std::setprecision(2) << cost.waited_seconds
-       << " s, peak memory " << static_cast<double>(cost.peak_host_bytes) / 1e9 << " GB";
+       << provenance.length << " tokens on " << cost.devices
+       << (cost.ranks > 1 ? concat(" (", cost.ranks, " ranks)") : "") << ": layers "
+       << cost.layer_seconds << " s (" << std::setprecision(0)
+       << tokens / std::max(cost.layer_seconds, 1e-9) << " tokens/s), preparation "
+       << std::setprecision(1) << cost.prepare_seconds << " s, waited for the reader "
+       << std::setprecision(2) << cost.waited_seconds << " s, peak memory "
+       << static_cast<double>(cost.peak_host_bytes) / 1e9 << " GB";
   if (cost.peak_device_bytes > 0)
     text << ", on the GPU " << static_cast<double>(cost.peak_device_bytes) / 1e9 << " GB";
   text << "\n";

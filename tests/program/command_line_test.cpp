@@ -87,9 +87,9 @@ TEST(CommandLine, RefusesWhatIsMissingMalformedOrContradictory) {
       {{"--weights", "w", "--data", "d", "--in-place", "--seed", "-1"}, "--seed '-1'"},
       {{"--weights"}, "weights"},
   };
-  for (const auto& [arguments, expected] : cases) {
-    EXPECT_THROW(parse_calibrate(arguments), UsageError);
-    EXPECT_HOLDS(expected, message_of([&] { parse_calibrate(arguments); }));
+  for (const auto& wrong : cases) {
+    EXPECT_THROW(parse_calibrate(wrong.arguments), UsageError);
+    EXPECT_HOLDS(wrong.expected, message_of([&] { parse_calibrate(wrong.arguments); }));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "calibrate/command/commands.h"
+#include "sharding/formats/error.h"
 
 namespace kvcalib {
 namespace {

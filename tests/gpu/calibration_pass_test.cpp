@@ -48,13 +48,13 @@ KvStatistics calibrate(const std::filesystem::path& folder, const at::Device& de
                               {device, micro_batch, 3}, {});
 }
 
-// The largest difference in units of the widest range of its layer.
-double difference(const std::vector<float>& a, const std::vector<float>& b, int64_t layers) {
-  const size_t count = a.size() / static_cast<size_t>(layers);
+// The largest difference over layers [0, layers) in units of the widest range of its layer.
+double difference(const std::vector<float>& a, const std::vector<float>& b, size_t channels,
+                  size_t layers) {
   double worst = 0;
-  for (size_t first = 0; first < a.size(); first += count) {
+  for (size_t first = 0; first < layers * channels; first += channels) {
     double widest = 0, distance = 0;
-    for (size_t i = first; i < first + count; ++i) {
+    for (size_t i = first; i < first + channels; ++i) {
       widest = std::max(widest, std::abs(static_cast<double>(b[i])));
       distance = std::max(distance, std::abs(static_cast<double>(a[i]) - b[i]));
     }
@@ -63,19 +63,27 @@ double difference(const std::vector<float>& a, const std::vector<float>& b, int6
   return worst;
 }
 
-TEST_F(GpuCalibrationPass, FindsTheRangesThatTheCpuFindsInFloat32) {
-  for (const auto& [kv_heads, bias] :
-       std::vector<std::pair<int64_t, bool>>{{4, false}, {2, true}}) {
-    const TemporaryFolder folder;
-    const ModelConfig model = model_of(2, kv_heads, bias);
-    fixture::write_weights(folder.path(), model);
-    const KvStatistics gpu = calibrate(folder.path(), kGpu, 4, 96, 0);
-    const KvStatistics cpu = calibrate(folder.path(), at::kCPU, 4, 96, 0);
-    EXPECT_LT(difference(gpu.key_minimum, cpu.key_minimum, 3), 0.02);
-    EXPECT_LT(difference(gpu.key_maximum, cpu.key_maximum, 3), 0.02);
-    EXPECT_LT(difference(gpu.value_minimum, cpu.value_minimum, 3), 0.02);
-    EXPECT_LT(difference(gpu.value_maximum, cpu.value_maximum, 3), 0.02);
-  }
+// The GPU computes in 16 bits, the CPU in float32.
+void expect_near(const KvStatistics& gpu, const KvStatistics& cpu, size_t layers) {
+  const auto channels = static_cast<size_t>(cpu.kv_heads * cpu.head_dim);
+  EXPECT_LT(difference(gpu.key_minimum, cpu.key_minimum, channels, layers), 0.02);
+  EXPECT_LT(difference(gpu.key_maximum, cpu.key_maximum, channels, layers), 0.02);
+  EXPECT_LT(difference(gpu.value_minimum, cpu.value_minimum, channels, layers), 0.02);
+  EXPECT_LT(difference(gpu.value_maximum, cpu.value_maximum, channels, layers), 0.02);
+}
+
+TEST_F(GpuCalibrationPass, FindsTheRangesThatTheCpuFindsInATrainedModel) {
+  const std::filesystem::path weights = "configs/tiny-4m/weights";
+  expect_near(calibrate(weights, kGpu, 8, 256, 0), calibrate(weights, at::kCPU, 8, 256, 0), 4);
+}
+
+// Of random weights only the first layer: their attention is so sharp that 16 bits decide what the
+// later ones see.
+TEST_F(GpuCalibrationPass, FindsTheFirstLayersRangesWithGroupedHeadsAndBias) {
+  const TemporaryFolder folder;
+  fixture::write_weights(folder.path(), model_of(2, 2, true));
+  expect_near(calibrate(folder.path(), kGpu, 4, 96, 0),
+              calibrate(folder.path(), at::kCPU, 4, 96, 0), 1);
 }
 
 TEST_F(GpuCalibrationPass, GivesTheSameBitsHoweverTheModelIsCut) {

@@ -45,6 +45,11 @@ int fail(const std::string& message, int exit_code) {
   return exit_code;
 }
 
+const std::string kOutOfMemory =
+    "out of memory; use a smaller --micro-batch, fewer --samples or more --devices (--dry-run "
+    "tells "
+    "what a run needs)";
+
 int guarded(const std::vector<std::string>& arguments) {
   try {
     return run(arguments);
@@ -59,9 +64,12 @@ int guarded(const std::vector<std::string>& arguments) {
     if (was_launched_here()) return kPeerLostExitCode;
     return fail(failure.what(), 1);
   } catch (const c10::Error& failure) {
-    return fail(failure.what_without_backtrace(), 1);
+    const std::string text = failure.what_without_backtrace();
+    const bool memory = text.find("out of memory") != std::string::npos ||
+                        text.find("DefaultCPUAllocator") != std::string::npos;
+    return fail(memory ? kOutOfMemory + (": " + text) : text, 1);
   } catch (const std::bad_alloc&) {
-    return fail("out of memory; use fewer --samples or a smaller --micro-batch", 1);
+    return fail(kOutOfMemory, 1);
   } catch (const std::exception& failure) {
     return fail(failure.what(), 1);
   }

@@ -1,51 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/image_reader.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <exception>
 #include <mutex>
 #include <thread>
 
 #include "kernels/nonfinite16.h"
 #include "sharding/formats/error.h"
+#include "sharding/formats/ranged_file.h"
 
 namespace kvcalib {
 namespace {
-
-// A file open for reading.
-class InputFile {
- public:
-  explicit InputFile(const std::filesystem::path& path)
-      : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (descriptor_ < 0) throw Error(concat(path.string(), ": ", std::strerror(errno)));
-  }
-  ~InputFile() { close(descriptor_); }
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
-
-  void read(uint64_t offset, std::span<std::byte> out) const {
-    while (!out.empty()) {
-      const ssize_t got = pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw Error(concat(path_.string(), ": ", std::strerror(errno)));
-      if (got == 0)
-        throw Error(
-            concat(path_.string(), ": ends at byte ", offset, "; it shrank during the run"));
-      offset += static_cast<uint64_t>(got);
-      out = out.subspan(static_cast<size_t>(got));
-    }
-  }
-
- private:
-  std::filesystem::path path_;
-  int descriptor_;
-};
 
 bool all_finite(std::span<const std::byte> bytes, WeightType type) {
   int found = 0;
@@ -61,7 +28,7 @@ bool all_finite(std::span<const std::byte> bytes, WeightType type) {
 }
 
 void read_piece(const ImagePiece& piece, WeightType type, std::span<std::byte> out) {
-  const InputFile file(piece.range->file);
+  const RangedFile file(piece.range->file);
   const uint64_t in_range = piece.image_offset - piece.range->image_offset;
   file.read(piece.range->offset + in_range, out);
   if (!all_finite(out, type))
@@ -94,6 +61,7 @@ void read_image(const std::vector<ImagePiece>& pieces, WeightType type, int64_t 
   const auto work = [&](int64_t worker) {
     try {
       for (size_t i = next++; i < pieces.size(); i = next++) {
+        if (sink.stopped && sink.stopped()) return;
         read_piece(pieces[i], type, sink.memory(worker, pieces[i]));
         if (sink.done) sink.done(worker, pieces[i]);
       }

@@ -25,6 +25,7 @@ std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_
 struct PieceSink {
   std::function<std::span<std::byte>(int64_t worker, const ImagePiece& piece)> memory;
   std::function<void(int64_t worker, const ImagePiece& piece)> done;  // may be empty
+  std::function<bool()> stopped;  // asked before every piece: nobody wants the rest; may be empty
 };
 
 // Reads the pieces with `workers` threads and looks for NaN and Inf on the way, while the bytes are

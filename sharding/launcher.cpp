@@ -126,11 +126,14 @@ int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments) {
   Ranks running;
   for (int64_t rank = 0; rank < ranks; ++rank)
     running.add(start_rank(arguments, rank_environment(rank, ranks, store->getPort())), rank);
+  bool delivered =
+      false;  // rank 0 is through: what befalls the others on their way out is nobody's loss
   bool peer_lost = false;
   auto give_up = std::chrono::steady_clock::time_point::max();
   while (running.any() && std::chrono::steady_clock::now() < give_up) {
     const auto [rank, status] = running.wait_for_one(std::chrono::milliseconds(200));
-    if (rank < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) continue;
+    if (rank == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) delivered = true;
+    if (rank < 0 || delivered || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) continue;
     if (WIFEXITED(status) && WEXITSTATUS(status) == kPeerLostExitCode) {
       if (!peer_lost) give_up = std::chrono::steady_clock::now() + kGrace;
       peer_lost = true;
@@ -138,7 +141,7 @@ int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments) {
     }
     return judge(rank, status);  // the others are stopped on the way out
   }
-  if (!peer_lost) return 0;
+  if (delivered || !peer_lost) return 0;
   std::cerr << "kvcalib: the ranks lost each other\n";
   return 1;
 }

@@ -111,7 +111,14 @@ void LayerStream::read_layer(const LayerPlan& plan) {
   const uint64_t first = share * static_cast<uint64_t>(communicator_.rank());
   const std::vector<ImagePiece> pieces =
       cut_image(plan, first, first + share, transport_->piece_bytes());
-  transport_->fill(image_, pieces, config_.weight_type);
+  transport_->fill(image_, pieces, config_.weight_type, [this] {
+    const std::lock_guard lock(mutex_);
+    return stopping_;
+  });
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+  }
   transport_->exchange(image_, communicator_);
   const std::lock_guard lock(mutex_);
   for (const ImagePiece& piece : pieces) progress_.bytes_read += piece.bytes;
@@ -148,6 +155,11 @@ const LayerWeights& LayerStream::next() {
   image_full_ = false;
   changed_.notify_all();
   return weights_;
+}
+
+void LayerStream::check() const {
+  const std::lock_guard lock(mutex_);
+  if (failure_) std::rethrow_exception(failure_);
 }
 
 LayerStream::Progress LayerStream::progress() const {

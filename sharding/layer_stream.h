@@ -57,6 +57,8 @@ class LayerStream {
   // stream.  Throws what the reading threw.
   const LayerWeights& next();
   Progress progress() const;
+  // Throws what the reading of a later layer has thrown meanwhile, if anything.
+  void check() const;
 
  private:
   void read_layers();

@@ -20,13 +20,13 @@ class HostTransport final : public LayerTransport {
 
   uint64_t piece_bytes() const override { return uint64_t{4} << 20; }
 
-  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
-            WeightType type) override {
+  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+            const std::function<bool()>& stopped) override {
     auto* const base = static_cast<std::byte*>(image.data_ptr());
     const auto memory = [base](int64_t /*worker*/, const ImagePiece& piece) {
       return std::span(base + piece.image_offset, piece.bytes);
     };
-    read_image(pieces, type, reading_threads_, {memory, {}});
+    read_image(pieces, type, reading_threads_, {memory, {}, stopped});
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
@@ -57,8 +57,8 @@ class CudaTransport final : public LayerTransport {
 
   uint64_t piece_bytes() const override { return uint64_t{8} << 20; }
 
-  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
-            WeightType type) override {
+  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+            const std::function<bool()>& stopped) override {
     if (used_.isCreated()) used_.block(stream_);
     auto* const base = static_cast<std::byte*>(image.data_ptr());
     const auto memory = [this](int64_t worker, const ImagePiece& piece) {
@@ -74,7 +74,7 @@ class CudaTransport final : public LayerTransport {
                                  piece.bytes, cudaMemcpyHostToDevice, stream_));
       own.copied[own.turn].record(stream_);
     };
-    read_image(pieces, type, reading_threads_, {memory, copy});
+    read_image(pieces, type, reading_threads_, {memory, copy, stopped});
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -21,8 +22,9 @@ class LayerTransport {
   virtual uint64_t piece_bytes() const = 0;
   // Reader's thread.  Reads `pieces` into `image` (uint8, on the device).  Throws what read_image
   // throws.
-  virtual void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
-                    WeightType type) = 0;
+  // Leaves early once `stopped` says so.
+  virtual void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+                    const std::function<bool()>& stopped) = 0;
   // Reader's thread.  Afterwards the image holds every rank's share.
   virtual void exchange(const at::Tensor& image, Communicator& communicator) = 0;
   // Caller's thread, around its use of a full image: what it enqueues on its current stream between

@@ -14,6 +14,7 @@ namespace kvcalib {
 namespace {
 
 void check(ncclResult_t result, const char* call) {
+  if (result == ncclRemoteError) throw PeerLost(concat(call, ": ", ncclGetErrorString(result)));
   if (result != ncclSuccess)
     throw Error(concat(call, ": ", ncclGetErrorString(result), "; NCCL_DEBUG=INFO tells more"));
 }

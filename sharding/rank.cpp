@@ -17,6 +17,8 @@ constexpr std::chrono::minutes kJoinTimeout{5};
 constexpr std::chrono::hours kValueTimeout{
     24};  // rank 0 may tokenise for long; the launcher ends lost runs
 
+constexpr size_t kPieceBytes = size_t{4} << 20;  // the store refuses values over 8 MiB
+
 std::optional<int64_t> number_from(const char* variable) {
   const char* text = std::getenv(variable);
   if (text == nullptr || *text == '\0') return std::nullopt;
@@ -60,8 +62,11 @@ Rendezvous::Rendezvous(const Rank& rank) {
     return;
   }
   const std::string address = text_from("MASTER_ADDR");
-  text_from("MASTER_PORT");
-  const auto port = static_cast<uint16_t>(number_from("MASTER_PORT").value());
+  const std::string port_text = text_from("MASTER_PORT");
+  const int64_t port_number = number_from("MASTER_PORT").value();
+  if (port_number < 1 || port_number > 65535)
+    throw UsageError(concat("environment MASTER_PORT=", port_text, ": expected 1 to 65535"));
+  const auto port = static_cast<uint16_t>(port_number);
   const char* agent = std::getenv("TORCHELASTIC_USE_AGENT_STORE");  // torchrun's own server
   c10d::TCPStoreOptions options;
   options.port = port;
@@ -80,13 +85,30 @@ Rendezvous::Rendezvous(const Rank& rank) {
 Rendezvous::~Rendezvous() = default;
 
 void Rendezvous::set(std::string_view name, std::string_view value) {
-  store_->set(concat("kvcalib/", name), std::vector<uint8_t>(value.begin(), value.end()));
+  try {
+    const size_t pieces = (value.size() + kPieceBytes - 1) / kPieceBytes;
+    for (size_t i = 0; i < pieces; ++i) {
+      const std::string_view piece = value.substr(i * kPieceBytes, kPieceBytes);
+      store_->set(concat("kvcalib/", name, "/", i),
+                  std::vector<uint8_t>(piece.begin(), piece.end()));
+    }
+    const std::string count = std::to_string(pieces);
+    store_->set(concat("kvcalib/", name), std::vector<uint8_t>(count.begin(), count.end()));
+  } catch (const std::exception& failure) {
+    throw PeerLost(concat("telling the others '", name, "': ", failure.what()));
+  }
 }
 
 std::string Rendezvous::get(std::string_view name) {
   try {
-    const std::vector<uint8_t> value = store_->get(concat("kvcalib/", name));
-    return {value.begin(), value.end()};
+    const std::vector<uint8_t> count = store_->get(concat("kvcalib/", name));
+    const size_t pieces = std::stoul(std::string(count.begin(), count.end()));
+    std::string value;
+    for (size_t i = 0; i < pieces; ++i) {
+      const std::vector<uint8_t> piece = store_->get(concat("kvcalib/", name, "/", i));
+      value.append(piece.begin(), piece.end());
+    }
+    return value;
   } catch (const std::exception& failure) {
     throw PeerLost(concat("waiting for '", name, "': ", failure.what()));
   }

@@ -21,7 +21,7 @@ namespace kvcalib {
 namespace {
 
 constexpr int64_t kMaximumRanks = 64;
-constexpr size_t kSlotBytes = size_t{1} << 20;  // a container's /dev/shm may be 64 MiB in all
+constexpr size_t kSlotBytes = size_t{1} << 20;
 
 std::string machine_identity() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
@@ -51,36 +51,28 @@ SharedMemoryCommunicator::SharedMemoryCommunicator(const Rank& rank, Rendezvous&
   mapped_bytes_ = 4096 + static_cast<size_t>(size_) * kSlotBytes;
   static_assert(sizeof(Header) <= 4096);
 
-  std::string name = concat("/kvcalib-", getpid(), "-",
-                            std::chrono::steady_clock::now().time_since_epoch().count());
   int file = -1;
   if (rank_ == 0) {
-    file = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600);
-    if (file < 0) fail("shm_open");
-    if (posix_fallocate(file, 0, static_cast<off_t>(mapped_bytes_)) != 0) {
-      shm_unlink(name.c_str());
-      throw Error(concat("shared memory between CPU ranks: /dev/shm has no ", mapped_bytes_,
-                         " bytes left; free some or use fewer ranks"));
-    }
-    rendezvous.set("shared-memory", concat(machine_identity(), " ", name));
+    file = memfd_create("kvcalib", MFD_CLOEXEC);  // ends with the processes that hold it
+    if (file < 0) fail("memfd_create");
+    if (ftruncate(file, static_cast<off_t>(mapped_bytes_)) != 0) fail("ftruncate");
+    rendezvous.set("shared-memory", concat(machine_identity(), " /proc/", getpid(), "/fd/", file));
   } else {
     const std::string place = rendezvous.get("shared-memory");
     const size_t space = place.find(' ');
     if (place.substr(0, space) != machine_identity())
       throw Error(
           "--devices cpu: the ranks run on different machines; CPU ranks share one machine");
-    name = place.substr(space + 1);
-    file = shm_open(name.c_str(), O_RDWR, 0600);
-    if (file < 0) fail("shm_open");
+    file = open(place.substr(space + 1).c_str(), O_RDWR | O_CLOEXEC);
+    if (file < 0) fail("opening rank 0's memory");
   }
   void* memory = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  close(file);
   if (memory == MAP_FAILED) fail("mmap");
   header_ = static_cast<Header*>(memory);
   header_->processes[static_cast<size_t>(rank_)] = getpid();
   rendezvous.set(concat("mapped-", rank_), "1");
   for (int64_t peer = 0; peer < size_; ++peer) rendezvous.get(concat("mapped-", peer));
-  if (rank_ == 0) shm_unlink(name.c_str());  // the mappings keep it; nothing is left behind
+  close(file);  // not before all have opened it through rank 0
 }
 
 SharedMemoryCommunicator::~SharedMemoryCommunicator() {

@@ -115,7 +115,7 @@ KvStatistics observe(const CalibrateOptions& options, const TurboMindDirectory& 
   return statistics;
 }
 
-int run_helper_rank(const CalibrateOptions& options, const Rank& rank, const c10::Device& device) {
+int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c10::Device& device) {
   Rendezvous rendezvous(rank);
   const std::string windows = rendezvous.get("windows");  // set when all is checked
   const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
@@ -171,6 +171,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
   const Target target =
       resolve_target(directory.config(), options.scales, directory.embedding_rows());
+  check_device(device, directory.config().head_dim);
   warn(target.warnings);
   const std::vector<std::filesystem::path> files = expand_data_paths(options.data);
   const std::filesystem::path tokenizer = tokenizer_of(options, files);
@@ -212,7 +213,8 @@ std::string program_version() { return KVCALIB_VERSION; }
 
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments) {
   const Rank rank = rank_from_environment();
-  const DeviceList devices = choose_devices(options.devices);
+  const DeviceList devices = choose_devices(options.devices, options.dry_run);
+  if (options.dry_run && rank.index > 0) return 0;
   if (options.dry_run)
     return dry_run(options, devices, rank.launched ? rank.world : devices.ranks());
   if (is_preset(options.weights))
@@ -224,7 +226,7 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
     return exit_code;
   }
   const c10::Device device = device_of(rank, devices);
-  if (rank.index > 0) return run_helper_rank(options, rank, device);
+  if (rank.index > 0) return run_further_rank(options, rank, device);
   return run_first_rank(options, rank, devices, device);
 }
 

@@ -68,6 +68,7 @@ class Parser {
   }
 
   bool has(const std::string& name) const { return result_.count(name) > 0; }
+  bool is_set(const std::string& flag) const { return has(flag) && result_[flag].as<bool>(); }
   std::string text(const std::string& name) const { return result_[name].as<std::string>(); }
   std::vector<std::string> texts(const std::string& name) const {
     return result_[name].as<std::vector<std::string>>();
@@ -144,8 +145,8 @@ void declare_output(Parser& parser) {
 OutputOptions output_of(const Parser& parser, bool needed) {
   OutputOptions output;
   if (parser.has("output")) output.output = parser.text("output");
-  output.in_place = parser.has("in-place");
-  output.force = parser.has("force");
+  output.in_place = parser.is_set("in-place");
+  output.force = parser.is_set("force");
   if (output.output && output.in_place) parser.fail("--output and --in-place exclude each other");
   if (needed && !output.output && !output.in_place)
     parser.fail("where do the files go? give --output DIR or --in-place");
@@ -211,15 +212,15 @@ CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
   options.samples = parser.optional_number("samples", 1);
   options.length = parser.optional_number("length", 1);
   parser.number<uint64_t>("seed", 0, options.seed);
-  options.pack = parser.has("pack");
+  options.pack = parser.is_set("pack");
   if (parser.has("devices")) options.devices = parser.text("devices");
   parser.number<int64_t>("micro-batch", 1, options.micro_batch_tokens);
-  options.dry_run = parser.has("dry-run");
+  options.dry_run = parser.is_set("dry-run");
   options.output = output_of(parser, !options.dry_run);
   options.scales = scales_of(parser);
-  options.scales.symmetric = parser.has("symmetric");
-  options.quiet = parser.has("quiet");
-  options.json = parser.has("json");
+  options.scales.symmetric = parser.is_set("symmetric");
+  options.quiet = parser.is_set("quiet");
+  options.json = parser.is_set("json");
   if (options.data.empty() && !options.dry_run) parser.fail("--data FILE... is missing");
   return options;
 }
@@ -237,7 +238,7 @@ ExportOptions parse_export(const std::vector<std::string>& arguments) {
   options.weights = parser.required("weights", "--weights DIR");
   options.output = output_of(parser, true);
   options.scales = scales_of(parser);
-  options.scales.symmetric = parser.has("symmetric");
+  options.scales.symmetric = parser.is_set("symmetric");
   return options;
 }
 
@@ -254,7 +255,7 @@ VerifyOptions parse_verify(const std::vector<std::string>& arguments) {
   const ScaleOptions scales = scales_of(parser);
   options.runtime = scales.runtime;
   options.serving_ranks = scales.serving_ranks;
-  options.json = parser.has("json");
+  options.json = parser.is_set("json");
   return options;
 }
 
@@ -264,7 +265,7 @@ InspectOptions parse_inspect(const std::vector<std::string>& arguments) {
   parser.flag("Other", "json", "results on stdout as JSON");
   parser.positional("path");
   parser.parse(arguments);
-  return {parser.required("path", "the file or directory to inspect"), parser.has("json")};
+  return {parser.required("path", "the file or directory to inspect"), parser.is_set("json")};
 }
 
 std::string program_help() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/devices.h"
 
+#include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDAFunctions.h>
 
 #include <algorithm>
@@ -12,6 +13,8 @@
 namespace kvcalib {
 namespace {
 
+constexpr int64_t kMostDevices = 127;  // c10::DeviceIndex has 8 bits
+
 [[noreturn]] void refuse(const std::string& text) {
   throw UsageError(
       concat("--devices '", text, "': expected cpu, cpu:N, gpu, gpu:N or GPU numbers as 0,2,3"));
@@ -20,7 +23,8 @@ namespace {
 int64_t read_number(const std::string& whole, std::string_view part, int64_t least) {
   int64_t number = 0;
   const auto [end, failure] = std::from_chars(part.data(), part.data() + part.size(), number);
-  if (failure != std::errc{} || end != part.data() + part.size() || number < least || number > 1024)
+  if (failure != std::errc{} || end != part.data() + part.size() || number < least ||
+      number > kMostDevices)
     refuse(whole);
   return number;
 }
@@ -66,15 +70,28 @@ std::string DeviceList::text() const {
   return names;
 }
 
-DeviceList choose_devices(const std::string& text) {
+DeviceList choose_devices(const std::string& text, bool planned) {
   if (text == "cpu") return cpus(1);
   if (text.starts_with("cpu:")) return cpus(read_number(text, std::string_view(text).substr(4), 1));
-  const int64_t present = c10::cuda::device_count();
+  const int64_t present =
+      planned && !text.empty() && text != "gpu" ? kMostDevices : c10::cuda::device_count();
   if (text.empty()) return present > 0 ? first_gpus(text, present, present) : cpus(1);
   if (text == "gpu") return first_gpus(text, std::max<int64_t>(present, 1), present);
   if (text.starts_with("gpu:"))
     return first_gpus(text, read_number(text, std::string_view(text).substr(4), 1), present);
   return listed_gpus(text, present);
+}
+
+void check_device(const c10::Device& device, int64_t head_dim) {
+  if (device.is_cpu()) return;
+  const cudaDeviceProp* const properties = at::cuda::getDeviceProperties(device.index());
+  if (properties->major < 8)
+    throw Error(concat("--devices ", device.str(), ": ", properties->name,
+                       " has compute capability ", properties->major, ".", properties->minor,
+                       ", the kernels need 8.0; use ", "--devices cpu"));
+  if (head_dim % 8 != 0)
+    throw Error(concat("--devices ", device.str(), ": size_per_head = ", head_dim,
+                       ", attention on ", "GPUs needs a multiple of 8; use --devices cpu"));
 }
 
 c10::Device device_of(const Rank& rank, const DeviceList& devices) {

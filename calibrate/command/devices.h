@@ -21,7 +21,12 @@ struct DeviceList {
 
 // Reads --devices: cpu, cpu:N, gpu (all), gpu:N, or GPU numbers as 0,2,3; empty: every GPU, or the
 // CPU where there is none.  Throws UsageError for another text, Error for GPUs that are not there.
-DeviceList choose_devices(const std::string& text);
+// `planned`: only to plan for, they need not be there.
+DeviceList choose_devices(const std::string& text, bool planned = false);
+
+// Throws Error when the kernels do not run on such a GPU (compute capability below 8.0) or flash
+// attention does not take such heads.  The CPU takes all.
+void check_device(const c10::Device& device, int64_t head_dim);
 
 // The device of this rank.  Throws UsageError when more ranks were started here than there are
 // devices.

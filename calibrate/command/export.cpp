@@ -27,10 +27,18 @@ void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& 
                          const TurboMindDirectory& directory, const RuntimeRelease& release) {
   const Provenance& provenance = statistics.provenance;
   const RuntimeRelease observed = RuntimeRelease::parse(provenance.runtime);
-  if (rotate_alike(directory.config(), observed, release, provenance.length)) return;
-  throw Error(concat(options.statistics.string(), ": was taken as ", observed.name(),
-                     " rotates K; ", release.name(), " rotates this model's otherwise (rope and ",
-                     "NTK keys of config.ini); calibrate with --runtime ", release.name()));
+  const ModelConfig& config = directory.config();
+  if (!rotate_alike(provenance.model, observed, config, release, provenance.length))
+    throw Error(concat(options.statistics.string(), ": was taken as ", observed.name(),
+                       " rotates K; ", release.name(), " rotates this model's otherwise (rope and ",
+                       "NTK keys of config.ini); calibrate with --runtime ", release.name()));
+  if (provenance.model.norm_eps != config.norm_eps ||
+      provenance.model.attention_bias != config.attention_bias)
+    throw Error(concat(options.statistics.string(),
+                       ": was taken with norm_eps = ", provenance.model.norm_eps,
+                       " and attn_bias = ", provenance.model.attention_bias, ", config.ini of ",
+                       options.weights.string(), " now says ", config.norm_eps, " and ",
+                       config.attention_bias, "; calibrate again"));
 }
 
 }  // namespace

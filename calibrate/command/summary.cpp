@@ -104,6 +104,7 @@ std::string format_summary(const Summary& summary) {
   text << summary.rows.size() << " scale files (" << summary.method << ", TurboMind "
        << summary.runtime << ", " << summary.serving_ranks
        << " ranks), config.ini and statistics in " << summary.place << "\n";
+  if (!summary.note.empty()) text << "note: " << summary.note << "\n";
   return text.str();
 }
 

@@ -111,10 +111,11 @@ class RankPass {
                            options_);
   }
 
-  void run_layer(int64_t layer, const LayerWeights& weights) {
+  void run_layer(int64_t layer, const LayerWeights& weights, const LayerStream& stream) {
     const bool last = layer + 1 == config_.layers;
     const int64_t batch = windows_per_batch_ * window_;
     for (int64_t token = 0; token < hidden_.size(0); token += batch) {
+      stream.check();  // a micro-batch may take long
       const at::Tensor part = hidden_.narrow(0, token, std::min(batch, hidden_.size(0) - token));
       (last ? observe_keys_and_values : decoder_layer)(config_, weights, rotary_, window_, part,
                                                        workspace_, observations_.of(layer));
@@ -190,16 +191,14 @@ KvStatistics run_calibration_pass(const TurboMindDirectory& directory,
   RankPass pass(directory, release, windows, communicator, settings);
   const auto start = std::chrono::steady_clock::now();
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    pass.run_layer(layer, stream.next());
-    if (layer > 0)
-      check_faults(pass.observations(), layer - 1);  // one layer late: the GPU is not kept waiting
+    pass.run_layer(layer, stream.next(), stream);
+    check_faults(pass.observations(), layer);
     const LayerStream::Progress read = stream.progress();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     if (progress)
       progress({layer + 1, config.layers, windows.samples * windows.length, elapsed.count(),
                 read.waited_seconds, read.bytes_read, read.read_seconds});
   }
-  check_faults(pass.observations(), config.layers - 1);
   const at::Tensor ranges = pass.observations().ranges;
   pass.observations().maxima().neg_();
   communicator.all_reduce_minimum(ranges);

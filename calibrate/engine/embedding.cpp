@@ -4,42 +4,16 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/isfinite.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "sharding/formats/error.h"
+#include "sharding/formats/ranged_file.h"
 
 namespace kvcalib {
 namespace {
 
 constexpr int64_t kRowsAtOnce = 4096;
-
-// A file mapped for reading.
-class MappedFile {
- public:
-  MappedFile(const std::filesystem::path& path, size_t bytes) : bytes_(bytes) {
-    const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) throw Error(concat(path.string(), ": ", std::strerror(errno)));
-    memory_ = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file, 0);
-    const int failure = errno;
-    close(file);
-    if (memory_ == MAP_FAILED) throw Error(concat(path.string(), ": ", std::strerror(failure)));
-    madvise(memory_, bytes_, MADV_RANDOM);
-  }
-  ~MappedFile() { munmap(memory_, bytes_); }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-  const std::byte* data() const { return static_cast<const std::byte*>(memory_); }
-
- private:
-  void* memory_ = nullptr;
-  size_t bytes_;
-};
 
 }  // namespace
 
@@ -47,8 +21,7 @@ at::Tensor embed_tokens(const TurboMindDirectory& directory, std::span<const int
                         const at::TensorOptions& options) {
   const ModelConfig& config = directory.config();
   const auto row_bytes = static_cast<size_t>(config.hidden) * 2;
-  const MappedFile table(directory.embedding_file(),
-                         static_cast<size_t>(directory.embedding_rows()) * row_bytes);
+  const RangedFile table(directory.embedding_file());
   const auto tokens = static_cast<int64_t>(ids.size());
   const at::Tensor hidden = at::empty({tokens, config.hidden}, options);
   const at::ScalarType stored =
@@ -58,8 +31,7 @@ at::Tensor embed_tokens(const TurboMindDirectory& directory, std::span<const int
     const int64_t count = std::min(kRowsAtOnce, tokens - first);
     auto* out = static_cast<std::byte*>(rows.data_ptr());
     for (int64_t i = first; i < first + count; ++i, out += row_bytes)
-      std::memcpy(out, table.data() + static_cast<size_t>(ids[static_cast<size_t>(i)]) * row_bytes,
-                  row_bytes);
+      table.read(static_cast<size_t>(ids[static_cast<size_t>(i)]) * row_bytes, {out, row_bytes});
     const at::Tensor filled = rows.narrow(0, 0, count);
     if (!at::isfinite(filled).all().item<bool>())
       throw Error(concat(directory.embedding_file().string(),

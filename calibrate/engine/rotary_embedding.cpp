@@ -59,11 +59,13 @@ double position_divisor(const ModelConfig& config, const RuntimeRelease& release
   return linear ? config.rope_scaling_factor : 1.0;
 }
 
-bool rotate_alike(const ModelConfig& config, const RuntimeRelease& one, const RuntimeRelease& other,
+bool rotate_alike(const ModelConfig& one, const RuntimeRelease& release_of_one,
+                  const ModelConfig& other, const RuntimeRelease& release_of_other,
                   int64_t length) {
-  return rotary_base(config, one, length) == rotary_base(config, other, length) &&
-         position_divisor(config, one) == position_divisor(config, other) &&
-         scales_queries(config, one, length) == scales_queries(config, other, length);
+  return rotary_base(one, release_of_one, length) == rotary_base(other, release_of_other, length) &&
+         position_divisor(one, release_of_one) == position_divisor(other, release_of_other) &&
+         scales_queries(one, release_of_one, length) ==
+             scales_queries(other, release_of_other, length);
 }
 
 RotaryTable make_rotary_table(const ModelConfig& config, const RuntimeRelease& release,

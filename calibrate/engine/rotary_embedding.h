@@ -24,9 +24,10 @@ double rotary_base(const ModelConfig& config, const RuntimeRelease& release, int
 // (unified_attention_layer.cc v0.3.0).
 double position_divisor(const ModelConfig& config, const RuntimeRelease& release);
 
-// Whether two releases give the same K, and the same attention, to a prompt of `length` tokens.
-bool rotate_alike(const ModelConfig& config, const RuntimeRelease& one, const RuntimeRelease& other,
-                  int64_t length);
+// Whether K, and attention, of a prompt of `length` tokens are the same for one model on one
+// release and for another (or the same with other keys in its config) on another.
+bool rotate_alike(const ModelConfig& one, const RuntimeRelease& release_of_one,
+                  const ModelConfig& other, const RuntimeRelease& release_of_other, int64_t length);
 
 // Angle of pair j at position t: t / divisor * base^(-2j / head_dim), in double, its cosine and
 // sine in float32.

@@ -71,11 +71,12 @@ TEST(RotaryEmbedding, ScalesLinearlyInV030UnlessDynamicNtkIsSet) {
 
 TEST(RotaryEmbedding, KnowsWhichReleasesRotateAlike) {
   ModelConfig config = model();
-  EXPECT_TRUE(rotate_alike(config, release("0.0.14"), release("0.3.0"), 4096));
+  EXPECT_TRUE(rotate_alike(config, release("0.0.14"), config, release("0.3.0"), 4096));
   config.rope_scaling_factor = 2.0;
-  EXPECT_FALSE(rotate_alike(config, release("0.2.6"), release("0.3.0"), 2048));
-  EXPECT_FALSE(rotate_alike(config, release("0.1.0"), release("0.2.0"), 2048));
-  EXPECT_TRUE(rotate_alike(config, release("0.1.0"), release("0.2.0"), 4096));
+  EXPECT_FALSE(rotate_alike(config, release("0.2.6"), config, release("0.3.0"), 2048));
+  EXPECT_FALSE(rotate_alike(config, release("0.1.0"), config, release("0.2.0"), 2048));
+  EXPECT_TRUE(rotate_alike(config, release("0.1.0"), config, release("0.2.0"), 4096));
+  EXPECT_FALSE(rotate_alike(model(), release("0.3.0"), config, release("0.3.0"), 2048));
 }
 
 TEST(RotaryEmbedding, ScalesQueriesBeyondTheTrainedLengthWithLogn) {

@@ -80,13 +80,17 @@ TEST(SharedMemoryCommunicator, ThrowsWhereOthersWaitForARankThatGaveUp) {
   EXPECT_EQ(lost, 2);
 }
 
-TEST(SharedMemoryCommunicator, LeavesNothingInSharedMemory) {
-  run_rank_threads(2, [](const Rank& rank, Rendezvous& rendezvous) {
-    make_communicator(rank, at::kCPU, rendezvous)->barrier();
+TEST(Rendezvous, CarriesValuesThatAreLargerThanTheStoreTakesAtOnce) {
+  std::string large(size_t{21} << 20, '?');
+  for (size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 2654435761U >> 13);
+  std::atomic<int64_t> equal{0};
+  run_rank_threads(3, [&](const Rank& rank, Rendezvous& rendezvous) {
+    if (rank.index == 0) rendezvous.set("large", large);
+    equal += rendezvous.get("large") == large ? 1 : 0;
+    if (rank.index == 0) rendezvous.set("empty", "");
+    equal += rendezvous.get("empty").empty() ? 1 : 0;
   });
-  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm"))
-    EXPECT_EQ(entry.path().filename().string().find(concat("kvcalib-", getpid(), "-")),
-              std::string::npos);
+  EXPECT_EQ(equal, 6);
 }
 
 }  // namespace

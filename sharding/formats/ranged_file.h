@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+
+namespace kvcalib {
+
+// A file open for reading at any place, by several threads at once.
+class RangedFile {
+ public:
+  // Throws Error naming the path and the system's reason.
+  explicit RangedFile(const std::filesystem::path& path);
+  ~RangedFile();
+  RangedFile(const RangedFile&) = delete;
+  RangedFile& operator=(const RangedFile&) = delete;
+
+  // Fills `out` with the bytes from `offset` on.  Throws Error when the file cannot be read or ends
+  // before.
+  void read(uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+}  // namespace kvcalib

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/data/input_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <vector>
 
 #include "sharding/formats/error.h"
@@ -16,32 +11,12 @@ namespace {
 
 constexpr size_t kPieceBytes = 1 << 18;
 
-Error cannot_read(const std::string& name) {
-  return Error(concat(name, ": cannot be read: ", std::strerror(errno)));
-}
-
 }  // namespace
 
-InputFile::InputFile(const std::filesystem::path& path)
-    : name_(path.string()), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (descriptor_ < 0) throw cannot_read(name_);
-}
-
-InputFile::~InputFile() { close(descriptor_); }
+InputFile::InputFile(const std::filesystem::path& path) : name_(path.string()), file_(path) {}
 
 size_t InputFile::read(uint64_t offset, std::span<char> bytes) const {
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count = pread(descriptor_, bytes.data() + done, bytes.size() - done,
-                                static_cast<off_t>(offset + done));
-    if (count == 0) break;
-    if (count > 0) {
-      done += static_cast<size_t>(count);
-    } else if (errno != EINTR) {
-      throw cannot_read(name_);
-    }
-  }
-  return done;
+  return file_.read_some(offset, std::as_writable_bytes(bytes));
 }
 
 std::string InputFile::read_exactly(uint64_t offset, size_t count) const {

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "sharding/formats/ranged_file.h"
+
 namespace kvcalib {
 
 // A file open for reading at any place.  Every method throws Error naming the file and the system's
@@ -15,9 +17,6 @@ namespace kvcalib {
 class InputFile {
  public:
   explicit InputFile(const std::filesystem::path& path);
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
-  ~InputFile();
 
   // Fills `bytes` from `offset` on.  Returns how many there were: fewer only at the file's end.
   size_t read(uint64_t offset, std::span<char> bytes) const;
@@ -27,7 +26,7 @@ class InputFile {
 
  private:
   std::string name_;
-  int descriptor_;
+  RangedFile file_;
 };
 
 // A file as it was read, whole.

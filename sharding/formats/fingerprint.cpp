@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
-#include <fstream>
-#include <map>
+#include <span>
 #include <vector>
 
 #include "sharding/formats/error.h"
+#include "sharding/formats/ranged_file.h"
 #include "sharding/formats/sha256.h"
 
 namespace kvcalib {
@@ -36,13 +35,6 @@ std::vector<Corner> corners(const ModelConfig& config) {
           {LayerTensor::kDown, 0, 0, inner, hidden}};
 }
 
-void read_exactly(const std::filesystem::path& file, uint64_t offset, std::span<uint16_t> out) {
-  std::ifstream stream(file, std::ios::binary);
-  stream.seekg(static_cast<std::streamoff>(offset));
-  stream.read(reinterpret_cast<char*>(out.data()), static_cast<std::streamsize>(out.size_bytes()));
-  if (!stream) throw Error(concat(file.string(), ": cannot be read at byte ", offset));
-}
-
 const FileRange& range_of(const LayerPlan& plan, uint64_t image_offset) {
   const auto after = std::upper_bound(
       plan.ranges.begin(), plan.ranges.end(), image_offset,
@@ -61,13 +53,14 @@ std::vector<uint16_t> read_corner(const LayerPlan& plan, const Corner& corner) {
     const int64_t last = std::min(corner.column + corner.columns, block.column + block.columns);
     if (first >= last) continue;
     const FileRange& range = range_of(plan, block.image_offset);
+    const RangedFile file(range.file);
     for (int64_t row = first_row; row < last_row; ++row) {
       const auto element =
           static_cast<uint64_t>((row - block.row) * block.row_stride + first - block.column);
       uint16_t* const out = &elements[static_cast<size_t>((row - corner.row) * corner.columns +
                                                           first - corner.column)];
-      read_exactly(range.file, range.offset + block.image_offset - range.image_offset + 2 * element,
-                   {out, static_cast<size_t>(last - first)});
+      file.read(range.offset + block.image_offset - range.image_offset + 2 * element,
+                std::as_writable_bytes(std::span(out, static_cast<size_t>(last - first))));
     }
   }
   return elements;

@@ -11,23 +11,40 @@
 
 namespace kvcalib {
 
+namespace {
+
+Error cannot_read(const std::filesystem::path& path) {
+  return Error(concat(path.string(), ": cannot be read: ", std::strerror(errno)));
+}
+
+}  // namespace
+
 RangedFile::RangedFile(const std::filesystem::path& path)
     : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (descriptor_ < 0) throw Error(concat(path.string(), ": ", std::strerror(errno)));
+  if (descriptor_ < 0) throw cannot_read(path_);
 }
 
 RangedFile::~RangedFile() { close(descriptor_); }
 
-void RangedFile::read(uint64_t offset, std::span<std::byte> out) const {
-  while (!out.empty()) {
-    const ssize_t got = pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw Error(concat(path_.string(), ": ", std::strerror(errno)));
-    if (got == 0)
-      throw Error(concat(path_.string(), ": ends at byte ", offset, "; it shrank during the run"));
-    offset += static_cast<uint64_t>(got);
-    out = out.subspan(static_cast<size_t>(got));
+size_t RangedFile::read_some(uint64_t offset, std::span<std::byte> out) const {
+  size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t got =
+        pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (got == 0) break;
+    if (got > 0)
+      done += static_cast<size_t>(got);
+    else if (errno != EINTR)
+      throw cannot_read(path_);
   }
+  return done;
+}
+
+void RangedFile::read(uint64_t offset, std::span<std::byte> out) const {
+  const size_t got = read_some(offset, out);
+  if (got < out.size())
+    throw Error(
+        concat(path_.string(), ": ends at byte ", offset + got, "; it shrank during the run"));
 }
 
 }  // namespace kvcalib

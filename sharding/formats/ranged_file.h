@@ -17,6 +17,8 @@ class RangedFile {
   RangedFile(const RangedFile&) = delete;
   RangedFile& operator=(const RangedFile&) = delete;
 
+  // Fills `out` from `offset` on.  Returns how many bytes there were: fewer only at the file's end.
+  size_t read_some(uint64_t offset, std::span<std::byte> out) const;
   // Fills `out` with the bytes from `offset` on.  Throws Error when the file cannot be read or ends
   // before.
   void read(uint64_t offset, std::span<std::byte> out) const;

@@ -116,9 +116,26 @@ __device__ void scale(Chunk<T, N>& chunk, float factor) {
   }
 }
 
-// Each thread takes its unit through the tokens of its block, loading one token ahead; the block's
-// angles wait in shared memory.
+// Widens the ranges of the unit's kv head and reports values that are not finite.
 template <typename T, int N, bool kInterleaved>
+__device__ void merge(const RotaryObserveArguments<T>& arguments,
+                      const Unit<T, N, kInterleaved>& unit, bool is_value,
+                      const ChannelRanges<T, N>& low, const ChannelRanges<T, N>& high) {
+  const int64_t kv_head = unit.head - arguments.heads - (is_value ? arguments.kv_heads : 0);
+  float* const minimum =
+      (is_value ? arguments.value_minimum : arguments.key_minimum) + kv_head * arguments.head_dim;
+  float* const maximum =
+      (is_value ? arguments.value_maximum : arguments.key_maximum) + kv_head * arguments.head_dim;
+  low.merge(minimum + unit.low, maximum + unit.low);
+  high.merge(minimum + unit.high, maximum + unit.high);
+  if (!low.finite() || !high.finite()) {
+    atomicOr(arguments.nonfinite, is_value ? kNonfiniteValue : kNonfiniteKey);
+  }
+}
+
+// Each thread takes its unit through the tokens of its block, loading one token ahead; the block's
+// angles wait in shared memory.  Without ranges, v is looked at only to add a bias.
+template <typename T, int N, bool kInterleaved, bool kObserves>
 __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
     rotary_observe_units(const RotaryObserveArguments<T> arguments, int64_t tokens_per_block) {
   extern __shared__ float4 staged_angles[];  // kStagedTokens rows of cosines, then of sines
@@ -130,10 +147,11 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   const int64_t rotated_heads = arguments.heads + arguments.kv_heads;
   const bool block_rotates = Unit<T, N, kInterleaved>(arguments, first_index).head < rotated_heads;
   const Unit<T, N, kInterleaved> unit(arguments, first_index + threadIdx.x);
-  const bool is_idle = unit.head >= rotated_heads + arguments.kv_heads;
   const bool is_query = unit.head < arguments.heads;
   const bool is_value = unit.head >= rotated_heads;
   const bool is_stored = !is_value || arguments.bias != nullptr;
+  const bool is_idle =
+      unit.head >= rotated_heads + arguments.kv_heads || (!kObserves && !is_stored);
 
   const int64_t first = blockIdx.y * tokens_per_block;
   const int64_t last = min(first + tokens_per_block, arguments.tokens);
@@ -187,27 +205,18 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
         store_chunk(row, low);
         store_chunk(row + high_offset, high);
       }
-      if (!is_query) {
+      if (kObserves && !is_query) {
         low_ranges.observe(low);
         high_ranges.observe(high);
       }
     }
   }
-  if (is_query || is_idle) return;
-
-  const int64_t kv_head = unit.head - arguments.heads - (is_value ? arguments.kv_heads : 0);
-  float* const minimum =
-      (is_value ? arguments.value_minimum : arguments.key_minimum) + kv_head * arguments.head_dim;
-  float* const maximum =
-      (is_value ? arguments.value_maximum : arguments.key_maximum) + kv_head * arguments.head_dim;
-  low_ranges.merge(minimum + unit.low, maximum + unit.low);
-  high_ranges.merge(minimum + unit.high, maximum + unit.high);
-  if (!low_ranges.finite() || !high_ranges.finite()) {
-    atomicOr(arguments.nonfinite, is_value ? kNonfiniteValue : kNonfiniteKey);
+  if (kObserves && !is_query && !is_idle) {
+    merge(arguments, unit, is_value, low_ranges, high_ranges);
   }
 }
 
-template <typename T, int N>
+template <typename T, int N, bool kObserves>
 void launch(const RotaryObserveArguments<T>& arguments, cudaStream_t stream) {
   const int64_t units = arguments.columns() / 2 / N;
   const int64_t threads = std::min(kThreads, (units + 31) / 32 * 32);
@@ -218,13 +227,22 @@ void launch(const RotaryObserveArguments<T>& arguments, cudaStream_t stream) {
   const dim3 grid(
       static_cast<unsigned>(unit_blocks),
       static_cast<unsigned>((arguments.tokens + tokens_per_block - 1) / tokens_per_block));
-  const auto kernel =
-      arguments.interleaved ? rotary_observe_units<T, N, true> : rotary_observe_units<T, N, false>;
+  const auto kernel = arguments.interleaved ? rotary_observe_units<T, N, true, kObserves>
+                                            : rotary_observe_units<T, N, false, kObserves>;
   const size_t staged_bytes =
       kStagedTokens * static_cast<size_t>(arguments.head_dim) * sizeof(float);
   kernel<<<grid, static_cast<unsigned>(threads), staged_bytes, stream>>>(arguments,
                                                                          tokens_per_block);
   CUDA_CHECK(cudaGetLastError());
+}
+
+template <typename T, int N>
+void launch_chunks(const RotaryObserveArguments<T>& arguments, cudaStream_t stream) {
+  if (arguments.observes()) {
+    launch<T, N, true>(arguments, stream);
+  } else {
+    launch<T, N, false>(arguments, stream);
+  }
 }
 
 }  // namespace
@@ -237,9 +255,9 @@ void rotary_observe(const RotaryObserveArguments<T>& arguments, cudaStream_t str
   if (arguments.head_dim / 2 % kElements == 0 && arguments.row_stride % kElements == 0 &&
       chunk_aligned(arguments.qkv) && chunk_aligned(arguments.bias) &&
       chunk_aligned(arguments.cosine) && chunk_aligned(arguments.sine)) {
-    launch<T, kElements>(arguments, stream);
+    launch_chunks<T, kElements>(arguments, stream);
   } else {
-    launch<T, 1>(arguments, stream);
+    launch_chunks<T, 1>(arguments, stream);
   }
 }
 

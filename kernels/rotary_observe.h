@@ -20,6 +20,7 @@ inline constexpr int kNonfiniteValue = 2;
 //   k, v     as now held in T widen the running range of their kv head and channel
 // A NaN leaves the ranges alone and an infinity widens them; both raise their bit of nonfinite.
 // Either zero counts as +0 in the ranges, so that they do not depend on the order of tokens.
+// Without ranges nothing is observed: q, k and v become the same and no bit of nonfinite is raised.
 template <typename T>
 struct RotaryObserveArguments {
   // [tokens, row_stride] in place; a row is heads q heads, kv_heads k heads, kv_heads v heads of
@@ -36,12 +37,13 @@ struct RotaryObserveArguments {
   int64_t kv_heads = 0;
   int64_t head_dim = 0;          // even, at most 256
   bool interleaved = false;      // rotates the pairs (2j, 2j + 1), else (j, j + head_dim / 2)
-  float* key_minimum = nullptr;  // running ranges, [kv_heads, head_dim] each, free of NaN
+  float* key_minimum = nullptr;  // running ranges, [kv_heads, head_dim] each, free of NaN; or null
   float* key_maximum = nullptr;
   float* value_minimum = nullptr;
   float* value_maximum = nullptr;
-  int* nonfinite = nullptr;  // |= kNonfiniteKey, kNonfiniteValue
+  int* nonfinite = nullptr;  // |= kNonfiniteKey, kNonfiniteValue; unused without ranges
 
+  bool observes() const { return key_minimum != nullptr; }
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
 
   void check() const {
@@ -52,9 +54,10 @@ struct RotaryObserveArguments {
     require(row_stride >= columns(), "rotary_observe: row_stride covers q, k and v");
     require(qkv != nullptr && cosine != nullptr && sine != nullptr,
             "rotary_observe: qkv, cosine and sine are given");
-    require(key_minimum != nullptr && key_maximum != nullptr && value_minimum != nullptr &&
-                value_maximum != nullptr && nonfinite != nullptr,
-            "rotary_observe: the ranges and nonfinite are given");
+    require((key_maximum != nullptr) == observes() && (value_minimum != nullptr) == observes() &&
+                (value_maximum != nullptr) == observes(),
+            "rotary_observe: all four ranges are given, or none");
+    require(!observes() || nonfinite != nullptr, "rotary_observe: ranges need nonfinite");
   }
 };
 

@@ -92,6 +92,7 @@ void rotary_observe(const RotaryObserveArguments<T>& arguments, int64_t first_to
     }
     store_floats(row, bias != nullptr ? arguments.columns() : rotated_width, stored);
 
+    if (!arguments.observes()) continue;
     if (observe_row(row + query_width, key_width, arguments.key_minimum, arguments.key_maximum)) {
       raise(arguments.nonfinite, kNonfiniteKey);
     }

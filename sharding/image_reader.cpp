@@ -14,19 +14,6 @@
 namespace kvcalib {
 namespace {
 
-bool all_finite(std::span<const std::byte> bytes, WeightType type) {
-  int found = 0;
-  const auto count = static_cast<int64_t>(bytes.size() / 2);
-  kernels::cpu::nonfinite16(
-      {.bits = reinterpret_cast<const uint16_t*>(bytes.data()),
-       .count = count,
-       .exponent_mask =
-           type == WeightType::kFloat16 ? kernels::kHalfExponent : kernels::kBfloat16Exponent,
-       .found = &found},
-      0, count);
-  return found == 0;
-}
-
 void read_piece(const ImagePiece& piece, WeightType type, std::span<std::byte> out) {
   const RangedFile file(piece.range->file);
   const uint64_t in_range = piece.image_offset - piece.range->image_offset;
@@ -37,6 +24,19 @@ void read_piece(const ImagePiece& piece, WeightType type, std::span<std::byte> o
 }
 
 }  // namespace
+
+bool all_finite(std::span<const std::byte> floats, WeightType type) {
+  int found = 0;
+  const auto count = static_cast<int64_t>(floats.size() / 2);
+  kernels::cpu::nonfinite16(
+      {.bits = reinterpret_cast<const uint16_t*>(floats.data()),
+       .count = count,
+       .exponent_mask =
+           type == WeightType::kFloat16 ? kernels::kHalfExponent : kernels::kBfloat16Exponent,
+       .found = &found},
+      0, count);
+  return found == 0;
+}
 
 std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_t last,
                                   uint64_t piece_bytes) {

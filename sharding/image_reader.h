@@ -21,6 +21,9 @@ struct ImagePiece {
 std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_t last,
                                   uint64_t piece_bytes);
 
+// Whether none of the 16-bit floats is NaN or infinite.
+bool all_finite(std::span<const std::byte> floats, WeightType type);
+
 // Where a worker puts a piece: returns memory of piece.bytes; `done` is called when it is filled.
 struct PieceSink {
   std::function<std::span<std::byte>(int64_t worker, const ImagePiece& piece)> memory;

@@ -56,11 +56,8 @@ at::Tensor& LayerWeights::at(LayerTensor tensor) {
 
 LayerStream::LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicator& communicator,
                          const at::Device& device, at::ScalarType compute_type,
-                         int64_t reading_threads)
-    : config_(config),
-      plan_of_layer_(std::move(plan)),
-      communicator_(communicator),
-      reading_threads_(reading_threads) {
+                         int64_t reading_threads, Trace* trace)
+    : config_(config), plan_of_layer_(std::move(plan)), communicator_(communicator), trace_(trace) {
   const c10::InferenceMode inference;
   const int64_t bytes = padded_bytes(plan_of_layer_(0).image_bytes, communicator.size());
   image_ = at::empty({bytes}, at::device(device).dtype(at::kByte));
@@ -72,7 +69,7 @@ LayerStream::LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicat
     tensor = is_vector(block.tensor) ? at::empty({columns}, options)
                                      : at::empty({rows, columns}, options);
   }
-  transport_ = make_transport(device, reading_threads_);
+  transport_ = make_transport(device, reading_threads, trace);
   reader_ = std::thread([this] { read_layers(); });
 }
 
@@ -93,7 +90,7 @@ void LayerStream::read_layers() {
       changed_.wait(lock, [this] { return !image_full_ || stopping_; });
       if (stopping_) return;
       lock.unlock();
-      read_layer(plan_of_layer_(layer));
+      read_layer(layer);
       lock.lock();
       image_full_ = true;
       changed_.notify_all();
@@ -105,7 +102,9 @@ void LayerStream::read_layers() {
   }
 }
 
-void LayerStream::read_layer(const LayerPlan& plan) {
+void LayerStream::read_layer(int64_t layer) {
+  const LayerPlan plan = plan_of_layer_(layer);
+  const HostSpan span(trace_, "reader", "read and exchange", layer);
   const auto start = std::chrono::steady_clock::now();
   const auto share = static_cast<uint64_t>(image_.numel() / communicator_.size());
   const uint64_t first = share * static_cast<uint64_t>(communicator_.rank());
@@ -142,13 +141,19 @@ void LayerStream::assemble(const LayerPlan& plan) {
 const LayerWeights& LayerStream::next() {
   const auto start = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return image_full_ || failure_; });
+  {
+    const HostSpan span(trace_, "waiting for the reader", "wait", handed_out_);
+    changed_.wait(lock, [this] { return image_full_ || failure_; });
+  }
   progress_.waited_seconds += seconds_since(start);
   if (!image_full_) std::rethrow_exception(failure_);
   lock.unlock();
 
   transport_->begin_use();
-  assemble(plan_of_layer_(handed_out_++));
+  {
+    const DeviceSpan span(trace_, "layers", "assemble", handed_out_);
+    assemble(plan_of_layer_(handed_out_++));
+  }
   transport_->end_use();
 
   lock.lock();

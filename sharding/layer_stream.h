@@ -13,6 +13,7 @@
 #include "sharding/communicator.h"
 #include "sharding/formats/layer_plan.h"
 #include "sharding/layer_transport.h"
+#include "sharding/trace.h"
 
 namespace kvcalib {
 
@@ -48,7 +49,8 @@ class LayerStream {
   // `compute_type`: float32, or the weights' own 16-bit type.  Starts reading the first layer at
   // once.
   LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicator& communicator,
-              const at::Device& device, at::ScalarType compute_type, int64_t reading_threads);
+              const at::Device& device, at::ScalarType compute_type, int64_t reading_threads,
+              Trace* trace = nullptr);
   ~LayerStream();
   LayerStream(const LayerStream&) = delete;
   LayerStream& operator=(const LayerStream&) = delete;
@@ -56,19 +58,21 @@ class LayerStream {
   // The next layer's weights, valid until the call after.  On a GPU they are ordered on the current
   // stream.  Throws what the reading threw.
   const LayerWeights& next();
+  // The tensors that next() will fill.  Before its first call they hold whatever was in memory.
+  const LayerWeights& unfilled() const { return weights_; }
   Progress progress() const;
   // Throws what the reading of a later layer has thrown meanwhile, if anything.
   void check() const;
 
  private:
   void read_layers();
-  void read_layer(const LayerPlan& plan);
+  void read_layer(int64_t layer);
   void assemble(const LayerPlan& plan);
 
   const ModelConfig config_;
   const PlanOfLayer plan_of_layer_;
   Communicator& communicator_;
-  const int64_t reading_threads_;
+  Trace* const trace_;
   at::Tensor image_;  // uint8, the next layer's bytes
   LayerWeights weights_;
   std::unique_ptr<LayerTransport> transport_;

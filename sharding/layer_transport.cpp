@@ -16,7 +16,8 @@ namespace {
 // On the CPU the files are read straight into the image.
 class HostTransport final : public LayerTransport {
  public:
-  explicit HostTransport(int64_t reading_threads) : reading_threads_(reading_threads) {}
+  HostTransport(int64_t reading_threads, Trace* trace)
+      : reading_threads_(reading_threads), trace_(trace) {}
 
   uint64_t piece_bytes() const override { return uint64_t{4} << 20; }
 
@@ -30,6 +31,7 @@ class HostTransport final : public LayerTransport {
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
+    const HostSpan span(trace_, "gather", "gather");
     communicator.all_gather(image);
   }
   void begin_use() override {}
@@ -37,15 +39,17 @@ class HostTransport final : public LayerTransport {
 
  private:
   int64_t reading_threads_;
+  Trace* trace_;
 };
 
 // On a GPU every worker reads into two pinned buffers of its own in turn, so that one is copied
 // while the other fills.  Copies and the exchange run on a stream beside the computation.
 class CudaTransport final : public LayerTransport {
  public:
-  CudaTransport(const at::Device& device, int64_t reading_threads)
+  CudaTransport(const at::Device& device, int64_t reading_threads, Trace* trace)
       : device_(device),
         reading_threads_(reading_threads),
+        trace_(trace),
         stream_(at::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())),
         buffers_(static_cast<size_t>(reading_threads)) {
     for (Buffers& buffers : buffers_) {
@@ -68,7 +72,8 @@ class CudaTransport final : public LayerTransport {
       return std::span(static_cast<std::byte*>(own.pinned[own.turn].data_ptr()), piece.bytes);
     };
     const auto copy = [this, base](int64_t worker, const ImagePiece& piece) {
-      const c10::cuda::CUDAGuard guard(device_);
+      const c10::cuda::CUDAStreamGuard guard(stream_);
+      const DeviceSpan span(trace_, "copies", "copy");
       Buffers& own = buffers_[static_cast<size_t>(worker)];
       CUDA_CHECK(cudaMemcpyAsync(base + piece.image_offset, own.pinned[own.turn].data_ptr(),
                                  piece.bytes, cudaMemcpyHostToDevice, stream_));
@@ -79,7 +84,10 @@ class CudaTransport final : public LayerTransport {
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
     const c10::cuda::CUDAStreamGuard guard(stream_);
-    communicator.all_gather(image);
+    {
+      const DeviceSpan span(trace_, "gather", "gather");
+      communicator.all_gather(image);
+    }
     full_.record(stream_);
     full_.synchronize();  // the reader's thread only: full means full, and its time is the
                           // reading's time
@@ -97,6 +105,7 @@ class CudaTransport final : public LayerTransport {
 
   at::Device device_;
   int64_t reading_threads_;
+  Trace* trace_;
   c10::cuda::CUDAStream stream_;
   std::vector<Buffers> buffers_;
   at::cuda::CUDAEvent full_;
@@ -105,9 +114,10 @@ class CudaTransport final : public LayerTransport {
 
 }  // namespace
 
-std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads) {
-  if (device.is_cuda()) return std::make_unique<CudaTransport>(device, reading_threads);
-  return std::make_unique<HostTransport>(reading_threads);
+std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads,
+                                               Trace* trace) {
+  if (device.is_cuda()) return std::make_unique<CudaTransport>(device, reading_threads, trace);
+  return std::make_unique<HostTransport>(reading_threads, trace);
 }
 
 }  // namespace kvcalib

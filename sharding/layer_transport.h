@@ -9,6 +9,7 @@
 
 #include "sharding/communicator.h"
 #include "sharding/image_reader.h"
+#include "sharding/trace.h"
 
 namespace kvcalib {
 
@@ -33,6 +34,7 @@ class LayerTransport {
   virtual void end_use() = 0;
 };
 
-std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads);
+std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads,
+                                               Trace* trace);
 
 }  // namespace kvcalib

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <c10/cuda/CUDACachingAllocator.h>
-#include <c10/cuda/CUDAFunctions.h>
 #include <sys/resource.h>
 
-#include <array>
 #include <chrono>
-#include <cstring>
+#include <future>
 #include <iostream>
 
 #include "calibrate/command/commands.h"
 #include "calibrate/command/devices.h"
 #include "calibrate/command/plan.h"
+#include "calibrate/command/rank_run.h"
 #include "calibrate/command/summary.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
@@ -70,57 +68,22 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
   return 0;
 }
 
-// The windows as a message to the other ranks: samples, length, then the ids.
-std::string pack_windows(const WindowIds& windows) {
-  const std::array<int64_t, 2> shape = {windows.samples, windows.length};
-  std::string message(reinterpret_cast<const char*>(shape.data()), sizeof(shape));
-  message.append(reinterpret_cast<const char*>(windows.ids.data()), windows.ids.size_bytes());
-  return message;
-}
-
-// Points into `message`.
-WindowIds unpack_windows(const std::string& message) {
-  std::array<int64_t, 2> shape{};
-  std::memcpy(shape.data(), message.data(), sizeof(shape));
-  const auto* const ids = reinterpret_cast<const int32_t*>(message.data() + sizeof(shape));
-  return {{ids, static_cast<size_t>(shape[0] * shape[1])}, shape[0], shape[1]};
-}
-
 uint64_t peak_host_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
-uint64_t peak_device_bytes(const c10::Device& device) {
-  if (device.is_cpu()) return 0;
-  const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
-  return static_cast<uint64_t>(stats.reserved_bytes[0].peak);
-}
-
-// What every rank does once the windows are known.
-KvStatistics observe(const CalibrateOptions& options, const TurboMindDirectory& directory,
-                     const RuntimeRelease& release, const Rank& rank, const c10::Device& device,
-                     Rendezvous& rendezvous, const WindowIds& windows,
-                     const ProgressObserver& progress) {
-  if (device.is_cuda()) c10::cuda::set_device(device.index());
-  const std::unique_ptr<Communicator> communicator = make_communicator(rank, device, rendezvous);
-  PassSettings settings;
-  settings.device = device;
-  settings.micro_batch_tokens = options.micro_batch_tokens;
-  settings.reading_threads = device.is_cuda() ? 8 : 2;
-  KvStatistics statistics =
-      run_calibration_pass(directory, release, windows, *communicator, settings, progress);
-  communicator->barrier();  // nothing is delivered before every rank is through
-  return statistics;
-}
-
 int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c10::Device& device) {
+  Trace trace(device);
+  Trace* const tracing = options.trace ? &trace : nullptr;
   Rendezvous rendezvous(rank);
-  const std::string windows = rendezvous.get("windows");  // set when all is checked
+  const WindowShape shape = receive_shape(rendezvous);  // sent when all is checked
   const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
-  observe(options, directory, RuntimeRelease::parse(options.scales.runtime), rank, device,
-          rendezvous, unpack_windows(windows), {});
+  RankRun run(options, directory, RuntimeRelease::parse(options.scales.runtime), rank, device,
+              rendezvous, shape, tracing);
+  run.observe(receive_ids(rendezvous), {});
+  if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
   return 0;
 }
 
@@ -161,48 +124,78 @@ void clear_leftovers(const CalibrateOptions& options) {
   }
 }
 
+// What a first rank works on, all of it checked.
+struct Job {
+  std::unique_ptr<OutputTransaction> output;
+  TurboMindDirectory directory;
+  Target target;
+  std::vector<std::filesystem::path> files;
+  std::filesystem::path tokenizer;  // empty when there is no text
+  WindowRequest request;
+};
+
+Job open_job(const CalibrateOptions& options, const c10::Device& device) {
+  if (options.trace) check_trace_place(*options.trace);
+  std::unique_ptr<OutputTransaction> output = open_output(options.output, options.weights);
+  TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
+  Target target = resolve_target(directory.config(), options.scales, directory.embedding_rows());
+  check_device(device, directory.config().head_dim);
+  std::vector<std::filesystem::path> files = expand_data_paths(options.data);
+  std::filesystem::path tokenizer = tokenizer_of(options, files);
+  WindowRequest request = resolve_windows(options, files);
+  return {std::move(output), std::move(directory), std::move(target),
+          std::move(files),  std::move(tokenizer), request};
+}
+
 // The rank that prepares, reports and delivers; the only one in a run of one.
 int run_first_rank(const CalibrateOptions& options, const Rank& rank, const DeviceList& devices,
                    const c10::Device& device) {
   const Clock::time_point start = Clock::now();
+  Trace trace(device);
+  Trace* const tracing = options.trace ? &trace : nullptr;
   ProgressReporter reporter(std::cerr, progress_style(options.quiet));
   Rendezvous rendezvous(rank);
-  const std::unique_ptr<OutputTransaction> output = open_output(options.output, options.weights);
-  const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
-  const Target target =
-      resolve_target(directory.config(), options.scales, directory.embedding_rows());
-  check_device(device, directory.config().head_dim);
-  warn(target.warnings);
-  const std::vector<std::filesystem::path> files = expand_data_paths(options.data);
-  const std::filesystem::path tokenizer = tokenizer_of(options, files);
-  const WindowRequest request = resolve_windows(options, files);
-  reporter.stage(format_plan(make_plan(options, request, directory.config(),
-                                       directory.embedding_rows(), target, devices, rank.world),
+  const Job job = open_job(options, device);
+  const ModelConfig& config = job.directory.config();
+  warn(job.target.warnings);
+  reporter.stage(format_plan(make_plan(options, job.request, config, job.directory.embedding_rows(),
+                                       job.target, devices, rank.world),
                              options));
-  const TokenWindows drawn = draw_windows(files, tokenizer, request, directory.config().vocab);
-  const WindowIds windows{drawn.ids, drawn.samples, drawn.length};
-  if (rank.world > 1) rendezvous.set("windows", pack_windows(windows));
+  const WindowShape shape{job.request.samples, job.request.length};
+  if (rank.world > 1) send_shape(rendezvous, shape);
+
+  std::future<TokenWindows> drawing = std::async(std::launch::async, [&] {
+    const HostSpan span(tracing, "preparation", "draw windows");
+    return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
+  });
+  RankRun run(options, job.directory, job.target.release, rank, device, rendezvous, shape, tracing);
+  const TokenWindows drawn = drawing.get();
+  if (rank.world > 1) send_ids(rendezvous, drawn.ids);
 
   RunCost cost;
   cost.devices = devices.text();
   cost.ranks = rank.world;
-  cost.prepare_seconds = seconds_since(start);
-  const KvStatistics observed = observe(options, directory, target.release, rank, device,
-                                        rendezvous, windows, [&](const PassProgress& progress) {
-                                          reporter.layer(progress);
-                                          cost.layer_seconds = progress.seconds;
-                                          cost.waited_seconds = progress.waited_seconds;
-                                          cost.bytes_read = progress.bytes_read;
-                                          cost.read_seconds = progress.read_seconds;
-                                        });
+  const KvStatistics observed = run.observe(drawn.ids, [&](const PassProgress& progress) {
+    reporter.layer(progress);
+    if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
+    cost.layer_seconds = progress.seconds;
+    cost.waited_seconds = progress.waited_seconds;
+    cost.bytes_read = progress.bytes_read;
+    cost.read_seconds = progress.read_seconds;
+  });
   cost.peak_host_bytes = peak_host_bytes();
-  cost.peak_device_bytes = peak_device_bytes(device);
+  cost.peak_device_bytes = run.peak_device_bytes();
   reporter.finish();
 
-  const StatisticsFile statistics{
-      observed.rounded(directory.config().weight_type),
-      provenance_of(request, target.release, directory, drawn, tokenizer, device)};
-  Summary summary = deliver(*output, options.output, directory, target, statistics, cost);
+  Summary summary;
+  {
+    const HostSpan span(tracing, "delivery", "deliver");
+    const StatisticsFile statistics{observed.rounded(config.weight_type),
+                                    provenance_of(job.request, job.target.release, job.directory,
+                                                  drawn, job.tokenizer, device)};
+    summary = deliver(*job.output, options.output, job.directory, job.target, statistics, cost);
+  }
+  if (options.trace) write_trace(rendezvous, rank.world, trace.events(0), *options.trace);
   std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
   return 0;
 }

@@ -199,6 +199,8 @@ CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
                "cpu, cpu:N, gpu, gpu:N or a list as 0,2,3 (default: gpu if any)", "LIST");
   parser.value("Parallelism", "micro-batch",
                "tokens computed at a time (default: 16384 on GPUs, 2048 on CPUs)", "TOKENS");
+  parser.value("Other", "trace", "write a Chrome trace of where the time went, for ui.perfetto.dev",
+               "FILE");
   parser.flag("Other", "dry-run", "print what would be done; write nothing");
   parser.flag("Other", "quiet", "no progress on stderr");
   parser.flag("Other", "json", "results on stdout as JSON");
@@ -215,6 +217,7 @@ CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
   options.pack = parser.is_set("pack");
   if (parser.has("devices")) options.devices = parser.text("devices");
   parser.number<int64_t>("micro-batch", 1, options.micro_batch_tokens);
+  if (parser.has("trace")) options.trace = parser.text("trace");
   options.dry_run = parser.is_set("dry-run");
   options.output = output_of(parser, !options.dry_run);
   options.scales = scales_of(parser);

@@ -35,6 +35,7 @@ struct CalibrateOptions {
   int64_t micro_batch_tokens = 0;
   OutputOptions output;
   ScaleOptions scales;
+  std::optional<std::filesystem::path> trace;  // where the time went, for a person to look at
   bool dry_run = false;
   bool quiet = false;
   bool json = false;

@@ -37,15 +37,13 @@ CalibrationPlan make_plan(const CalibrateOptions& options, const WindowRequest& 
                           const DeviceList& devices, int64_t ranks) {
   PassSettings settings;
   settings.device = devices.devices.front();
-  settings.micro_batch_tokens = options.micro_batch_tokens > 0
-                                    ? options.micro_batch_tokens
-                                    : default_micro_batch(settings.device);
+  settings.micro_batch_tokens = options.micro_batch_tokens;
   return {config,
           embedding_rows,
           target,
           devices,
           windows,
-          windows_per_micro_batch(settings.micro_batch_tokens, windows.length),
+          windows_per_micro_batch(settings, windows.length),
           layer_bytes(config) * static_cast<uint64_t>(config.layers),
           plan_memory(config, windows.samples, windows.length, ranks, settings)};
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 
+#include "calibrate/engine/pass_plan.h"
 #include "calibrate/engine/rotary_embedding.h"
 #include "calibrate/statistics/kv_statistics.h"
 #include "sharding/communicator.h"
@@ -21,12 +21,6 @@ struct WindowIds {
   int64_t length = 0;
 };
 
-struct PassSettings {
-  at::Device device = at::kCPU;
-  int64_t micro_batch_tokens = 0;  // whole windows, at least one; 0: default_micro_batch
-  int64_t reading_threads = 4;
-};
-
 // Where a pass stands; given after every layer.
 struct PassProgress {
   int64_t layers_done = 0, layers = 0;
@@ -38,30 +32,33 @@ struct PassProgress {
 };
 using ProgressObserver = std::function<void(const PassProgress&)>;
 
-// Tokens of a micro-batch where none is asked for: 16384 on GPUs, 2048 on CPUs.
-int64_t default_micro_batch(const at::Device& device);
+// One rank's part in running windows through a model.
+class CalibrationPass {
+ public:
+  // Takes the device's memory and starts to read the first layer; on a GPU also runs a layer on
+  // whatever that memory holds, so that kernels are loaded and libraries are ready before the first
+  // real one.  Directory and communicator outlive the pass.
+  CalibrationPass(const TurboMindDirectory& directory, const RuntimeRelease& release,
+                  int64_t samples, int64_t length, Communicator& communicator,
+                  const PassSettings& settings);
+  ~CalibrationPass();
+  CalibrationPass(const CalibrationPass&) = delete;
+  CalibrationPass& operator=(const CalibrationPass&) = delete;
 
-// How many windows a micro-batch of so many tokens holds: at least one.
-int64_t windows_per_micro_batch(int64_t micro_batch_tokens, int64_t length);
+  // Runs the windows, once, and returns the range of every K and V channel over all of them and all
+  // ranks, not yet rounded to the cache's type where the pass computes in float32
+  // (KvStatistics::rounded does that).  Throws Error naming layer and tensor when weights or
+  // activations are not finite.
+  KvStatistics run(std::span<const int32_t> ids, const ProgressObserver& progress);
+  // The same where settings.observe is false: nothing is known of K and V.
+  void run_unobserved(std::span<const int32_t> ids, const ProgressObserver& progress);
 
-// The windows [first, last) of a rank: whole micro-batches, so that every GEMM is the same for any
-// number of ranks.
-std::pair<int64_t, int64_t> windows_of_rank(int64_t samples, int64_t windows_per_batch,
-                                            int64_t rank, int64_t ranks);
-
-// Bytes that a rank needs on its device, by the shape alone: two layers, the activations of its
-// windows, one micro-batch.
-struct MemoryPlan {
-  uint64_t layers = 0, activations = 0, micro_batch = 0;
-  uint64_t total() const { return layers + activations + micro_batch; }
+ private:
+  class RankPass;
+  std::unique_ptr<RankPass> rank_pass_;
 };
-MemoryPlan plan_memory(const ModelConfig& config, int64_t samples, int64_t length, int64_t ranks,
-                       const PassSettings& settings);
 
-// Runs the windows through the model and returns the range of every K and V channel over all of
-// them, not yet rounded to the cache's type where the pass computes in float32
-// (KvStatistics::rounded does that).  Every rank returns the same.  Throws Error naming layer and
-// tensor when weights or activations are not finite.
+// A pass from beginning to end.
 KvStatistics run_calibration_pass(const TurboMindDirectory& directory,
                                   const RuntimeRelease& release, const WindowIds& windows,
                                   Communicator& communicator, const PassSettings& settings,

@@ -3,7 +3,15 @@
 
 #include <ATen/ops/empty.h>
 
+#include "calibrate/engine/attention.h"
+#include "calibrate/engine/linear.h"
+
 namespace kvcalib {
+namespace {
+
+constexpr const char* kTrack = "operations";
+
+}  // namespace
 
 LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
                                const at::TensorOptions& options)
@@ -13,9 +21,10 @@ LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
       gate_up(at::empty({tokens, 2 * config.intermediate}, options)),
       activated(at::empty({tokens, config.intermediate}, options)) {}
 
-void decoder_layer(const ModelConfig& config, const LayerWeights& weights,
-                   const RotaryTensors& rotary, int64_t window, const at::Tensor& hidden,
-                   LayerWorkspace& workspace, const LayerObservation& observation) {
+void decoder_layer(const LayerContext& context, const LayerWeights& weights,
+                   const at::Tensor& hidden, LayerWorkspace& workspace,
+                   const LayerObservation& observation) {
+  const ModelConfig& config = context.config;
   const int64_t tokens = hidden.size(0);
   const at::Tensor normed = workspace.normed.narrow(0, 0, tokens);
   const at::Tensor qkv = workspace.qkv.narrow(0, 0, tokens);
@@ -24,21 +33,37 @@ void decoder_layer(const ModelConfig& config, const LayerWeights& weights,
   const at::Tensor activated = workspace.activated.narrow(0, 0, tokens);
   const QkvShape shape{config.heads, config.kv_heads, config.head_dim};
   const at::Tensor& faults = observation.faults;
+  at::Tensor attended;
+  const auto step = [&](const char* name, const auto& run) {
+    const DeviceSpan span(context.trace, kTrack, name);
+    run();
+  };
 
-  rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.narrow(0, 0, 1));
-  linear(normed, weights.qkv, qkv, window);
-  rotary_observe(qkv, weights.qkv_bias, rotary, shape, observation.ranges, faults.narrow(0, 2, 1));
-  linear(causal_attention(qkv, shape, window), weights.output, projected, window);
-  rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
-           faults.narrow(0, 1, 1));
-  linear(normed, weights.gate_up, gate_up, window);
-  swiglu(gate_up, activated);
-  linear(activated, weights.down, hidden, window, /*accumulate=*/true);
+  step("attention norm", [&] {
+    rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps,
+             faults.narrow(0, 0, 1));
+  });
+  step("qkv GEMM", [&] { linear(normed, weights.qkv, qkv, context.window); });
+  step("rotary and observer", [&] {
+    rotary_observe(qkv, weights.qkv_bias, context.rotary, shape, observation.ranges,
+                   faults.narrow(0, 2, 1));
+  });
+  step("attention", [&] { attended = causal_attention(qkv, shape, context.window); });
+  step("output GEMM", [&] { linear(attended, weights.output, projected, context.window); });
+  step("residual and ffn norm", [&] {
+    rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
+             faults.narrow(0, 1, 1));
+  });
+  step("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up, context.window); });
+  step("swiglu", [&] { swiglu(gate_up, activated); });
+  step("down GEMM",
+       [&] { linear(activated, weights.down, hidden, context.window, /*accumulate=*/true); });
 }
 
-void observe_keys_and_values(const ModelConfig& config, const LayerWeights& weights,
-                             const RotaryTensors& rotary, int64_t window, const at::Tensor& hidden,
-                             LayerWorkspace& workspace, const LayerObservation& observation) {
+void observe_keys_and_values(const LayerContext& context, const LayerWeights& weights,
+                             const at::Tensor& hidden, LayerWorkspace& workspace,
+                             const LayerObservation& observation) {
+  const ModelConfig& config = context.config;
   const int64_t tokens = hidden.size(0);
   const int64_t queries = config.heads * config.head_dim;
   const int64_t columns = 2 * config.kv_heads * config.head_dim;
@@ -50,10 +75,11 @@ void observe_keys_and_values(const ModelConfig& config, const LayerWeights& weig
       weights.qkv_bias.defined() ? weights.qkv_bias.narrow(0, queries, columns) : at::Tensor();
   const at::Tensor& faults = observation.faults;
 
+  const DeviceSpan span(context.trace, kTrack, "K and V of the last layer");
   rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.narrow(0, 0, 1));
-  linear(normed, weights.qkv.narrow(1, queries, columns), kv, window);
-  rotary_observe(kv, bias, rotary, {0, config.kv_heads, config.head_dim}, observation.ranges,
-                 faults.narrow(0, 2, 1));
+  linear(normed, weights.qkv.narrow(1, queries, columns), kv, context.window);
+  rotary_observe(kv, bias, context.rotary, {0, config.kv_heads, config.head_dim},
+                 observation.ranges, faults.narrow(0, 2, 1));
 }
 
 }  // namespace kvcalib

@@ -3,17 +3,20 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "calibrate/engine/observations.h"
 #include "calibrate/engine/operations.h"
 #include "sharding/formats/model_config.h"
 #include "sharding/layer_stream.h"
+#include "sharding/trace.h"
 
 namespace kvcalib {
 
-// What a layer is observed into.
-struct LayerObservation {
-  at::Tensor ranges;  // [4, kv_heads, head_dim] float32: minimum and maximum of K, of V
-  at::Tensor faults;  // [3] int32, 0 while all is finite: attention norm's input, ffn norm's input,
-                      // 1 for K | 2 for V
+// What all layers of a pass have in common.
+struct LayerContext {
+  ModelConfig config;
+  RotaryTensors rotary;
+  int64_t window = 0;  // tokens
+  Trace* trace = nullptr;
 };
 
 // The intermediate tensors of one micro-batch, allocated once and used by every layer.
@@ -28,13 +31,13 @@ class LayerWorkspace {
 // Runs one decoder layer over whole windows: `hidden` [windows * window, hidden] is replaced by the
 // layer's output, K and V are observed as the runtime would cache them (turbomind-format: "Forward
 // pass to imitate").
-void decoder_layer(const ModelConfig& config, const LayerWeights& weights,
-                   const RotaryTensors& rotary, int64_t window, const at::Tensor& hidden,
-                   LayerWorkspace& workspace, const LayerObservation& observation);
+void decoder_layer(const LayerContext& context, const LayerWeights& weights,
+                   const at::Tensor& hidden, LayerWorkspace& workspace,
+                   const LayerObservation& observation);
 
 // Of the last layer only K and V are wanted; `hidden` is left as it is.
-void observe_keys_and_values(const ModelConfig& config, const LayerWeights& weights,
-                             const RotaryTensors& rotary, int64_t window, const at::Tensor& hidden,
-                             LayerWorkspace& workspace, const LayerObservation& observation);
+void observe_keys_and_values(const LayerContext& context, const LayerWeights& weights,
+                             const at::Tensor& hidden, LayerWorkspace& workspace,
+                             const LayerObservation& observation);
 
 }  // namespace kvcalib

@@ -9,9 +9,9 @@
 
 namespace kvcalib {
 
-// The embedding rows of `ids` as [ids, hidden] with the given type and device.  Only the rows named
-// are read.  Throws Error when a row is not finite or the file cannot be read.
-at::Tensor embed_tokens(const TurboMindDirectory& directory, std::span<const int32_t> ids,
-                        const at::TensorOptions& options);
+// Fills `hidden` [ids, hidden], of any floating type and device, with the embedding rows of `ids`.
+// Only the rows named are read.  Throws Error when a row is not finite or the file cannot be read.
+void embed_tokens(const TurboMindDirectory& directory, std::span<const int32_t> ids,
+                  const at::Tensor& hidden);
 
 }  // namespace kvcalib

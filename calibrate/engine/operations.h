@@ -9,14 +9,7 @@ namespace kvcalib {
 
 // The thin line between tensors and kernels: shapes, types and devices are checked here and nowhere
 // below.  All tensors are on one device and of one type (float32 on CPUs; float16 or bfloat16 on
-// GPUs) unless said otherwise. `window` is the number of tokens of one window; rows of different
-// windows never meet in one GEMM tile on the CPU, so that a window's result does not depend on what
-// is computed beside it.
-
-// out [tokens, n] = x [tokens, k] weight [k, n], accumulated in float32.  `accumulate`: out +=
-// instead.
-void linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out, int64_t window,
-            bool accumulate = false);
+// GPUs) unless said otherwise.
 
 // hidden [tokens, width] += delta + delta_bias (either undefined: nothing); out = hidden normalised
 // and scaled by weight [width].  `nonfinite` [1] int32 becomes 1 when a row is not finite.
@@ -36,13 +29,10 @@ struct QkvShape {
 
 // qkv [tokens, (heads + 2 kv_heads) head_dim] in place: bias (undefined: none) added, q and k
 // rotated in interleaved pairs.  `ranges` [4, kv_heads, head_dim] float32, minimum and maximum of
-// K, minimum and maximum of V, is widened. `nonfinite` [1] int32: 1 is set for K, 2 for V.
+// K, minimum and maximum of V, is widened (undefined: nothing is observed). `nonfinite` [1] int32:
+// 1 is set for K, 2 for V, when they are observed.
 void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryTensors& rotary,
                     const QkvShape& shape, const at::Tensor& ranges, const at::Tensor& nonfinite);
-
-// Causal attention of every window on its own.  qkv as above [windows * window, ...]; returns
-// [tokens, heads head_dim].
-at::Tensor causal_attention(const at::Tensor& qkv, const QkvShape& shape, int64_t window);
 
 // out [tokens, width] = silu(gate) * up of gate_up [tokens, 2 width].
 void swiglu(const at::Tensor& gate_up, const at::Tensor& out);

@@ -10,7 +10,7 @@ from program import ROOT, TINY, ProgramTest, digests, kvcalib
 OPTIONS = {
     "calibrate": ["--weights", "--data", "--output", "--in-place", "--tokenizer", "--samples", "--length", "--seed",
                   "--pack", "--runtime", "--serving-tp", "--symmetric", "--devices", "--micro-batch", "--force",
-                  "--dry-run", "--quiet", "--json", "--help"],
+                  "--dry-run", "--trace", "--quiet", "--json", "--help"],
     "export": ["--stats", "--weights", "--output", "--in-place", "--runtime", "--serving-tp", "--symmetric", "--force",
                "--help"],
     "verify": ["--runtime", "--serving-tp", "--json", "--help"],

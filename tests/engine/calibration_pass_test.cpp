@@ -118,7 +118,9 @@ TEST(CalibrationPass, FindsTheRangesThatAPlainForwardPassInDoubleHas) {
     const KvStatistics found = calibrate(folder.path(), 1, length, 0);
     const std::vector<int32_t> ids = some_ids(length, model.vocab);
     const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
-    const auto [keys, values] = plain_forward(model, embed_tokens(directory, ids, at::kDouble));
+    const at::Tensor hidden = at::empty({length, model.hidden}, at::kDouble);
+    embed_tokens(directory, ids, hidden);
+    const auto [keys, values] = plain_forward(model, hidden);
     for (int64_t layer = 0; layer < model.layers; ++layer) {
       const auto index = static_cast<size_t>(layer);
       expect_close(found.key_minimum, layer, keys[index].amin(0));

@@ -5,6 +5,9 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "calibrate/engine/attention.h"
+#include "calibrate/engine/linear.h"
+
 namespace kvcalib {
 namespace {
 

@@ -99,15 +99,28 @@ TEST_F(GpuCalibrationPass, GivesTheSameBitsHoweverTheModelIsCut) {
   }
 }
 
-TEST_F(GpuCalibrationPass, RepeatsToTheBit) {
-  const TemporaryFolder folder;
-  fixture::write_weights(folder.path(), model_of(1, 2, true));
-  const KvStatistics first = calibrate(folder.path(), kGpu, 5, 64, 128);
-  const KvStatistics second = calibrate(folder.path(), kGpu, 5, 64, 128);
+void expect_same(const KvStatistics& first, const KvStatistics& second) {
   EXPECT_EQ(first.key_minimum, second.key_minimum);
   EXPECT_EQ(first.key_maximum, second.key_maximum);
   EXPECT_EQ(first.value_minimum, second.value_minimum);
   EXPECT_EQ(first.value_maximum, second.value_maximum);
+}
+
+TEST_F(GpuCalibrationPass, RepeatsToTheBit) {
+  const TemporaryFolder folder;
+  fixture::write_weights(folder.path(), model_of(1, 2, true));
+  expect_same(calibrate(folder.path(), kGpu, 5, 64, 128),
+              calibrate(folder.path(), kGpu, 5, 64, 128));
+}
+
+TEST_F(GpuCalibrationPass, GivesTheSameBitsWithEveryMicroBatch) {
+  const TemporaryFolder folder;
+  fixture::write_weights(folder.path(), model_of(1, 2, true));
+  for (const int64_t length : {64, 333}) {
+    const KvStatistics one = calibrate(folder.path(), kGpu, 9, length, 1);
+    for (const int64_t windows : {2, 4, 9})
+      expect_same(one, calibrate(folder.path(), kGpu, 9, length, windows * length));
+  }
 }
 
 TEST_F(GpuCalibrationPass, NamesTheLayerWhereActivationsOverflow) {

@@ -30,11 +30,13 @@ RotaryCase<T> on_gpu(RotaryCase<T> test, cudaStream_t stream, int64_t offset = 0
   if (arguments.query_scale != nullptr) arguments.query_scale = query_scale.data();
   arguments.cosine = cosine.data();
   arguments.sine = sine.data();
-  arguments.key_minimum = key_minimum.data();
-  arguments.key_maximum = key_maximum.data();
-  arguments.value_minimum = value_minimum.data();
-  arguments.value_maximum = value_maximum.data();
-  arguments.nonfinite = nonfinite.data();
+  if (arguments.observes()) {
+    arguments.key_minimum = key_minimum.data();
+    arguments.key_maximum = key_maximum.data();
+    arguments.value_minimum = value_minimum.data();
+    arguments.value_maximum = value_maximum.data();
+    arguments.nonfinite = nonfinite.data();
+  }
   arguments.tokens = test.shape.tokens / launches;
   for (int64_t launch = 0; launch < launches; ++launch) {
     arguments.qkv = qkv.data() + launch * arguments.tokens * arguments.row_stride;
@@ -110,6 +112,22 @@ TYPED_TEST(GpuRotaryObserve, ReportsNanAndInfinityInKeysAndValuesApart) {
           expect_same(on_gpu(test, this->stream_, 1), on_cpu(test));
         }
       }
+    }
+  }
+}
+
+TYPED_TEST(GpuRotaryObserve, WritesTheSameWithoutRanges) {
+  for (const RotaryShape& shape : rotary_shapes()) {
+    RotaryCase<TypeParam> before(shape);
+    before.at(1, shape.heads, 1) = from_float<TypeParam>(kInfinity);
+    for (const int64_t offset : {0, 1}) {
+      before.observes = true;
+      const auto with_ranges = on_gpu(before, this->stream_, offset);
+      before.observes = false;
+      const auto without_ranges = on_gpu(before, this->stream_, offset);
+      EXPECT_TRUE(same_bits(without_ranges.qkv, with_ranges.qkv)) << shape << ", " << offset;
+      expect_same(without_ranges, on_cpu(before));
+      EXPECT_EQ(without_ranges.nonfinite, 0) << shape;
     }
   }
 }

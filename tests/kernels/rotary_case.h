@@ -78,6 +78,7 @@ struct RotaryCase {
     result.kv_heads = shape.kv_heads;
     result.head_dim = shape.head_dim;
     result.interleaved = shape.interleaved;
+    if (!observes) return result;
     result.key_minimum = ranges[0].data();
     result.key_maximum = ranges[1].data();
     result.value_minimum = ranges[2].data();
@@ -97,6 +98,7 @@ struct RotaryCase {
   std::array<std::vector<float>, 4>
       ranges;  // key minimum, key maximum, value minimum, value maximum
   int nonfinite = 0;
+  bool observes = true;  // else the call gets neither ranges nor nonfinite
 };
 
 }  // namespace kvcalib::kernels

@@ -169,6 +169,19 @@ TYPED_TEST(RotaryObserve, ReportsNanAndInfinityInKeysAndValuesApart) {
   }
 }
 
+TYPED_TEST(RotaryObserve, WritesTheSameWithoutRanges) {
+  for (const RotaryShape& shape : rotary_shapes()) {
+    RotaryCase<TypeParam> before(shape);
+    before.at(1, shape.heads, 1) = from_float<TypeParam>(kInfinity);
+    const RotaryCase<TypeParam> with_ranges = observed(before);
+    EXPECT_EQ(with_ranges.nonfinite, kNonfiniteKey) << shape;
+    before.observes = false;
+    const RotaryCase<TypeParam> without_ranges = observed(before);
+    EXPECT_TRUE(same_bits(without_ranges.qkv, with_ranges.qkv)) << shape;
+    EXPECT_EQ(without_ranges.nonfinite, 0) << shape;
+  }
+}
+
 TEST(RotaryObserveOfHalves, ReportsOverflowFromBiasAndRotation) {
   const RotaryShape shape{1, 1, 1, 1, 8, 0, false, true, false};
   RotaryCase<__half> test(shape);
@@ -193,6 +206,10 @@ TEST(RotaryObserveArguments, RefuseImpossibleShapes) {
   refuses([](auto& arguments) { arguments.kv_heads = 0; });
   refuses([](auto& arguments) { arguments.row_stride = 23; });
   refuses([](auto& arguments) { arguments.key_minimum = nullptr; });
+  refuses([](auto& arguments) { arguments.key_maximum = nullptr; });
+  refuses([](auto& arguments) { arguments.value_minimum = nullptr; });
+  refuses([](auto& arguments) { arguments.value_maximum = nullptr; });
+  refuses([](auto& arguments) { arguments.nonfinite = nullptr; });
 }
 
 }  // namespace

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/cuda_gemm.h"
+
+#include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/Exceptions.h>
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <memory>
+
+namespace kvcalib {
+namespace {
+
+// The number of rows that the algorithm is chosen for: a full micro-batch.
+constexpr uint64_t kReferenceRows = 16384;
+constexpr uint32_t kLargestAlignment = 16;  // of any access that a kernel makes
+
+template <auto destroy>
+struct Destroy {
+  template <typename T>
+  void operator()(T* handle) const {
+    destroy(handle);
+  }
+};
+using Operation = std::unique_ptr<cublasLtMatmulDescOpaque_t, Destroy<cublasLtMatmulDescDestroy>>;
+using Layout = std::unique_ptr<cublasLtMatrixLayoutOpaque_t, Destroy<cublasLtMatrixLayoutDestroy>>;
+using Preference =
+    std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, Destroy<cublasLtMatmulPreferenceDestroy>>;
+
+Operation make_operation() {
+  cublasLtMatmulDesc_t operation = nullptr;
+  TORCH_CUDABLAS_CHECK(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  return Operation(operation);
+}
+
+// cuBLAS counts by columns: a row-major matrix is its transpose.
+Layout transposed(const at::Tensor& matrix, uint64_t rows) {
+  TORCH_CHECK(matrix.stride(1) == 1, "cuda_gemm: elements of a row must be neighbours");
+  const cudaDataType type = matrix.scalar_type() == at::kHalf ? CUDA_R_16F : CUDA_R_16BF;
+  cublasLtMatrixLayout_t layout = nullptr;
+  TORCH_CUDABLAS_CHECK(cublasLtMatrixLayoutCreate(
+      &layout, type, static_cast<uint64_t>(matrix.size(1)), rows, matrix.stride(0)));
+  return Layout(layout);
+}
+
+// Bytes to which every row of the matrix is aligned.
+uint32_t alignment(const at::Tensor& matrix) {
+  const auto bits = reinterpret_cast<uintptr_t>(matrix.data_ptr()) |
+                    static_cast<uintptr_t>(matrix.stride(0) * matrix.element_size());
+  return std::min<uint32_t>(kLargestAlignment, static_cast<uint32_t>(bits & -bits));
+}
+
+void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t name, uint32_t value) {
+  TORCH_CUDABLAS_CHECK(
+      cublasLtMatmulPreferenceSetAttribute(preference.get(), name, &value, sizeof(value)));
+}
+
+cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const Operation& operation,
+                                      const at::Tensor& x, const at::Tensor& weight,
+                                      const at::Tensor& out) {
+  cublasLtMatmulPreference_t created = nullptr;
+  TORCH_CUDABLAS_CHECK(cublasLtMatmulPreferenceCreate(&created));
+  const Preference preference(created);
+  set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_NONE);
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(weight));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(x));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(out));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(out));
+  const Layout a = transposed(weight, static_cast<uint64_t>(weight.size(0)));
+  const Layout b = transposed(x, kReferenceRows);
+  const Layout c = transposed(out, kReferenceRows);
+  cublasLtMatmulHeuristicResult_t result{};
+  int found = 0;
+  TORCH_CUDABLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(handle, operation.get(), a.get(), b.get(),
+                                                      c.get(), c.get(), preference.get(), 1,
+                                                      &result, &found));
+  TORCH_CHECK(found == 1, "cuBLASLt knows no algorithm for [", x.size(1), ", ", out.size(1), "]");
+  return result.algo;
+}
+
+}  // namespace
+
+void cuda_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out,
+               bool accumulate) {
+  TORCH_CHECK(x.scalar_type() == weight.scalar_type() && x.scalar_type() == out.scalar_type() &&
+                  (x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16),
+              "cuda_gemm: one 16-bit type");
+  if (x.size(0) == 0) return;
+  const cublasLtHandle_t handle = at::cuda::getCurrentCUDABlasLtHandle();
+  const Operation operation = make_operation();
+  const cublasLtMatmulAlgo_t algorithm = choose_algorithm(handle, operation, x, weight, out);
+  const Layout a = transposed(weight, static_cast<uint64_t>(weight.size(0)));
+  const Layout b = transposed(x, static_cast<uint64_t>(x.size(0)));
+  const Layout c = transposed(out, static_cast<uint64_t>(x.size(0)));
+  const float alpha = 1.0F;
+  const float beta = accumulate ? 1.0F : 0.0F;
+  TORCH_CUDABLAS_CHECK(cublasLtMatmul(
+      handle, operation.get(), &alpha, weight.data_ptr(), a.get(), x.data_ptr(), b.get(), &beta,
+      out.data_ptr(), c.get(), out.data_ptr(), c.get(), &algorithm, /*workspace=*/nullptr,
+      /*workspaceSizeInBytes=*/0, at::cuda::getCurrentCUDAStream()));
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "sharding/formats/model_config.h"
+
+namespace kvcalib {
+
+class Trace;
+
+struct PassSettings {
+  c10::Device device = c10::kCPU;
+  int64_t micro_batch_tokens = 0;  // whole windows, at least one; 0: default_micro_batch
+  int64_t reading_threads = 4;
+  bool observe = true;     // false: K and V are not looked at, for measuring what that costs
+  Trace* trace = nullptr;  // records where the time goes
+};
+
+// Tokens of a micro-batch where none is asked for: 16384 on GPUs, 2048 on CPUs.
+int64_t default_micro_batch(const c10::Device& device);
+
+// How many windows a micro-batch of the settings holds: at least one.
+int64_t windows_per_micro_batch(const PassSettings& settings, int64_t length);
+
+// The windows [first, last) of a rank: whole micro-batches, so that every GEMM is the same for any
+// number of ranks.
+std::pair<int64_t, int64_t> windows_of_rank(int64_t samples, int64_t windows_per_batch,
+                                            int64_t rank, int64_t ranks);
+
+// Bytes that a rank needs on its device, by the shape alone: two layers, the activations of its
+// windows, one micro-batch.
+struct MemoryPlan {
+  uint64_t layers = 0, activations = 0, micro_batch = 0;
+  uint64_t total() const { return layers + activations + micro_batch; }
+};
+MemoryPlan plan_memory(const ModelConfig& config, int64_t samples, int64_t length, int64_t ranks,
+                       const PassSettings& settings);
+
+}  // namespace kvcalib

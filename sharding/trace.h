@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/cuda/CUDAEvent.h>
+#include <c10/core/Device.h>
+
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kvcalib {
+
+// Where one rank's time goes: spans of work on named tracks.  Any thread may record.
+class Trace {
+ public:
+  explicit Trace(const c10::Device& device) : device_(device) {}
+
+  // The spans of this rank as an array of the Chrome trace event format, times in microseconds
+  // since the process began (rank 0's and others' clocks agree on one host).  Waits for the device.
+  std::string events(int64_t rank);
+
+ private:
+  friend class HostSpan;
+  friend class DeviceSpan;
+  using Clock = std::chrono::steady_clock;
+
+  struct Label {
+    const char* track;
+    const char* name;
+    int64_t layer;  // -1: of no layer
+  };
+  struct HostRecord {
+    Label label;
+    Clock::time_point begin, end;
+  };
+  struct DeviceRecord {
+    Label label;
+    at::cuda::CUDAEvent begin, end;
+  };
+
+  void add(const HostRecord& record);
+  void add(DeviceRecord record);
+  // Ties the device's clock to the host's, once.
+  void align_clocks();
+
+  const c10::Device device_;
+  std::mutex mutex_;
+  std::vector<HostRecord> host_;
+  std::vector<DeviceRecord> device_records_;
+  std::once_flag aligned_;
+  at::cuda::CUDAEvent base_{cudaEventDefault};  // recorded at base_time_
+  Clock::time_point base_time_;
+};
+
+// The time of this thread from construction to destruction.  A null trace records nothing; names
+// outlive the trace.
+class HostSpan {
+ public:
+  HostSpan(Trace* trace, const char* track, const char* name, int64_t layer = -1);
+  ~HostSpan();
+  HostSpan(const HostSpan&) = delete;
+  HostSpan& operator=(const HostSpan&) = delete;
+
+ private:
+  Trace* trace_;
+  Trace::HostRecord record_;
+};
+
+// The time that the device spends on what is enqueued on its current stream between construction
+// and destruction.  On a CPU the same as HostSpan.
+class DeviceSpan {
+ public:
+  DeviceSpan(Trace* trace, const char* track, const char* name, int64_t layer = -1);
+  ~DeviceSpan();
+  DeviceSpan(const DeviceSpan&) = delete;
+  DeviceSpan& operator=(const DeviceSpan&) = delete;
+
+ private:
+  Trace* trace_;
+  std::optional<HostSpan> on_host_;
+  std::optional<Trace::DeviceRecord> record_;
+};
+
+// A Chrome trace file (chrome://tracing, ui.perfetto.dev) of the events of all ranks.
+std::string chrome_trace(const std::vector<std::string>& events_of_ranks);
+
+}  // namespace kvcalib

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # setup.sh [--dev]: makes a fresh Debian 12 or Ubuntu 24.04 (root or sudo) ready to build and test the project.
-# With --dev also ccache, clang-format and clang-tidy. Run again, it only adds what is missing.
+# With --dev also ccache, clang-format, clang-tidy, Google Benchmark and Transformers. Run again, it only adds what is
+# missing.
 #   compilers, CMake and libraries   from the distribution
 #   PyTorch, NCCL, Python packages   from PyPI into .venv, unless CMAKE_PREFIX_PATH names a PyTorch
 #   nvcc                             from PyPI into .venv, with .cuda laid over it, unless the machine has the right one
@@ -35,6 +36,7 @@ find_missing() {
     need_command ccache ccache
     need_command clang-format clang-format
     need_command clang-tidy clang-tidy
+    need_header benchmark/benchmark.h libbenchmark-dev
   fi
 }
 
@@ -143,6 +145,11 @@ case "${1:-}" in
   *) fail "usage: scripts/setup.sh [--dev]" ;;
 esac
 
+python_packages=("${TORCH_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}")
+if $developer; then
+  python_packages+=("${DEVELOPER_PYTHON_PACKAGES[@]}")
+fi
+
 external_torch=false
 if find_torch && ! $own_torch; then
   external_torch=true
@@ -155,10 +162,10 @@ if $external_torch; then
   [ -z "$found" ] || at_least $MINIMUM_TORCH "$found" ||
     fail "PyTorch in $torch (from CMAKE_PREFIX_PATH) is $found, and $MINIMUM_TORCH or later is needed"
   say "PyTorch: $torch (from CMAKE_PREFIX_PATH)"
-elif venv_has "${TORCH_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}"; then
+elif venv_has "${python_packages[@]}"; then
   say "PyTorch and Python packages in .venv: all there"
 else
-  install_python_packages "${TORCH_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}"
+  install_python_packages "${python_packages[@]}"
 fi
 
 find_torch || fail "pip left no PyTorch in .venv; remove .venv and run this again"

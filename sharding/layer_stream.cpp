@@ -4,7 +4,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
+#include <sys/mman.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "sharding/formats/error.h"
@@ -19,55 +21,78 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-bool is_vector(LayerTensor tensor) {
-  return tensor == LayerTensor::kAttentionNorm || tensor == LayerTensor::kQkvBias ||
-         tensor == LayerTensor::kOutputBias || tensor == LayerTensor::kFfnNorm;
-}
-
 // Image bytes that divide into equal aligned shares.
 int64_t padded_bytes(uint64_t bytes, int64_t ranks) {
   const uint64_t unit = kShareAlignment * static_cast<uint64_t>(ranks);
   return static_cast<int64_t>((bytes + unit - 1) / unit * unit);
 }
 
+// On the CPU in huge pages where the system has them: columns of a wide matrix are far apart, and
+// with small pages looking up their addresses costs more than reading them.
+at::Tensor make_image(int64_t bytes, const at::Device& device) {
+  at::Tensor image = at::empty({bytes}, at::device(device).dtype(at::kByte));
+  if (device.is_cpu()) {
+    constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
+    const auto begin = reinterpret_cast<uintptr_t>(image.data_ptr());
+    const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
+    const uintptr_t last = (begin + static_cast<uintptr_t>(bytes)) / kHugePage * kHugePage;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  }
+  return image;
+}
+
 }  // namespace
 
-at::Tensor& LayerWeights::at(LayerTensor tensor) {
+at::Tensor* LayerWeights::vector(LayerTensor tensor) {
   switch (tensor) {
     case LayerTensor::kAttentionNorm:
-      return attention_norm;
-    case LayerTensor::kQkv:
-      return qkv;
+      return &attention_norm;
     case LayerTensor::kQkvBias:
-      return qkv_bias;
-    case LayerTensor::kOutput:
-      return output;
+      return &qkv_bias;
     case LayerTensor::kOutputBias:
-      return output_bias;
+      return &output_bias;
     case LayerTensor::kFfnNorm:
-      return ffn_norm;
-    case LayerTensor::kGateUp:
-      return gate_up;
-    case LayerTensor::kDown:
-      return down;
+      return &ffn_norm;
+    default:
+      return nullptr;
   }
-  throw std::logic_error("LayerWeights::at: no such tensor");
+}
+
+WeightMatrix* LayerWeights::matrix(LayerTensor tensor) {
+  switch (tensor) {
+    case LayerTensor::kQkv:
+      return &qkv;
+    case LayerTensor::kOutput:
+      return &output;
+    case LayerTensor::kGateUp:
+      return &gate_up;
+    case LayerTensor::kDown:
+      return &down;
+    default:
+      return nullptr;
+  }
 }
 
 LayerStream::LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicator& communicator,
                          const at::Device& device, at::ScalarType compute_type,
                          int64_t reading_threads, Trace* trace)
-    : config_(config), plan_of_layer_(std::move(plan)), communicator_(communicator), trace_(trace) {
+    : config_(config),
+      plan_of_layer_(std::move(plan)),
+      communicator_(communicator),
+      trace_(trace),
+      options_(at::device(device).dtype(compute_type)) {
   const c10::InferenceMode inference;
-  const int64_t bytes = padded_bytes(plan_of_layer_(0).image_bytes, communicator.size());
-  image_ = at::empty({bytes}, at::device(device).dtype(at::kByte));
-  for (const TensorBlock& block : plan_of_layer_(0).blocks) {
-    at::Tensor& tensor = weights_.at(block.tensor);
-    if (tensor.defined()) continue;
+  const LayerPlan first = plan_of_layer_(0);
+  const int64_t bytes = padded_bytes(first.image_bytes, communicator.size());
+  for (int i = 0; i < (device.is_cpu() ? 2 : 1); ++i) images_.push_back(make_image(bytes, device));
+  for (const TensorBlock& block : first.blocks) {
     const auto [rows, columns] = tensor_shape(config_, block.tensor);
-    const auto options = at::device(device).dtype(compute_type);
-    tensor = is_vector(block.tensor) ? at::empty({columns}, options)
-                                     : at::empty({rows, columns}, options);
+    if (at::Tensor* const vector = weights_.vector(block.tensor); vector != nullptr) {
+      if (!vector->defined()) *vector = at::empty({columns}, options_);
+    } else if (WeightMatrix* const matrix = weights_.matrix(block.tensor);
+               device.is_cuda() && matrix->columns() == 0) {
+      *matrix = WeightMatrix(at::empty({rows, columns}, options_));
+    }
   }
   transport_ = make_transport(device, reading_threads, trace);
   reader_ = std::thread([this] { read_layers(); });
@@ -87,12 +112,14 @@ void LayerStream::read_layers() {
   try {
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return !image_full_ || stopping_; });
+      changed_.wait(lock, [&] {
+        return layer - released_ < static_cast<int64_t>(images_.size()) || stopping_;
+      });
       if (stopping_) return;
       lock.unlock();
       read_layer(layer);
       lock.lock();
-      image_full_ = true;
+      filled_ = layer + 1;
       changed_.notify_all();
     }
   } catch (...) {
@@ -106,11 +133,12 @@ void LayerStream::read_layer(int64_t layer) {
   const LayerPlan plan = plan_of_layer_(layer);
   const HostSpan span(trace_, "reader", "read and exchange", layer);
   const auto start = std::chrono::steady_clock::now();
-  const auto share = static_cast<uint64_t>(image_.numel() / communicator_.size());
+  const at::Tensor& image = this->image(layer);
+  const auto share = static_cast<uint64_t>(image.numel() / communicator_.size());
   const uint64_t first = share * static_cast<uint64_t>(communicator_.rank());
   const std::vector<ImagePiece> pieces =
       cut_image(plan, first, first + share, transport_->piece_bytes());
-  transport_->fill(image_, pieces, config_.weight_type, [this] {
+  transport_->fill(image, pieces, config_.weight_type, [this] {
     const std::lock_guard lock(mutex_);
     return stopping_;
   });
@@ -118,47 +146,75 @@ void LayerStream::read_layer(int64_t layer) {
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
   }
-  transport_->exchange(image_, communicator_);
+  transport_->exchange(image, communicator_);
   const std::lock_guard lock(mutex_);
   for (const ImagePiece& piece : pieces) progress_.bytes_read += piece.bytes;
   progress_.read_seconds += seconds_since(start);
 }
 
-void LayerStream::assemble(const LayerPlan& plan) {
+const at::Tensor& LayerStream::image(int64_t layer) const {
+  return images_[static_cast<size_t>(layer) % images_.size()];
+}
+
+at::Tensor LayerStream::view(int64_t layer, const TensorBlock& block) const {
   const at::ScalarType stored =
       config_.weight_type == WeightType::kFloat16 ? at::kHalf : at::kBFloat16;
-  const at::Tensor elements = image_.view(stored);
+  return image(layer).view(stored).as_strided({block.rows, block.columns}, {block.row_stride, 1},
+                                              static_cast<int64_t>(block.image_offset / 2));
+}
+
+void LayerStream::make_vectors(int64_t layer, const LayerPlan& plan) {
   for (const TensorBlock& block : plan.blocks) {
-    const at::Tensor source =
-        elements.as_strided({block.rows, block.columns}, {block.row_stride, 1},
-                            static_cast<int64_t>(block.image_offset / 2));
-    at::Tensor& whole = weights_.at(block.tensor);
-    const at::Tensor target = whole.dim() == 1 ? whole.unsqueeze(0) : whole;
-    target.narrow(0, block.row, block.rows).narrow(1, block.column, block.columns).copy_(source);
+    at::Tensor* const vector = weights_.vector(block.tensor);
+    if (vector != nullptr)
+      vector->narrow(0, block.column, block.columns).copy_(view(layer, block).squeeze(0));
+  }
+}
+
+void LayerStream::make_matrices(int64_t layer, const LayerPlan& plan) {
+  for (const LayerTensor tensor :
+       {LayerTensor::kQkv, LayerTensor::kOutput, LayerTensor::kGateUp, LayerTensor::kDown}) {
+    const auto [rows, columns] = tensor_shape(config_, tensor);
+    std::vector<WeightBlock> blocks;
+    for (const TensorBlock& block : plan.blocks) {
+      if (block.tensor == tensor)
+        blocks.push_back({block.row, block.column, 1, view(layer, block)});
+    }
+    const WeightMatrix stored(rows, columns, std::move(blocks));
+    if (options_.device().is_cpu())
+      *weights_.matrix(tensor) = stored;
+    else
+      stored.copy_columns(0, columns, weights_.matrix(tensor)->whole());
   }
 }
 
 const LayerWeights& LayerStream::next() {
-  const auto start = std::chrono::steady_clock::now();
+  transport_->begin_wait();
   std::unique_lock lock(mutex_);
+  const int64_t layer = handed_out_++;
+  released_ = layer;  // the caller is through with what it had
+  changed_.notify_all();
   {
-    const HostSpan span(trace_, "waiting for the reader", "wait", handed_out_);
-    changed_.wait(lock, [this] { return image_full_ || failure_; });
+    const HostSpan span(trace_, "waiting for the reader", "wait", layer);
+    changed_.wait(lock, [&] { return filled_ > layer || failure_; });
   }
-  progress_.waited_seconds += seconds_since(start);
-  if (!image_full_) std::rethrow_exception(failure_);
+  if (filled_ <= layer) std::rethrow_exception(failure_);
   lock.unlock();
 
   transport_->begin_use();
   {
-    const DeviceSpan span(trace_, "layers", "assemble", handed_out_);
-    assemble(plan_of_layer_(handed_out_++));
+    const DeviceSpan span(trace_, "layers", "assemble", layer);
+    const LayerPlan plan = plan_of_layer_(layer);
+    make_vectors(layer, plan);
+    make_matrices(layer, plan);
   }
   transport_->end_use();
 
-  lock.lock();
-  image_full_ = false;
-  changed_.notify_all();
+  if (options_.device().is_cuda()) {  // the image has been copied out of
+    lock.lock();
+    released_ = handed_out_;
+    changed_.notify_all();
+  }
   return weights_;
 }
 
@@ -169,7 +225,10 @@ void LayerStream::check() const {
 
 LayerStream::Progress LayerStream::progress() const {
   const std::lock_guard lock(mutex_);
-  return progress_;
+  Progress progress = progress_;
+  progress.waited_seconds = transport_->computation_waited();
+  progress.read_seconds = std::max(0.0, progress.read_seconds - transport_->reader_waited());
+  return progress;
 }
 
 }  // namespace kvcalib

@@ -14,27 +14,34 @@
 #include "sharding/formats/layer_plan.h"
 #include "sharding/layer_transport.h"
 #include "sharding/trace.h"
+#include "sharding/weight_matrix.h"
 
 namespace kvcalib {
 
-// One decoder layer, whole, [in, out], contiguous, in the compute type.  Biases are undefined where
-// the model has none.
+// One decoder layer.  Vectors are contiguous and in the compute type; biases are undefined where
+// the model has none.  On a GPU each matrix is one contiguous tensor in the compute type; on the
+// CPU it is left as the files have it, in 16 bits and pieces: who multiplies widens what is in its
+// cache.
 struct LayerWeights {
   at::Tensor attention_norm;  // [hidden]
-  at::Tensor qkv;             // [hidden, (heads + 2 kv_heads) head_dim]
+  WeightMatrix qkv;           // [hidden, (heads + 2 kv_heads) head_dim]
   at::Tensor qkv_bias;        // [(heads + 2 kv_heads) head_dim]
-  at::Tensor output;          // [heads head_dim, hidden]
+  WeightMatrix output;        // [heads head_dim, hidden]
   at::Tensor output_bias;     // [hidden]
   at::Tensor ffn_norm;        // [hidden]
-  at::Tensor gate_up;         // [hidden, 2 intermediate]
-  at::Tensor down;            // [intermediate, hidden]
+  WeightMatrix gate_up;       // [hidden, 2 intermediate]
+  WeightMatrix down;          // [intermediate, hidden]
 
-  at::Tensor& at(LayerTensor tensor);
+  // One of the vectors, one of the matrices; null where `tensor` is of the other kind.
+  at::Tensor* vector(LayerTensor tensor);
+  WeightMatrix* matrix(LayerTensor tensor);
 };
 
 // Hands out a model's layers one after the other.  While the caller computes with one, every rank
 // reads its own share of the next layer's bytes and the ranks exchange them: each byte is read once
-// by one rank.  Holds two layers: the one in use and the image of the next.
+// by one rank.  Holds two layers: the one in use and the image of the next.  (On the CPU both are
+// images: widened whole, the one in use would take two thirds more memory and, where few tokens
+// share its reading, most of the time.)
 class LayerStream {
  public:
   using PlanOfLayer = std::function<LayerPlan(int64_t layer)>;
@@ -43,11 +50,11 @@ class LayerStream {
   struct Progress {
     uint64_t bytes_read = 0;    // by this rank
     double read_seconds = 0;    // reading and exchanging, in the background
-    double waited_seconds = 0;  // the caller in next() until the image was there
+    double waited_seconds = 0;  // the computation stood still until the image was there
   };
 
-  // `compute_type`: float32, or the weights' own 16-bit type.  Starts reading the first layer at
-  // once.
+  // `compute_type`: float32 on the CPU, the weights' own 16-bit type on a GPU.  Starts reading the
+  // first layer at once.
   LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicator& communicator,
               const at::Device& device, at::ScalarType compute_type, int64_t reading_threads,
               Trace* trace = nullptr);
@@ -58,7 +65,8 @@ class LayerStream {
   // The next layer's weights, valid until the call after.  On a GPU they are ordered on the current
   // stream.  Throws what the reading threw.
   const LayerWeights& next();
-  // The tensors that next() will fill.  Before its first call they hold whatever was in memory.
+  // On a GPU: the tensors that next() will fill.  Before its first call they hold whatever was in
+  // memory.
   const LayerWeights& unfilled() const { return weights_; }
   Progress progress() const;
   // Throws what the reading of a later layer has thrown meanwhile, if anything.
@@ -67,19 +75,25 @@ class LayerStream {
  private:
   void read_layers();
   void read_layer(int64_t layer);
-  void assemble(const LayerPlan& plan);
+  // The block of the image that holds layer `layer`.
+  at::Tensor view(int64_t layer, const TensorBlock& block) const;
+  void make_vectors(int64_t layer, const LayerPlan& plan);
+  void make_matrices(int64_t layer, const LayerPlan& plan);
+  const at::Tensor& image(int64_t layer) const;
 
   const ModelConfig config_;
   const PlanOfLayer plan_of_layer_;
   Communicator& communicator_;
   Trace* const trace_;
-  at::Tensor image_;  // uint8, the next layer's bytes
+  const at::TensorOptions options_;  // of what is computed with
+  std::vector<at::Tensor> images_;   // uint8; layers take turns
   LayerWeights weights_;
   std::unique_ptr<LayerTransport> transport_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  bool image_full_ = false;
+  int64_t filled_ = 0;    // layers whose bytes have come
+  int64_t released_ = 0;  // layers whose image may be overwritten
   bool stopping_ = false;
   std::exception_ptr failure_;
   Progress progress_;

@@ -7,6 +7,10 @@
 #include <c10/cuda/CUDAGuard.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <mutex>
 
 #include "kernels/cuda_check.h"
 
@@ -34,12 +38,53 @@ class HostTransport final : public LayerTransport {
     const HostSpan span(trace_, "gather", "gather");
     communicator.all_gather(image);
   }
-  void begin_use() override {}
+  void begin_wait() override { wait_begin_ = Clock::now(); }
+  void begin_use() override {
+    waited_ = waited_ + std::chrono::duration<double>(Clock::now() - wait_begin_).count();
+  }
   void end_use() override {}
+  double computation_waited() override { return waited_; }
+  double reader_waited() override { return 0; }  // it is not asked to fill before
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   int64_t reading_threads_;
   Trace* trace_;
+  Clock::time_point wait_begin_;
+  std::atomic<double> waited_{0};
+};
+
+// Times that a stream spends between two points, each known when the stream has passed the second.
+class StreamTimer {
+ public:
+  void begin(const c10::cuda::CUDAStream& stream) {
+    const std::lock_guard lock(mutex_);
+    open_.emplace_back();
+    open_.back().begin.record(stream);
+  }
+  void end(const c10::cuda::CUDAStream& stream) {
+    const std::lock_guard lock(mutex_);
+    open_.back().end.record(stream);
+    open_.back().is_complete = true;
+  }
+  double seconds() {
+    const std::lock_guard lock(mutex_);
+    while (!open_.empty() && open_.front().is_complete && open_.front().end.query()) {
+      seconds_ += open_.front().begin.elapsed_time(open_.front().end) / 1e3;
+      open_.pop_front();
+    }
+    return seconds_;
+  }
+
+ private:
+  struct Interval {
+    at::cuda::CUDAEvent begin{cudaEventDefault}, end{cudaEventDefault};
+    bool is_complete = false;
+  };
+  std::mutex mutex_;
+  std::deque<Interval> open_;
+  double seconds_ = 0;
 };
 
 // On a GPU every worker reads into two pinned buffers of its own in turn, so that one is copied
@@ -63,7 +108,9 @@ class CudaTransport final : public LayerTransport {
 
   void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
             const std::function<bool()>& stopped) override {
+    reader_wait_.begin(stream_);
     if (used_.isCreated()) used_.block(stream_);
+    reader_wait_.end(stream_);
     auto* const base = static_cast<std::byte*>(image.data_ptr());
     const auto memory = [this](int64_t worker, const ImagePiece& piece) {
       Buffers& own = buffers_[static_cast<size_t>(worker)];
@@ -93,10 +140,20 @@ class CudaTransport final : public LayerTransport {
                           // reading's time
   }
 
-  void begin_use() override { full_.block(at::cuda::getCurrentCUDAStream(device_.index())); }
-  void end_use() override { used_.record(at::cuda::getCurrentCUDAStream(device_.index())); }
+  void begin_wait() override { computation_wait_.begin(current_stream()); }
+  void begin_use() override {
+    full_.block(current_stream());
+    computation_wait_.end(current_stream());
+  }
+  void end_use() override { used_.record(current_stream()); }
+  double computation_waited() override { return computation_wait_.seconds(); }
+  double reader_waited() override { return reader_wait_.seconds(); }
 
  private:
+  c10::cuda::CUDAStream current_stream() const {
+    return at::cuda::getCurrentCUDAStream(device_.index());
+  }
+
   struct Buffers {
     at::Tensor pinned[2];
     at::cuda::CUDAEvent copied[2];
@@ -110,6 +167,8 @@ class CudaTransport final : public LayerTransport {
   std::vector<Buffers> buffers_;
   at::cuda::CUDAEvent full_;
   at::cuda::CUDAEvent used_;
+  StreamTimer computation_wait_;
+  StreamTimer reader_wait_;
 };
 
 }  // namespace

@@ -28,10 +28,18 @@ class LayerTransport {
                     const std::function<bool()>& stopped) = 0;
   // Reader's thread.  Afterwards the image holds every rank's share.
   virtual void exchange(const at::Tensor& image, Communicator& communicator) = 0;
+  // Caller's thread: it is about to wait until the image is full.
+  virtual void begin_wait() = 0;
   // Caller's thread, around its use of a full image: what it enqueues on its current stream between
   // the two comes after the exchange and before the next fill.
   virtual void begin_use() = 0;
   virtual void end_use() = 0;
+
+  // Any thread.  Seconds in which the computation stood still between begin_wait and begin_use: not
+  // those in which a GPU still worked on what it was given before.
+  virtual double computation_waited() = 0;
+  // Any thread.  Seconds that fill spent waiting for the end of the image's use.
+  virtual double reader_waited() = 0;
 };
 
 std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads,

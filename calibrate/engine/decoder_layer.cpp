@@ -77,7 +77,7 @@ void observe_keys_and_values(const LayerContext& context, const LayerWeights& we
 
   const DeviceSpan span(context.trace, kTrack, "K and V of the last layer");
   rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.narrow(0, 0, 1));
-  linear(normed, weights.qkv.narrow(1, queries, columns), kv, context.window);
+  linear(normed, weights.qkv.narrow(queries, columns), kv, context.window);
   rotary_observe(kv, bias, context.rotary, {0, config.kv_heads, config.head_dim},
                  observation.ranges, faults.narrow(0, 2, 1));
 }

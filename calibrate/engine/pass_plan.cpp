@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "calibrate/engine/linear.h"
 #include "sharding/formats/layer_plan.h"
 
 namespace kvcalib {
@@ -41,9 +42,12 @@ MemoryPlan plan_memory(const ModelConfig& config, int64_t samples, int64_t lengt
   const int64_t width = 3 * config.hidden + (config.heads + 2 * config.kv_heads) * config.head_dim +
                         3 * config.intermediate;
   const auto batch_tokens = static_cast<uint64_t>(std::min(per_batch, samples) * length);
-  return {layer_elements * (2 + element),
+  const int64_t scratch = settings.device.is_cpu()
+                              ? linear_scratch_bytes(std::max(config.hidden, config.intermediate))
+                              : 0;
+  return {layer_elements * 4,  // 16 bits, twice
           static_cast<uint64_t>(most_windows * length * config.hidden) * element,
-          batch_tokens * static_cast<uint64_t>(width) * element};
+          batch_tokens * static_cast<uint64_t>(width) * element + static_cast<uint64_t>(scratch)};
 }
 
 }  // namespace kvcalib

@@ -2,6 +2,7 @@
 #include "calibrate/engine/calibration_pass.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <mutex>
@@ -210,9 +211,10 @@ TEST(PlanMemory, HoldsTwoLayersTheRanksActivationsAndOneMicroBatch) {
   ModelConfig model = small_model();
   const uint64_t layer = 64 * 192 + 192 + 64 * 64 + 64 * 3 + 64 * 192 + 96 * 64;
   const MemoryPlan plan = plan_memory(model, 8, 32, 2, {at::kCPU, 32, 1});
-  EXPECT_EQ(plan.layers, layer * (2 + 4));
+  EXPECT_EQ(plan.layers, layer * 2 * 2);
   EXPECT_EQ(plan.activations, 4U * 32 * 64 * 4);
-  EXPECT_EQ(plan.micro_batch, 32U * (3 * 64 + 192 + 3 * 96) * 4);
+  EXPECT_EQ(plan.micro_batch, 32U * (3 * 64 + 192 + 3 * 96) * 4 +
+                                  static_cast<uint64_t>(at::get_num_threads()) * 96 * 512 * 4);
 }
 
 }  // namespace

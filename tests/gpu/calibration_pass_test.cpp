@@ -158,7 +158,10 @@ TEST_F(GpuCalibrationPass, StreamsEveryElementToItsPlace) {
     int64_t wrong = 0;
     for (int64_t i = 0; i < kLayerTensors; ++i) {
       const auto [rows, columns] = tensor_shape(model, static_cast<LayerTensor>(i));
-      const at::Tensor bits = weights.at(static_cast<LayerTensor>(i)).cpu().view(at::kShort);
+      const auto tensor = static_cast<LayerTensor>(i);
+      const at::Tensor whole = weights.vector(tensor) != nullptr ? *weights.vector(tensor)
+                                                                 : weights.matrix(tensor)->whole();
+      const at::Tensor bits = whole.cpu().view(at::kShort);
       const auto* const found = bits.const_data_ptr<int16_t>();
       for (int64_t row = 0; row < rows; ++row)
         for (int64_t column = 0; column < columns; ++column)

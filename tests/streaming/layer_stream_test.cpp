@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/layer_stream.h"
 
+#include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
@@ -32,9 +33,15 @@ int64_t wrong_elements(const ModelConfig& config, int64_t layer, const LayerWeig
   LayerWeights copy = weights;
   for (int64_t i = 0; i < kLayerTensors; ++i) {
     const auto tensor = static_cast<LayerTensor>(i);
-    const at::Tensor whole = copy.at(tensor);
-    if (!whole.defined()) continue;
     const auto [rows, columns] = tensor_shape(config, tensor);
+    at::Tensor whole;
+    if (copy.vector(tensor) != nullptr) {
+      whole = *copy.vector(tensor);
+    } else {
+      whole = at::empty({rows, columns}, at::kHalf);
+      copy.matrix(tensor)->copy_columns(0, columns, whole);
+    }
+    if (!whole.defined()) continue;
     const at::Tensor bits = whole.to(at::kHalf).view({rows, columns}).view(at::kShort);
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t column = 0; column < columns; ++column)
@@ -140,7 +147,7 @@ TEST(LayerStream, CanBeLeftBeforeTheLastLayer) {
   const auto communicator = make_communicator({}, at::kCPU, rendezvous);
   const c10::InferenceMode inference;
   LayerStream stream = make_stream(directory, *communicator);
-  EXPECT_TRUE(stream.next().qkv.defined());
+  EXPECT_TRUE(stream.next().qkv.columns() > 0);
 }
 
 TEST(CutImage, CoversEveryByteOfTheFilesExactlyOnce) {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench_engine pass  times the layers' phase of a calibration in one process, with and without the
+//                    observer in turn
+// bench_engine read  times the reading of all layers, and in turn the same bytes by plain pread
+// One JSON object goes to stdout.  Figures are medians over the turns; gigabytes are 1e9 bytes.
+#include "tests/benchmarks/bench_engine.h"
+
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/util/Exception.h>
+
+#include <cxxopts.hpp>
+#include <iostream>
+
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr const char* kUsage = "usage: bench_engine pass|read --weights DIR [OPTION...]";
+
+// As kvcalib itself reads.
+int64_t default_reading_threads(const c10::Device& device) { return device.is_cuda() ? 8 : 2; }
+
+cxxopts::Options declare_options(const std::string& command) {
+  cxxopts::Options options("bench_engine " + command);
+  auto add = options.add_options();
+  const auto text = [] { return cxxopts::value<std::string>(); };
+  const auto number = [] { return cxxopts::value<int64_t>(); };
+  add("weights", "TurboMind weights directory", text(), "DIR");
+  add("device", "cpu or cuda", text()->default_value("cpu"), "NAME");
+  add("repeat", "turns", number()->default_value("3"), "N");
+  add("reading-threads", "threads that read (default: 2 for a CPU, 8 for a GPU)", number(), "N");
+  if (command == "pass") {
+    add("windows", "windows of random ids", number(), "N");
+    add("length", "tokens in a window", number(), "N");
+    add("micro-batch", "tokens at a time (default: kvcalib's)", number(), "TOKENS");
+  } else {
+    add("cold", "drop the files from the page cache before each reading");
+  }
+  add("help", "print this and leave");
+  return options;
+}
+
+// A number of at least 1; `otherwise` where the option is not given and there is a default.
+int64_t positive(const cxxopts::ParseResult& given, const std::string& name,
+                 std::optional<int64_t> otherwise) {
+  if (given.count(name) == 0 && otherwise) return *otherwise;
+  if (given.count(name) == 0) throw UsageError(concat("--", name, " is missing"));
+  const auto value = given[name].as<int64_t>();
+  if (value < 1) throw UsageError(concat("--", name, " ", value, ": expected at least 1"));
+  return value;
+}
+
+c10::Device device_named(const std::string& name) {
+  if (name == "cpu") return c10::kCPU;
+  if (name != "cuda") throw UsageError(concat("--device ", name, ": expected cpu or cuda"));
+  if (c10::cuda::device_count() == 0)
+    throw Error("--device cuda: there is no CUDA device here; use --device cpu");
+  c10::cuda::set_device(0);
+  return {c10::kCUDA, 0};
+}
+
+EngineBenchmark read_options(const std::string& command, const cxxopts::ParseResult& given) {
+  if (!given.unmatched().empty())
+    throw UsageError(concat("unexpected argument '", given.unmatched().front(), "'"));
+  if (given.count("weights") == 0) throw UsageError("--weights is missing");
+  EngineBenchmark benchmark;
+  benchmark.weights = given["weights"].as<std::string>();
+  benchmark.repeat = positive(given, "repeat", 3);
+  if (command == "pass") {
+    benchmark.windows = positive(given, "windows", {});
+    benchmark.length = positive(given, "length", {});
+    benchmark.micro_batch_tokens = positive(given, "micro-batch", 0);
+  } else {
+    benchmark.cold = given.count("cold") > 0;
+  }
+  benchmark.device = device_named(given["device"].as<std::string>());
+  benchmark.reading_threads =
+      positive(given, "reading-threads", default_reading_threads(benchmark.device));
+  return benchmark;
+}
+
+int run(int argc, char** argv) {
+  const std::string command = argc > 1 ? argv[1] : "--help";
+  if (command == "--help") {
+    std::cout << kUsage << "\n" << declare_options("pass").help() << declare_options("read").help();
+    return 0;
+  }
+  if (command != "pass" && command != "read")
+    throw UsageError(concat("unknown command '", command, "'; ", kUsage));
+  cxxopts::Options options = declare_options(command);
+  const cxxopts::ParseResult given = options.parse(argc - 1, argv + 1);
+  if (given.count("help") > 0) {
+    std::cout << options.help();
+    return 0;
+  }
+  const EngineBenchmark benchmark = read_options(command, given);
+  const auto result = command == "pass" ? benchmark_pass(benchmark) : benchmark_read(benchmark);
+  std::cout << result.dump(2) << "\n";
+  return 0;
+}
+
+int fail(const std::string& message, int exit_code) {
+  std::cerr << "bench_engine: error: " << message << "\n";
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace kvcalib
+
+int main(int argc, char** argv) {
+  try {
+    return kvcalib::run(argc, argv);
+  } catch (const cxxopts::exceptions::exception& failure) {
+    return kvcalib::fail(failure.what(), 2);
+  } catch (const kvcalib::UsageError& failure) {
+    return kvcalib::fail(failure.what(), 2);
+  } catch (const c10::Error& failure) {
+    return kvcalib::fail(failure.what_without_backtrace(), 1);
+  } catch (const std::exception& failure) {
+    return kvcalib::fail(failure.what(), 1);
+  }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+namespace kvcalib {
+
+// What the command line of bench_engine says.
+struct EngineBenchmark {
+  std::filesystem::path weights;
+  c10::Device device = c10::kCPU;
+  int64_t windows = 0, length = 0;  // pass only
+  int64_t micro_batch_tokens = 0;   // pass only; 0: the default
+  int64_t reading_threads = 0;
+  int64_t repeat = 0;
+  bool cold = false;  // read only
+};
+
+// What bench_engine prints.  Both throw Error for weights that cannot be read.
+nlohmann::ordered_json benchmark_pass(const EngineBenchmark& benchmark);
+nlohmann::ordered_json benchmark_read(const EngineBenchmark& benchmark);
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Of at least one value.
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <random>
+
+#include "calibrate/engine/calibration_pass.h"
+#include "tests/benchmarks/bench_engine.h"
+
+namespace kvcalib {
+namespace {
+
+std::vector<int32_t> random_ids(int64_t count, int64_t vocab) {
+  std::mt19937 generator(0);
+  std::uniform_int_distribution<int32_t> distribution(0, static_cast<int32_t>(vocab - 1));
+  std::vector<int32_t> ids(static_cast<size_t>(count));
+  for (int32_t& id : ids) id = distribution(generator);
+  return ids;
+}
+
+// Runs passes over the same windows, with and without the observer.
+class PassRunner {
+ public:
+  explicit PassRunner(const EngineBenchmark& benchmark)
+      : directory_(TurboMindDirectory::open(benchmark.weights)),
+        windows_(benchmark.windows),
+        length_(benchmark.length),
+        ids_(random_ids(windows_ * length_, directory_.config().vocab)),
+        rendezvous_({}),
+        communicator_(make_communicator({}, benchmark.device, rendezvous_)) {
+    settings_.device = benchmark.device;
+    settings_.micro_batch_tokens = benchmark.micro_batch_tokens;
+    settings_.reading_threads = benchmark.reading_threads;
+  }
+
+  // Where the pass stood after its last layer.
+  PassProgress run(bool observe) {
+    settings_.observe = observe;
+    PassProgress reached;
+    const auto note = [&reached](const PassProgress& progress) { reached = progress; };
+    CalibrationPass pass(directory_, RuntimeRelease(0, 3, 0), windows_, length_, *communicator_,
+                         settings_);
+    if (observe)
+      pass.run(ids_, note);
+    else
+      pass.run_unobserved(ids_, note);
+    return reached;
+  }
+
+  int64_t layers() const { return directory_.config().layers; }
+  int64_t micro_batch_windows() const {
+    return std::min(windows_, windows_per_micro_batch(settings_, length_));
+  }
+
+ private:
+  const TurboMindDirectory directory_;
+  const int64_t windows_, length_;
+  const std::vector<int32_t> ids_;
+  Rendezvous rendezvous_;
+  const std::unique_ptr<Communicator> communicator_;
+  PassSettings settings_;
+};
+
+}  // namespace
+
+nlohmann::ordered_json benchmark_pass(const EngineBenchmark& benchmark) {
+  PassRunner runner(benchmark);
+  if (benchmark.device.is_cuda()) runner.run(true);  // clock rates settle
+  std::vector<double> observed, unobserved, costs, waited, read;
+  PassProgress last;
+  for (int64_t turn = 0; turn < benchmark.repeat; ++turn) {
+    for (const bool observe : {turn % 2 == 0, turn % 2 != 0}) {  // neither is always the first
+      const PassProgress reached = runner.run(observe);
+      (observe ? observed : unobserved).push_back(reached.seconds);
+      if (!observe) continue;
+      waited.push_back(reached.waited_seconds);
+      read.push_back(reached.read_seconds);
+      last = reached;
+    }
+    costs.push_back(observed.back() / unobserved.back() - 1);
+  }
+  return {{"benchmark", "pass"},
+          {"device", benchmark.device.str()},
+          {"layers", runner.layers()},
+          {"windows", benchmark.windows},
+          {"length", benchmark.length},
+          {"micro_batch_windows", runner.micro_batch_windows()},
+          {"reading_threads", benchmark.reading_threads},
+          {"observed_seconds", median(observed)},
+          {"unobserved_seconds", median(unobserved)},
+          {"observer_cost", median(costs)},  // of a turn's two passes
+          {"waited_seconds", median(waited)},
+          {"read_seconds", median(read)},
+          {"bytes_read", last.bytes_read},
+          {"observed_seconds_in_each_turn", observed},
+          {"unobserved_seconds_in_each_turn", unobserved}};
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ops/empty.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <exception>
+#include <set>
+#include <thread>
+
+#include "sharding/formats/error.h"
+#include "sharding/formats/ranged_file.h"
+#include "sharding/formats/turbomind_directory.h"
+#include "sharding/layer_stream.h"
+#include "tests/benchmarks/bench_engine.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr uint64_t kRawPieceBytes = uint64_t{8} << 20;
+
+// Reads all layers of a directory through LayerStream, nobody computing with them.
+class StreamReader {
+ public:
+  StreamReader(const TurboMindDirectory& directory, const EngineBenchmark& benchmark)
+      : directory_(directory),
+        benchmark_(benchmark),
+        rendezvous_({}),
+        communicator_(make_communicator({}, benchmark.device, rendezvous_)) {}
+
+  struct Turn {
+    double seconds = 0;  // until the last layer is whole, in the compute type
+    LayerStream::Progress progress;
+  };
+
+  Turn run() {
+    const ModelConfig& config = directory_.config();
+    LayerStream stream(
+        config, [this](int64_t layer) { return directory_.layer_plan(layer); }, *communicator_,
+        benchmark_.device, compute_type(), benchmark_.reading_threads);
+    // The stream begins to read at the end of its construction, when its memory is there.
+    const auto start = std::chrono::steady_clock::now();
+    for (int64_t layer = 0; layer < config.layers; ++layer) stream.next();
+    if (benchmark_.device.is_cuda()) c10::cuda::device_synchronize();
+    return {seconds_since(start), stream.progress()};
+  }
+
+ private:
+  at::ScalarType compute_type() const {
+    if (benchmark_.device.is_cpu()) return at::kFloat;
+    return directory_.config().weight_type == WeightType::kFloat16 ? at::kHalf : at::kBFloat16;
+  }
+
+  const TurboMindDirectory& directory_;
+  const EngineBenchmark& benchmark_;
+  Rendezvous rendezvous_;
+  const std::unique_ptr<Communicator> communicator_;
+};
+
+// Reads the same bytes with as many threads and nothing else: no search for NaN, no layer that has
+// to be complete before the next.  The buffers' pages are there beforehand.
+class RawReader {
+ public:
+  RawReader(const std::vector<LayerPlan>& plans, const EngineBenchmark& benchmark)
+      : threads_(benchmark.reading_threads) {
+    for (const LayerPlan& plan : plans) {
+      const auto pieces = cut_image(plan, 0, plan.image_bytes, kRawPieceBytes);
+      pieces_.insert(pieces_.end(), pieces.begin(), pieces.end());
+    }
+    const auto options = at::dtype(at::kByte).pinned_memory(benchmark.device.is_cuda());
+    for (int64_t thread = 0; thread < threads_; ++thread)
+      buffers_.push_back(at::empty({static_cast<int64_t>(kRawPieceBytes)}, options).fill_(1));
+  }
+
+  double run() const {
+    std::atomic<size_t> next{0};
+    std::vector<std::exception_ptr> failures(buffers_.size());
+    const auto start = std::chrono::steady_clock::now();
+    {
+      std::vector<std::jthread> threads;
+      for (size_t thread = 0; thread < buffers_.size(); ++thread)
+        threads.emplace_back([&, thread] {
+          try {
+            read_pieces(next, static_cast<std::byte*>(buffers_[thread].data_ptr()));
+          } catch (...) {
+            failures[thread] = std::current_exception();
+          }
+        });
+    }
+    const double seconds = seconds_since(start);
+    for (const std::exception_ptr& failure : failures)
+      if (failure) std::rethrow_exception(failure);
+    return seconds;
+  }
+
+ private:
+  void read_pieces(std::atomic<size_t>& next, std::byte* buffer) const {
+    for (size_t i = next++; i < pieces_.size(); i = next++) {
+      const ImagePiece& piece = pieces_[i];
+      const RangedFile file(piece.range->file);
+      file.read(piece.range->offset + piece.image_offset - piece.range->image_offset,
+                {buffer, piece.bytes});
+    }
+  }
+
+  const int64_t threads_;
+  std::vector<ImagePiece> pieces_;
+  std::vector<at::Tensor> buffers_;
+};
+
+// Drops the plans' files from the page cache.
+void forget(const std::vector<LayerPlan>& plans) {
+  std::set<std::filesystem::path> files;
+  for (const LayerPlan& plan : plans)
+    for (const FileRange& range : plan.ranges) files.insert(range.file);
+  for (const std::filesystem::path& file : files) {
+    const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) throw Error(concat(file.string(), ": cannot be opened"));
+    fsync(descriptor);  // pages not yet written cannot be dropped
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+    close(descriptor);
+  }
+}
+
+void refuse_ram_disk(const std::filesystem::path& directory) {
+  struct statfs status {};
+  if (statfs(directory.c_str(), &status) != 0 || status.f_type != TMPFS_MAGIC) return;
+  throw Error(concat("--cold: ", directory.string(), " is on a RAM disk, which is never cold; ",
+                     "put the weights on a disk"));
+}
+
+double gigabytes_per_second(uint64_t bytes, double seconds) {
+  return static_cast<double>(bytes) / seconds / 1e9;
+}
+
+}  // namespace
+
+nlohmann::ordered_json benchmark_read(const EngineBenchmark& benchmark) {
+  const c10::InferenceMode inference;
+  const TurboMindDirectory directory = TurboMindDirectory::open(benchmark.weights);
+  if (benchmark.cold) refuse_ram_disk(benchmark.weights);
+  std::vector<LayerPlan> plans;
+  for (int64_t layer = 0; layer < directory.config().layers; ++layer)
+    plans.push_back(directory.layer_plan(layer));
+  StreamReader stream(directory, benchmark);
+  const RawReader raw(plans, benchmark);
+  if (!benchmark.cold) raw.run();  // all files are in the page cache
+
+  std::vector<double> stream_seconds, reader_seconds, raw_seconds;
+  uint64_t bytes = 0;
+  for (int64_t turn = 0; turn < benchmark.repeat; ++turn) {
+    if (benchmark.cold) forget(plans);
+    const StreamReader::Turn read = stream.run();
+    if (benchmark.cold) forget(plans);
+    raw_seconds.push_back(raw.run());
+    stream_seconds.push_back(read.seconds);
+    reader_seconds.push_back(read.progress.read_seconds);
+    bytes = read.progress.bytes_read;
+  }
+  const double stream_rate = gigabytes_per_second(bytes, median(stream_seconds));
+  const double reader_rate = gigabytes_per_second(bytes, median(reader_seconds));
+  const double raw_rate = gigabytes_per_second(bytes, median(raw_seconds));
+  return {{"benchmark", "read"},
+          {"device", benchmark.device.str()},
+          {"layers", directory.config().layers},
+          {"cold", benchmark.cold},
+          {"reading_threads", benchmark.reading_threads},
+          {"bytes", bytes},
+          // With the assembly of every layer, on the CPU its widening to float32.
+          {"stream_seconds", median(stream_seconds)},
+          {"stream_gigabytes_per_second", stream_rate},
+          {"stream_includes_widening", benchmark.device.is_cpu()},
+          {"reader_seconds", median(reader_seconds)},  // without it
+          {"reader_gigabytes_per_second", reader_rate},
+          {"raw_seconds", median(raw_seconds)},
+          {"raw_gigabytes_per_second", raw_rate},
+          {"stream_of_raw", stream_rate / raw_rate},
+          {"reader_of_raw", reader_rate / raw_rate},
+          {"stream_seconds_in_each_turn", stream_seconds},
+          {"reader_seconds_in_each_turn", reader_seconds},
+          {"raw_seconds_in_each_turn", raw_seconds}};
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench_kernels [--benchmark_filter=REGEX] [--benchmark_min_time=SECONDS] [--benchmark_format=json]
+// prints how near the kernels come to the rate of a plain copy on the same machine.  A row is
+// MACHINE/KERNEL/MODEL/TYPE; its time is that of one call, and its counters are
+//   bytes_per_second  each input read once, each output written once: see bytes_moved.h
+//   of_copy           that over the bytes per second, read and written, of the copy printed above
+//   observer_cost     of rotary_observe: the share that the ranges add to the time; without a bias
+//                     this includes the reading of v, which is left alone otherwise
+#include <iostream>
+
+#include "tests/benchmarks/kernel_benchmark.h"
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  try {
+    kvcalib::kernels::add_gpu_kernels();
+    kvcalib::kernels::add_cpu_kernels();
+  } catch (const std::exception& failure) {
+    std::cerr << failure.what() << "\n";
+    return 1;
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::ClearRegisteredBenchmarks();  // and the GPU's memory, while there is a runtime
+  benchmark::Shutdown();
+}

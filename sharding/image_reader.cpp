@@ -14,13 +14,21 @@
 namespace kvcalib {
 namespace {
 
+// Read and looked at in turn: what a core's own cache holds.
+constexpr uint64_t kCheckedBytes = uint64_t{256} << 10;
+
 void read_piece(const ImagePiece& piece, WeightType type, std::span<std::byte> out) {
   const RangedFile file(piece.range->file);
-  const uint64_t in_range = piece.image_offset - piece.range->image_offset;
-  file.read(piece.range->offset + in_range, out);
-  if (!all_finite(out, type))
-    throw Error(concat(piece.range->file.string(), ": holds NaN or Inf; the weights are damaged, ",
-                       "deploy the model again"));
+  const uint64_t offset = piece.range->offset + piece.image_offset - piece.range->image_offset;
+  file.will_read(offset, out.size());
+  for (uint64_t done = 0; done < out.size(); done += kCheckedBytes) {
+    const auto part = out.subspan(done, std::min<uint64_t>(kCheckedBytes, out.size() - done));
+    file.read(offset + done, part);
+    if (!all_finite(part, type))
+      throw Error(concat(piece.range->file.string(),
+                         ": holds NaN or Inf; the weights are damaged, ",
+                         "deploy the model again"));
+  }
 }
 
 }  // namespace

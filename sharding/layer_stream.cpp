@@ -111,14 +111,8 @@ void LayerStream::read_layers() {
   const c10::InferenceMode inference;
   try {
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] {
-        return layer - released_ < static_cast<int64_t>(images_.size()) || stopping_;
-      });
-      if (stopping_) return;
-      lock.unlock();
-      read_layer(layer);
-      lock.lock();
+      if (!read_layer(layer)) return;
+      const std::lock_guard lock(mutex_);
       filled_ = layer + 1;
       changed_.notify_all();
     }
@@ -129,7 +123,21 @@ void LayerStream::read_layers() {
   }
 }
 
-void LayerStream::read_layer(int64_t layer) {
+bool LayerStream::wait_until_free(int64_t layer) {
+  std::unique_lock lock(mutex_);
+  const auto is_free = [&] { return layer - released_ < static_cast<int64_t>(images_.size()); };
+  if (!is_free() && !stopping_) {
+    const auto start = std::chrono::steady_clock::now();
+    const bool is_first = !reader_waits_;  // of several threads that wait, one counts
+    reader_waits_ = true;
+    changed_.wait(lock, [&] { return is_free() || stopping_; });
+    reader_waits_ = false;
+    if (is_first) progress_.read_seconds -= seconds_since(start);
+  }
+  return !stopping_;
+}
+
+bool LayerStream::read_layer(int64_t layer) {
   const LayerPlan plan = plan_of_layer_(layer);
   const HostSpan span(trace_, "reader", "read and exchange", layer);
   const auto start = std::chrono::steady_clock::now();
@@ -138,18 +146,18 @@ void LayerStream::read_layer(int64_t layer) {
   const uint64_t first = share * static_cast<uint64_t>(communicator_.rank());
   const std::vector<ImagePiece> pieces =
       cut_image(plan, first, first + share, transport_->piece_bytes());
-  transport_->fill(image, pieces, config_.weight_type, [this] {
+  const auto stopped = [this] {
     const std::lock_guard lock(mutex_);
     return stopping_;
-  });
-  {
-    const std::lock_guard lock(mutex_);
-    if (stopping_) return;
-  }
+  };
+  transport_->fill(
+      image, pieces, config_.weight_type, [&] { return wait_until_free(layer); }, stopped);
+  if (stopped()) return false;
   transport_->exchange(image, communicator_);
   const std::lock_guard lock(mutex_);
   for (const ImagePiece& piece : pieces) progress_.bytes_read += piece.bytes;
   progress_.read_seconds += seconds_since(start);
+  return true;
 }
 
 const at::Tensor& LayerStream::image(int64_t layer) const {
@@ -227,7 +235,7 @@ LayerStream::Progress LayerStream::progress() const {
   const std::lock_guard lock(mutex_);
   Progress progress = progress_;
   progress.waited_seconds = transport_->computation_waited();
-  progress.read_seconds = std::max(0.0, progress.read_seconds - transport_->reader_waited());
+  progress.read_seconds = std::max(0.0, progress.read_seconds);
   return progress;
 }
 

@@ -74,7 +74,9 @@ class LayerStream {
 
  private:
   void read_layers();
-  void read_layer(int64_t layer);
+  // Both return false when nobody wants more.
+  bool read_layer(int64_t layer);
+  bool wait_until_free(int64_t layer);
   // The block of the image that holds layer `layer`.
   at::Tensor view(int64_t layer, const TensorBlock& block) const;
   void make_vectors(int64_t layer, const LayerPlan& plan);
@@ -94,6 +96,7 @@ class LayerStream {
   std::condition_variable changed_;
   int64_t filled_ = 0;    // layers whose bytes have come
   int64_t released_ = 0;  // layers whose image may be overwritten
+  bool reader_waits_ = false;
   bool stopping_ = false;
   std::exception_ptr failure_;
   Progress progress_;

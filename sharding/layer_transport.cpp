@@ -26,7 +26,9 @@ class HostTransport final : public LayerTransport {
   uint64_t piece_bytes() const override { return uint64_t{4} << 20; }
 
   void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+            const std::function<bool()>& wait_until_free,
             const std::function<bool()>& stopped) override {
+    if (!wait_until_free()) return;
     auto* const base = static_cast<std::byte*>(image.data_ptr());
     const auto memory = [base](int64_t /*worker*/, const ImagePiece& piece) {
       return std::span(base + piece.image_offset, piece.bytes);
@@ -44,7 +46,6 @@ class HostTransport final : public LayerTransport {
   }
   void end_use() override {}
   double computation_waited() override { return waited_; }
-  double reader_waited() override { return 0; }  // it is not asked to fill before
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -87,6 +88,10 @@ class StreamTimer {
   double seconds_ = 0;
 };
 
+// Of one buffer. Smaller copies do not use the bus fully; larger buffers, of all threads together,
+// leave the processor's cache before they are copied.
+constexpr uint64_t kPinnedBytes = uint64_t{4} << 20;
+
 // On a GPU every worker reads into two pinned buffers of its own in turn, so that one is copied
 // while the other fills.  Copies and the exchange run on a stream beside the computation.
 class CudaTransport final : public LayerTransport {
@@ -104,13 +109,12 @@ class CudaTransport final : public LayerTransport {
     }
   }
 
-  uint64_t piece_bytes() const override { return uint64_t{8} << 20; }
+  uint64_t piece_bytes() const override { return kPinnedBytes; }
 
   void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+            const std::function<bool()>& wait_until_free,
             const std::function<bool()>& stopped) override {
-    reader_wait_.begin(stream_);
-    if (used_.isCreated()) used_.block(stream_);
-    reader_wait_.end(stream_);
+    std::once_flag ordered;
     auto* const base = static_cast<std::byte*>(image.data_ptr());
     const auto memory = [this](int64_t worker, const ImagePiece& piece) {
       Buffers& own = buffers_[static_cast<size_t>(worker)];
@@ -118,8 +122,12 @@ class CudaTransport final : public LayerTransport {
       if (own.copied[own.turn].isCreated()) own.copied[own.turn].synchronize();
       return std::span(static_cast<std::byte*>(own.pinned[own.turn].data_ptr()), piece.bytes);
     };
-    const auto copy = [this, base](int64_t worker, const ImagePiece& piece) {
+    const auto copy = [&, base](int64_t worker, const ImagePiece& piece) {
+      if (!wait_until_free()) return;
       const c10::cuda::CUDAStreamGuard guard(stream_);
+      std::call_once(ordered, [this] {
+        if (used_.isCreated()) used_.block(stream_);
+      });
       const DeviceSpan span(trace_, "copies", "copy");
       Buffers& own = buffers_[static_cast<size_t>(worker)];
       CUDA_CHECK(cudaMemcpyAsync(base + piece.image_offset, own.pinned[own.turn].data_ptr(),
@@ -147,7 +155,6 @@ class CudaTransport final : public LayerTransport {
   }
   void end_use() override { used_.record(current_stream()); }
   double computation_waited() override { return computation_wait_.seconds(); }
-  double reader_waited() override { return reader_wait_.seconds(); }
 
  private:
   c10::cuda::CUDAStream current_stream() const {
@@ -168,7 +175,6 @@ class CudaTransport final : public LayerTransport {
   at::cuda::CUDAEvent full_;
   at::cuda::CUDAEvent used_;
   StreamTimer computation_wait_;
-  StreamTimer reader_wait_;
 };
 
 }  // namespace

@@ -21,10 +21,11 @@ class LayerTransport {
 
   // The size of pieces that `fill` wants.
   virtual uint64_t piece_bytes() const = 0;
-  // Reader's thread.  Reads `pieces` into `image` (uint8, on the device).  Throws what read_image
-  // throws.
-  // Leaves early once `stopped` says so.
+  // Reader's thread.  Reads `pieces` into `image` (uint8, on the device), which is not written to
+  // before `wait_until_free` has returned true; leaves early when it returns false or `stopped`
+  // says so.  Both are called from any thread.  Throws what read_image throws.
   virtual void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+                    const std::function<bool()>& wait_until_free,
                     const std::function<bool()>& stopped) = 0;
   // Reader's thread.  Afterwards the image holds every rank's share.
   virtual void exchange(const at::Tensor& image, Communicator& communicator) = 0;
@@ -38,8 +39,6 @@ class LayerTransport {
   // Any thread.  Seconds in which the computation stood still between begin_wait and begin_use: not
   // those in which a GPU still worked on what it was given before.
   virtual double computation_waited() = 0;
-  // Any thread.  Seconds that fill spent waiting for the end of the image's use.
-  virtual double reader_waited() = 0;
 };
 
 std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads,

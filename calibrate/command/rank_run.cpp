@@ -5,8 +5,10 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <thread>
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/formats/error.h"
@@ -14,9 +16,13 @@
 namespace kvcalib {
 namespace {
 
-// Threads that read beside the computation: on a GPU the processor has nothing else to do.
-constexpr int64_t kReadingThreadsGpu = 8;
-constexpr int64_t kReadingThreadsCpu = 2;
+// Threads that read beside the computation.  With a GPU the processor has nothing else to do:
+// twelve threads fill a PCIe 5 bus from memory, and ranks of one machine share its cores.
+int64_t reading_threads(const c10::Device& device, const Communicator& communicator) {
+  if (device.is_cpu()) return 2;
+  const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
+  return std::clamp<int64_t>(cores / communicator.size(), 4, 12);
+}
 
 std::unique_ptr<Communicator> join(const Rank& rank, const c10::Device& device,
                                    Rendezvous& rendezvous) {
@@ -24,11 +30,12 @@ std::unique_ptr<Communicator> join(const Rank& rank, const c10::Device& device,
   return make_communicator(rank, device, rendezvous);
 }
 
-PassSettings settings_of(const CalibrateOptions& options, const c10::Device& device, Trace* trace) {
+PassSettings settings_of(const CalibrateOptions& options, const c10::Device& device,
+                         const Communicator& communicator, Trace* trace) {
   PassSettings settings;
   settings.device = device;
   settings.micro_batch_tokens = options.micro_batch_tokens;
-  settings.reading_threads = device.is_cuda() ? kReadingThreadsGpu : kReadingThreadsCpu;
+  settings.reading_threads = reading_threads(device, communicator);
   settings.trace = trace;
   return settings;
 }
@@ -48,7 +55,7 @@ RankRun::RankRun(const CalibrateOptions& options, const TurboMindDirectory& dire
     : device_(device),
       communicator_(join(rank, device, rendezvous)),
       pass_(directory, release, shape.samples, shape.length, *communicator_,
-            settings_of(options, device, trace)) {}
+            settings_of(options, device, *communicator_, trace)) {}
 
 KvStatistics RankRun::observe(std::span<const int32_t> ids, const ProgressObserver& progress) {
   KvStatistics statistics = pass_.run(ids, progress);

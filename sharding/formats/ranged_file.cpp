@@ -26,6 +26,11 @@ RangedFile::RangedFile(const std::filesystem::path& path)
 
 RangedFile::~RangedFile() { close(descriptor_); }
 
+void RangedFile::will_read(uint64_t offset, uint64_t bytes) const {
+  posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                POSIX_FADV_WILLNEED);
+}
+
 size_t RangedFile::read_some(uint64_t offset, std::span<std::byte> out) const {
   size_t done = 0;
   while (done < out.size()) {

@@ -22,6 +22,8 @@ class RangedFile {
   // Fills `out` with the bytes from `offset` on.  Throws Error when the file cannot be read or ends
   // before.
   void read(uint64_t offset, std::span<std::byte> out) const;
+  // The bytes will be read soon: what is not in the page cache is fetched meanwhile.
+  void will_read(uint64_t offset, uint64_t bytes) const;
 
  private:
   std::filesystem::path path_;

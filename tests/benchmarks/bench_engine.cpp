@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kUsage = "usage: bench_engine pass|read --weights DIR [OPTION...]";
 
 // As kvcalib itself reads.
-int64_t default_reading_threads(const c10::Device& device) { return device.is_cuda() ? 8 : 2; }
+int64_t default_reading_threads(const c10::Device& device) { return device.is_cuda() ? 12 : 2; }
 
 cxxopts::Options declare_options(const std::string& command) {
   cxxopts::Options options("bench_engine " + command);
@@ -29,7 +29,7 @@ cxxopts::Options declare_options(const std::string& command) {
   add("weights", "TurboMind weights directory", text(), "DIR");
   add("device", "cpu or cuda", text()->default_value("cpu"), "NAME");
   add("repeat", "turns", number()->default_value("3"), "N");
-  add("reading-threads", "threads that read (default: 2 for a CPU, 8 for a GPU)", number(), "N");
+  add("reading-threads", "threads that read (default: 2 for a CPU, 12 for a GPU)", number(), "N");
   if (command == "pass") {
     add("windows", "windows of random ids", number(), "N");
     add("length", "tokens in a window", number(), "N");

@@ -81,7 +81,7 @@ class Bench(ProgramTest):
         self.assert_nothing_left()
 
     def test_measures_reading_and_observing(self):
-        for command, keys in (("read", ("bytes", "raw_gigabytes_per_second", "reader_of_raw")),
+        for command, keys in (("read", ("bytes", "raw_gigabytes_per_second", "stream_of_possible")),
                               ("pass", ("bytes_read", "observed_seconds", "unobserved_seconds"))):
             windows = ("--windows", 2, "--length", 32) if command == "pass" else ("--cold",)
             weights = self.tiny(command)

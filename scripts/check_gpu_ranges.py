@@ -55,8 +55,10 @@ class Check:
     def calibrate(self, weights: Path, data: Path, device: str, *options: str) -> Path:
         self.count += 1
         output = self.work / f"output-{self.count}"
-        subprocess.run([self.program, "calibrate", "--weights", weights, "--data", data, "--devices", device, "--output",
-                        output, "--quiet", *options], check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run([self.program, "calibrate", "--weights", weights, "--data", data, "--devices", device,
+                               "--output", output, "--quiet", *options], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"kvcalib calibrate --weights {weights} --devices {device}: {done.stderr.strip()}")
         return output / "kv_stats.safetensors"
 
     def row(self, name: str, found: str, holds: bool) -> None:

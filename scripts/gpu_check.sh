@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# gpu_check.sh [OUTPUT]: everything that only a machine with a GPU can tell, in under nine minutes: builds, runs the GPU's
-# tests, the kernels' again under compute-sanitizer, holds ranges and bytes against the CPU's, and measures (bench.sh).
-# Logs, bench.json and bench.md go to OUTPUT, by default build-ci/gpu-check. Exit code 1 when anything failed.
+# gpu_check.sh [--multi] [OUTPUT]: everything that only a machine with a GPU can tell, in under nine minutes: builds, runs
+# the GPU's tests, the kernels' again under compute-sanitizer, holds ranges and bytes against the CPU's, and measures
+# (bench.sh). With --multi what needs several: NCCL's tests, the same bytes on 1, 2, 4 and 8 GPUs, ranks that others start,
+# a rank that is killed, and how a 104B model scales. Logs, bench.json and bench.md go to OUTPUT, by default
+# build-ci/gpu-check. Exit code 1 when anything failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+multi=false
+[ "${1:-}" != --multi ] || { multi=true && shift; }
 output=$(realpath -m "${1:-build-ci/gpu-check}")
 mkdir -p "$output"
 if [ -z "${CMAKE_PREFIX_PATH:-}" ] && [ ! -d .venv ]; then # a machine that has its own PyTorch
@@ -28,6 +32,28 @@ step() {
   fi
 }
 
+finish() {
+  [ ${#failed[@]} = 0 ] && exit 0
+  printf 'failed: %s\n' "${failed[@]}"
+  exit 1
+}
+
+check_several() {
+  local gpus
+  gpus=$(nvidia-smi -L | wc -l)
+  [ "$gpus" -gt 1 ] || {
+    echo "gpu_check.sh: --multi needs two GPUs or more, nvidia-smi lists $gpus" >&2
+    exit 1
+  }
+  step tests build-ci/test_multi_gpu
+  grep -h 'PASSED\|FAILED\|SKIPPED' "$output/tests.log" | sort -u | head -n 20
+  step ranks "$python" scripts/check_ranks.py --ranks "$(for n in 1 2 4 8; do [ $n -gt "$gpus" ] || echo $n; done | paste -sd,)"
+  cat "$output/ranks.log"
+  step bench scripts/bench.sh --build build-ci --output "$output" --rows 104b
+  [ ! -e "$output/bench.md" ] || cat "$output/bench.md"
+  finish
+}
+
 run_tests() {
   # In one process: ctest would start the GPU anew for each test.
   build-ci/test_gpu 2>&1 | tee "$output/test_gpu.out"
@@ -43,6 +69,7 @@ sanitize() {
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 step build scripts/build.sh ci --target all
 [ ${#failed[@]} = 0 ] || exit 1
+! $multi || check_several
 step tests run_tests
 grep -h 'PASSED\|FAILED\|SKIPPED' "$output/tests.log" | sort -u | head -n 20
 if command -v compute-sanitizer >/dev/null; then
@@ -57,7 +84,4 @@ cat "$output/ranges.log"
 step bench scripts/bench.sh --build build-ci --output "$output"
 [ ! -e "$output/bench.md" ] || cat "$output/bench.md"
 
-[ ${#failed[@]} = 0 ] || {
-  printf 'failed: %s\n' "${failed[@]}"
-  exit 1
-}
+finish

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -17,14 +18,25 @@ namespace {
 // Read and looked at in turn: what a core's own cache holds.
 constexpr uint64_t kCheckedBytes = uint64_t{256} << 10;
 
-void read_piece(const ImagePiece& piece, WeightType type, std::span<std::byte> out) {
+bool all_finite32(std::span<const std::byte> floats) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t found = 0;
+  for (size_t i = 0; i + 4 <= floats.size(); i += 4) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, floats.data() + i, 4);
+    found |= (bits & kExponent) == kExponent ? 1U : 0U;
+  }
+  return found == 0;
+}
+
+void read_piece(const ImagePiece& piece, std::span<std::byte> out) {
   const RangedFile file(piece.range->file);
   const uint64_t offset = piece.range->offset + piece.image_offset - piece.range->image_offset;
   file.will_read(offset, out.size());
   for (uint64_t done = 0; done < out.size(); done += kCheckedBytes) {
     const auto part = out.subspan(done, std::min<uint64_t>(kCheckedBytes, out.size() - done));
     file.read(offset + done, part);
-    if (!all_finite(part, type))
+    if (!all_finite(part, piece.range->type))
       throw Error(concat(piece.range->file.string(),
                          ": holds NaN or Inf; the weights are damaged, ",
                          "deploy the model again"));
@@ -33,14 +45,15 @@ void read_piece(const ImagePiece& piece, WeightType type, std::span<std::byte> o
 
 }  // namespace
 
-bool all_finite(std::span<const std::byte> floats, WeightType type) {
+bool all_finite(std::span<const std::byte> floats, ElementType type) {
+  if (type == ElementType::kFloat32) return all_finite32(floats);
   int found = 0;
   const auto count = static_cast<int64_t>(floats.size() / 2);
   kernels::cpu::nonfinite16(
       {.bits = reinterpret_cast<const uint16_t*>(floats.data()),
        .count = count,
        .exponent_mask =
-           type == WeightType::kFloat16 ? kernels::kHalfExponent : kernels::kBfloat16Exponent,
+           type == ElementType::kFloat16 ? kernels::kHalfExponent : kernels::kBfloat16Exponent,
        .found = &found},
       0, count);
   return found == 0;
@@ -61,8 +74,7 @@ std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_
   return pieces;
 }
 
-void read_image(const std::vector<ImagePiece>& pieces, WeightType type, int64_t workers,
-                const PieceSink& sink) {
+void read_image(const std::vector<ImagePiece>& pieces, int64_t workers, const PieceSink& sink) {
   std::atomic<size_t> next{0};
   std::mutex mutex;
   std::exception_ptr failure;
@@ -70,7 +82,7 @@ void read_image(const std::vector<ImagePiece>& pieces, WeightType type, int64_t 
     try {
       for (size_t i = next++; i < pieces.size(); i = next++) {
         if (sink.stopped && sink.stopped()) return;
-        read_piece(pieces[i], type, sink.memory(worker, pieces[i]));
+        read_piece(pieces[i], sink.memory(worker, pieces[i]));
         if (sink.done) sink.done(worker, pieces[i]);
       }
     } catch (...) {

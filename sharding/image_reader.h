@@ -21,8 +21,8 @@ struct ImagePiece {
 std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_t last,
                                   uint64_t piece_bytes);
 
-// Whether none of the 16-bit floats is NaN or infinite.
-bool all_finite(std::span<const std::byte> floats, WeightType type);
+// Whether none of the floats is NaN or infinite.
+bool all_finite(std::span<const std::byte> floats, ElementType type);
 
 // Where a worker puts a piece: returns memory of piece.bytes; `done` is called when it is filled.
 struct PieceSink {
@@ -34,7 +34,6 @@ struct PieceSink {
 // Reads the pieces with `workers` threads and looks for NaN and Inf on the way, while the bytes are
 // in cache. Throws Error naming the file: not readable, shorter than it was, or holding a value
 // that is not finite.
-void read_image(const std::vector<ImagePiece>& pieces, WeightType type, int64_t workers,
-                const PieceSink& sink);
+void read_image(const std::vector<ImagePiece>& pieces, int64_t workers, const PieceSink& sink);
 
 }  // namespace kvcalib

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 
 #include "sharding/formats/error.h"
 #include "sharding/layer_transport.h"
@@ -43,6 +44,18 @@ at::Tensor make_image(int64_t bytes, const at::Device& device) {
 
 }  // namespace
 
+at::ScalarType scalar_type(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat16:
+      return at::kHalf;
+    case ElementType::kBFloat16:
+      return at::kBFloat16;
+    case ElementType::kFloat32:
+      return at::kFloat;
+  }
+  throw std::logic_error("scalar_type: no such type");
+}
+
 at::Tensor* LayerWeights::vector(LayerTensor tensor) {
   switch (tensor) {
     case LayerTensor::kAttentionNorm:
@@ -53,6 +66,10 @@ at::Tensor* LayerWeights::vector(LayerTensor tensor) {
       return &output_bias;
     case LayerTensor::kFfnNorm:
       return &ffn_norm;
+    case LayerTensor::kQueryNorm:
+      return &query_norm;
+    case LayerTensor::kKeyNorm:
+      return &key_norm;
     default:
       return nullptr;
   }
@@ -83,7 +100,10 @@ LayerStream::LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicat
       options_(at::device(device).dtype(compute_type)) {
   const c10::InferenceMode inference;
   const LayerPlan first = plan_of_layer_(0);
-  const int64_t bytes = padded_bytes(first.image_bytes, communicator.size());
+  uint64_t image_bytes = first.image_bytes;  // layers may be stored in different types
+  for (int64_t layer = 1; layer < config_.layers; ++layer)
+    image_bytes = std::max(image_bytes, plan_of_layer_(layer).image_bytes);
+  const int64_t bytes = padded_bytes(image_bytes, communicator.size());
   for (int i = 0; i < (device.is_cpu() ? 2 : 1); ++i) images_.push_back(make_image(bytes, device));
   for (const TensorBlock& block : first.blocks) {
     const auto [rows, columns] = tensor_shape(config_, block.tensor);
@@ -110,12 +130,15 @@ LayerStream::~LayerStream() {
 void LayerStream::read_layers() {
   const c10::InferenceMode inference;
   try {
+    // While the ranks exchange one layer, the next is read as far as there is memory for it.
+    std::future<void> exchange;
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
-      if (!read_layer(layer)) return;
-      const std::lock_guard lock(mutex_);
-      filled_ = layer + 1;
-      changed_.notify_all();
+      const bool complete = read_share(layer);
+      if (exchange.valid()) exchange.get();
+      if (!complete) return;
+      exchange = std::async(std::launch::async, [this, layer] { exchange_shares(layer); });
     }
+    if (exchange.valid()) exchange.get();
   } catch (...) {
     const std::lock_guard lock(mutex_);
     failure_ = std::current_exception();
@@ -130,16 +153,16 @@ bool LayerStream::wait_until_free(int64_t layer) {
     const auto start = std::chrono::steady_clock::now();
     const bool is_first = !reader_waits_;  // of several threads that wait, one counts
     reader_waits_ = true;
-    changed_.wait(lock, [&] { return is_free() || stopping_; });
+    changed_.wait(lock, [&] { return is_free() || stopping_ || failure_; });
     reader_waits_ = false;
     if (is_first) progress_.read_seconds -= seconds_since(start);
   }
-  return !stopping_;
+  return !stopping_ && !failure_;
 }
 
-bool LayerStream::read_layer(int64_t layer) {
+bool LayerStream::read_share(int64_t layer) {
   const LayerPlan plan = plan_of_layer_(layer);
-  const HostSpan span(trace_, "reader", "read and exchange", layer);
+  const HostSpan span(trace_, "reader", "read", layer);
   const auto start = std::chrono::steady_clock::now();
   const at::Tensor& image = this->image(layer);
   const auto share = static_cast<uint64_t>(image.numel() / communicator_.size());
@@ -148,16 +171,33 @@ bool LayerStream::read_layer(int64_t layer) {
       cut_image(plan, first, first + share, transport_->piece_bytes());
   const auto stopped = [this] {
     const std::lock_guard lock(mutex_);
-    return stopping_;
+    return stopping_ || failure_ != nullptr;
   };
   transport_->fill(
-      image, pieces, config_.weight_type, [&] { return wait_until_free(layer); }, stopped);
+      image, pieces, [&] { return wait_until_free(layer); }, stopped);
   if (stopped()) return false;
-  transport_->exchange(image, communicator_);
   const std::lock_guard lock(mutex_);
   for (const ImagePiece& piece : pieces) progress_.bytes_read += piece.bytes;
   progress_.read_seconds += seconds_since(start);
   return true;
+}
+
+void LayerStream::exchange_shares(int64_t layer) {
+  const c10::InferenceMode inference;  // thread-local
+  const auto start = std::chrono::steady_clock::now();
+  std::exception_ptr failure;
+  try {
+    transport_->exchange(image(layer), communicator_);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const std::lock_guard lock(mutex_);
+  progress_.read_seconds += seconds_since(start);
+  if (failure)
+    failure_ = failure;
+  else
+    filled_ = layer + 1;
+  changed_.notify_all();
 }
 
 const at::Tensor& LayerStream::image(int64_t layer) const {
@@ -165,17 +205,21 @@ const at::Tensor& LayerStream::image(int64_t layer) const {
 }
 
 at::Tensor LayerStream::view(int64_t layer, const TensorBlock& block) const {
-  const at::ScalarType stored =
-      config_.weight_type == WeightType::kFloat16 ? at::kHalf : at::kBFloat16;
-  return image(layer).view(stored).as_strided({block.rows, block.columns}, {block.row_stride, 1},
-                                              static_cast<int64_t>(block.image_offset / 2));
+  const uint64_t bytes = element_bytes(block.type);
+  return image(layer)
+      .view(scalar_type(block.type))
+      .as_strided({block.rows, block.columns}, {block.row_stride, block.column_stride},
+                  static_cast<int64_t>(block.image_offset / bytes));
 }
 
 void LayerStream::make_vectors(int64_t layer, const LayerPlan& plan) {
+  const at::ScalarType type = scalar_type(element_type(config_.weight_type));
   for (const TensorBlock& block : plan.blocks) {
     at::Tensor* const vector = weights_.vector(block.tensor);
-    if (vector != nullptr)
-      vector->narrow(0, block.column, block.columns).copy_(view(layer, block).squeeze(0));
+    if (vector == nullptr) continue;
+    const int64_t last = block.column + (block.columns - 1) * block.column_step;
+    vector->slice(0, block.column, last + 1, block.column_step)
+        .copy_(view(layer, block).squeeze(0).to(type));
   }
 }
 
@@ -186,9 +230,10 @@ void LayerStream::make_matrices(int64_t layer, const LayerPlan& plan) {
     std::vector<WeightBlock> blocks;
     for (const TensorBlock& block : plan.blocks) {
       if (block.tensor == tensor)
-        blocks.push_back({block.row, block.column, 1, view(layer, block)});
+        blocks.push_back({block.row, block.column, block.column_step, view(layer, block)});
     }
-    const WeightMatrix stored(rows, columns, std::move(blocks));
+    const WeightMatrix stored(rows, columns, scalar_type(element_type(config_.weight_type)),
+                              std::move(blocks));
     if (options_.device().is_cpu())
       *weights_.matrix(tensor) = stored;
     else

@@ -18,10 +18,12 @@
 
 namespace kvcalib {
 
+at::ScalarType scalar_type(ElementType type);
+
 // One decoder layer.  Vectors are contiguous and in the compute type; biases are undefined where
 // the model has none.  On a GPU each matrix is one contiguous tensor in the compute type; on the
-// CPU it is left as the files have it, in 16 bits and pieces: who multiplies widens what is in its
-// cache.
+// CPU it is left as the files have it, in their type and in pieces: who multiplies widens what is
+// in its cache.
 struct LayerWeights {
   at::Tensor attention_norm;  // [hidden]
   WeightMatrix qkv;           // [hidden, (heads + 2 kv_heads) head_dim]
@@ -31,6 +33,8 @@ struct LayerWeights {
   at::Tensor ffn_norm;        // [hidden]
   WeightMatrix gate_up;       // [hidden, 2 intermediate]
   WeightMatrix down;          // [intermediate, hidden]
+  at::Tensor query_norm;      // [head_dim], undefined where the model has none
+  at::Tensor key_norm;        // [head_dim]
 
   // One of the vectors, one of the matrices; null where `tensor` is of the other kind.
   at::Tensor* vector(LayerTensor tensor);
@@ -75,8 +79,9 @@ class LayerStream {
  private:
   void read_layers();
   // Both return false when nobody wants more.
-  bool read_layer(int64_t layer);
+  bool read_share(int64_t layer);
   bool wait_until_free(int64_t layer);
+  void exchange_shares(int64_t layer);
   // The block of the image that holds layer `layer`.
   at::Tensor view(int64_t layer, const TensorBlock& block) const;
   void make_vectors(int64_t layer, const LayerPlan& plan);

@@ -25,7 +25,7 @@ class HostTransport final : public LayerTransport {
 
   uint64_t piece_bytes() const override { return uint64_t{4} << 20; }
 
-  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
             const std::function<bool()>& wait_until_free,
             const std::function<bool()>& stopped) override {
     if (!wait_until_free()) return;
@@ -33,7 +33,7 @@ class HostTransport final : public LayerTransport {
     const auto memory = [base](int64_t /*worker*/, const ImagePiece& piece) {
       return std::span(base + piece.image_offset, piece.bytes);
     };
-    read_image(pieces, type, reading_threads_, {memory, {}, stopped});
+    read_image(pieces, reading_threads_, {memory, {}, stopped});
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
@@ -111,7 +111,7 @@ class CudaTransport final : public LayerTransport {
 
   uint64_t piece_bytes() const override { return kPinnedBytes; }
 
-  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+  void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
             const std::function<bool()>& wait_until_free,
             const std::function<bool()>& stopped) override {
     std::once_flag ordered;
@@ -134,7 +134,7 @@ class CudaTransport final : public LayerTransport {
                                  piece.bytes, cudaMemcpyHostToDevice, stream_));
       own.copied[own.turn].record(stream_);
     };
-    read_image(pieces, type, reading_threads_, {memory, copy, stopped});
+    read_image(pieces, reading_threads_, {memory, copy, stopped});
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
@@ -144,8 +144,7 @@ class CudaTransport final : public LayerTransport {
       communicator.all_gather(image);
     }
     full_.record(stream_);
-    full_.synchronize();  // the reader's thread only: full means full, and its time is the
-                          // reading's time
+    full_.synchronize();  // full means full, and this thread has nothing else to do
   }
 
   void begin_wait() override { computation_wait_.begin(current_stream()); }

@@ -24,10 +24,11 @@ class LayerTransport {
   // Reader's thread.  Reads `pieces` into `image` (uint8, on the device), which is not written to
   // before `wait_until_free` has returned true; leaves early when it returns false or `stopped`
   // says so.  Both are called from any thread.  Throws what read_image throws.
-  virtual void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces, WeightType type,
+  virtual void fill(const at::Tensor& image, const std::vector<ImagePiece>& pieces,
                     const std::function<bool()>& wait_until_free,
                     const std::function<bool()>& stopped) = 0;
-  // Reader's thread.  Afterwards the image holds every rank's share.
+  // A thread of its own, while the next layer is being filled; that layer's bytes do not reach this
+  // image before it is free again.  Afterwards the image holds every rank's share.
   virtual void exchange(const at::Tensor& image, Communicator& communicator) = 0;
   // Caller's thread: it is about to wait until the image is full.
   virtual void begin_wait() = 0;

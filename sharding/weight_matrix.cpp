@@ -23,8 +23,9 @@ std::optional<WeightBlock> clipped(const WeightBlock& block, int64_t first, int6
 
 }  // namespace
 
-WeightMatrix::WeightMatrix(int64_t rows, int64_t columns, std::vector<WeightBlock> blocks)
-    : rows_(rows), columns_(columns), blocks_(std::move(blocks)) {
+WeightMatrix::WeightMatrix(int64_t rows, int64_t columns, at::ScalarType type,
+                           std::vector<WeightBlock> blocks)
+    : rows_(rows), columns_(columns), type_(type), blocks_(std::move(blocks)) {
   int64_t elements = 0;
   for (const WeightBlock& block : blocks_) elements += block.values.numel();
   TORCH_CHECK(elements == rows_ * columns_, "blocks of ", elements, " elements for a matrix of ",
@@ -32,7 +33,7 @@ WeightMatrix::WeightMatrix(int64_t rows, int64_t columns, std::vector<WeightBloc
 }
 
 WeightMatrix::WeightMatrix(const at::Tensor& whole)
-    : WeightMatrix(whole.size(0), whole.size(1), {{0, 0, 1, whole}}) {}
+    : WeightMatrix(whole.size(0), whole.size(1), whole.scalar_type(), {{0, 0, 1, whole}}) {}
 
 void WeightMatrix::copy_columns(int64_t first, int64_t count, const at::Tensor& target) const {
   TORCH_CHECK(target.size(0) == rows_ && target.size(1) == count, "target is ", target.sizes());
@@ -42,7 +43,7 @@ void WeightMatrix::copy_columns(int64_t first, int64_t count, const at::Tensor& 
     const int64_t last = part->column + (part->values.size(1) - 1) * part->column_step;
     target.narrow(0, part->row, part->values.size(0))
         .slice(1, part->column, last + 1, part->column_step)
-        .copy_(part->values);
+        .copy_(part->values.to(type_));
   }
 }
 
@@ -52,7 +53,7 @@ WeightMatrix WeightMatrix::narrow(int64_t first, int64_t count) const {
     std::optional<WeightBlock> part = clipped(block, first, count);
     if (part) blocks.push_back(*std::move(part));
   }
-  return {rows_, count, std::move(blocks)};
+  return {rows_, count, type_, std::move(blocks)};
 }
 
 const at::Tensor& WeightMatrix::whole() const {

@@ -18,8 +18,9 @@ struct WeightBlock {
 class WeightMatrix {
  public:
   WeightMatrix() = default;
-  // The blocks cover the matrix and are of one type and device.
-  WeightMatrix(int64_t rows, int64_t columns, std::vector<WeightBlock> blocks);
+  // The blocks cover the matrix.  Blocks of another type than `type` are rounded to it before
+  // anything else is made of them: that is what the runtime will have.
+  WeightMatrix(int64_t rows, int64_t columns, at::ScalarType type, std::vector<WeightBlock> blocks);
   explicit WeightMatrix(const at::Tensor& whole);
 
   int64_t rows() const { return rows_; }
@@ -31,9 +32,13 @@ class WeightMatrix {
   WeightMatrix narrow(int64_t first, int64_t count) const;
   // The matrix as one tensor; only where it is one block.
   const at::Tensor& whole() const;
+  // Its pieces, in no order, and the type that they are rounded to.
+  const std::vector<WeightBlock>& blocks() const { return blocks_; }
+  at::ScalarType type() const { return type_; }
 
  private:
   int64_t rows_ = 0, columns_ = 0;
+  at::ScalarType type_ = at::kFloat;
   std::vector<WeightBlock> blocks_;
 };
 

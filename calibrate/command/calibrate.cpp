@@ -56,12 +56,12 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
     embedding_rows =
         (config.vocab + config.stored_ranks - 1) / config.stored_ranks * config.stored_ranks;
   } else {
-    const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
-    config = directory.config();
-    embedding_rows = directory.embedding_rows();
+    const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
+    config = directory->config();
+    embedding_rows = runtime_embedding_rows(*directory);
   }
-  const Target target = resolve_target(config, options.scales, embedding_rows);
   const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
+  const Target target = resolve_target(config, options.scales, embedding_rows, windows.length);
   const CalibrationPlan plan =
       make_plan(options, windows, config, embedding_rows, target, devices, ranks);
   std::cout << (options.json ? plan_json(plan) : format_plan(plan, options));
@@ -79,8 +79,8 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   Trace* const tracing = options.trace ? &trace : nullptr;
   Rendezvous rendezvous(rank);
   const WindowShape shape = receive_shape(rendezvous);  // sent when all is checked
-  const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
-  RankRun run(options, directory, RuntimeRelease::parse(options.scales.runtime), rank, device,
+  const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
+  RankRun run(options, *directory, RuntimeRelease::parse(options.scales.runtime), rank, device,
               rendezvous, shape, tracing);
   run.observe(receive_ids(rendezvous), {});
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
@@ -88,7 +88,7 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
 }
 
 Provenance provenance_of(const WindowRequest& request, const RuntimeRelease& release,
-                         const TurboMindDirectory& directory, const TokenWindows& windows,
+                         const WeightDirectory& directory, const TokenWindows& windows,
                          const std::filesystem::path& tokenizer, const c10::Device& device) {
   Provenance provenance;
   provenance.program_version = program_version();
@@ -127,7 +127,7 @@ void clear_leftovers(const CalibrateOptions& options) {
 // What a first rank works on, all of it checked.
 struct Job {
   std::unique_ptr<OutputTransaction> output;
-  TurboMindDirectory directory;
+  std::unique_ptr<WeightDirectory> directory;
   Target target;
   std::vector<std::filesystem::path> files;
   std::filesystem::path tokenizer;  // empty when there is no text
@@ -137,12 +137,13 @@ struct Job {
 Job open_job(const CalibrateOptions& options, const c10::Device& device) {
   if (options.trace) check_trace_place(*options.trace);
   std::unique_ptr<OutputTransaction> output = open_output(options.output, options.weights);
-  TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
-  Target target = resolve_target(directory.config(), options.scales, directory.embedding_rows());
-  check_device(device, directory.config().head_dim);
+  std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
+  check_device(device, directory->config().head_dim);
   std::vector<std::filesystem::path> files = expand_data_paths(options.data);
   std::filesystem::path tokenizer = tokenizer_of(options, files);
   WindowRequest request = resolve_windows(options, files);
+  Target target = resolve_target(directory->config(), options.scales,
+                                 runtime_embedding_rows(*directory), request.length);
   return {std::move(output), std::move(directory), std::move(target),
           std::move(files),  std::move(tokenizer), request};
 }
@@ -156,11 +157,12 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   ProgressReporter reporter(std::cerr, progress_style(options.quiet));
   Rendezvous rendezvous(rank);
   const Job job = open_job(options, device);
-  const ModelConfig& config = job.directory.config();
+  const ModelConfig& config = job.directory->config();
   warn(job.target.warnings);
-  reporter.stage(format_plan(make_plan(options, job.request, config, job.directory.embedding_rows(),
-                                       job.target, devices, rank.world),
-                             options));
+  reporter.stage(
+      format_plan(make_plan(options, job.request, config, job.directory->embedding().rows,
+                            job.target, devices, rank.world),
+                  options));
   const WindowShape shape{job.request.samples, job.request.length};
   if (rank.world > 1) send_shape(rendezvous, shape);
 
@@ -168,7 +170,8 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "preparation", "draw windows");
     return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
   });
-  RankRun run(options, job.directory, job.target.release, rank, device, rendezvous, shape, tracing);
+  RankRun run(options, *job.directory, job.target.release, rank, device, rendezvous, shape,
+              tracing);
   const TokenWindows drawn = drawing.get();
   if (rank.world > 1) send_ids(rendezvous, drawn.ids);
 
@@ -191,9 +194,9 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   {
     const HostSpan span(tracing, "delivery", "deliver");
     const StatisticsFile statistics{observed.rounded(config.weight_type),
-                                    provenance_of(job.request, job.target.release, job.directory,
+                                    provenance_of(job.request, job.target.release, *job.directory,
                                                   drawn, job.tokenizer, device)};
-    summary = deliver(*job.output, options.output, job.directory, job.target, statistics, cost);
+    summary = deliver(*job.output, options.output, *job.directory, job.target, statistics, cost);
   }
   if (options.trace) write_trace(rendezvous, rank.world, trace.events(0), *options.trace);
   std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));

@@ -90,8 +90,8 @@ void check_device(const c10::Device& device, int64_t head_dim) {
                        " has compute capability ", properties->major, ".", properties->minor,
                        ", the kernels need 8.0; use ", "--devices cpu"));
   if (head_dim % 8 != 0)
-    throw Error(concat("--devices ", device.str(), ": size_per_head = ", head_dim,
-                       ", attention on ", "GPUs needs a multiple of 8; use --devices cpu"));
+    throw Error(concat("--devices ", device.str(), ": the model's heads have ", head_dim,
+                       " channels, attention on GPUs needs a multiple of 8; use --devices cpu"));
 }
 
 c10::Device device_of(const Rank& rank, const DeviceList& devices) {

@@ -12,7 +12,7 @@ namespace kvcalib {
 namespace {
 
 void check_same_model(const StatisticsFile& statistics, const ExportOptions& options,
-                      const TurboMindDirectory& directory) {
+                      const WeightDirectory& directory) {
   const std::string fingerprint = weights_fingerprint(directory);
   if (statistics.provenance.weights_fingerprint == fingerprint) return;
   throw Error(concat(options.statistics.string(), ": was taken from other weights (fingerprint ",
@@ -24,7 +24,7 @@ void check_same_model(const StatisticsFile& statistics, const ExportOptions& opt
 // K depends on how a release rotates it: statistics of one serve another only where both rotate
 // alike.
 void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& options,
-                         const TurboMindDirectory& directory, const RuntimeRelease& release) {
+                         const WeightDirectory& directory, const RuntimeRelease& release) {
   const Provenance& provenance = statistics.provenance;
   const RuntimeRelease observed = RuntimeRelease::parse(provenance.runtime);
   const ModelConfig& config = directory.config();
@@ -45,11 +45,13 @@ void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& 
 
 int run_export(const ExportOptions& options) {
   const std::unique_ptr<OutputTransaction> output = open_output(options.output, options.weights);
-  const TurboMindDirectory directory = TurboMindDirectory::open(options.weights);
+  const std::unique_ptr<WeightDirectory> weights = open_weights(options.weights);
+  const WeightDirectory& directory = *weights;
   const StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options, directory);
   const Target target =
-      resolve_target(directory.config(), options.scales, directory.embedding_rows());
+      resolve_target(directory.config(), options.scales, runtime_embedding_rows(directory),
+                     statistics.provenance.length);
   check_same_rotation(statistics, options, directory, target.release);
   warn(target.warnings);
   const Summary summary =

@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iomanip>
+#include <sstream>
 #include <thread>
 
 #include "calibrate/output/file_operations.h"
+#include "kernels/cuda_check.h"
 #include "sharding/formats/error.h"
 
 namespace kvcalib {
@@ -40,6 +43,27 @@ PassSettings settings_of(const CalibrateOptions& options, const c10::Device& dev
   return settings;
 }
 
+// Before anything is allocated: Torch's own message would tell of the last allocation only.
+PassSettings checked_settings(const CalibrateOptions& options, const WeightDirectory& directory,
+                              const c10::Device& device, const Communicator& communicator,
+                              const WindowShape& shape, Trace* trace) {
+  const PassSettings settings = settings_of(options, device, communicator, trace);
+  if (device.is_cuda()) {
+    size_t free_bytes = 0, total_bytes = 0;
+    CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
+    check_memory(
+        plan_memory(directory.config(), shape.samples, shape.length, communicator.size(), settings),
+        device.str(), free_bytes, total_bytes);
+  }
+  return settings;
+}
+
+std::string gigabytes(uint64_t bytes) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(2) << static_cast<double>(bytes) / 1e9 << " GB";
+  return text.str();
+}
+
 std::string trace_name(int64_t rank) { return concat("trace-", rank); }
 
 template <typename T>
@@ -49,13 +73,13 @@ std::string_view as_bytes(std::span<const T> values) {
 
 }  // namespace
 
-RankRun::RankRun(const CalibrateOptions& options, const TurboMindDirectory& directory,
+RankRun::RankRun(const CalibrateOptions& options, const WeightDirectory& directory,
                  const RuntimeRelease& release, const Rank& rank, const c10::Device& device,
                  Rendezvous& rendezvous, const WindowShape& shape, Trace* trace)
     : device_(device),
       communicator_(join(rank, device, rendezvous)),
       pass_(directory, release, shape.samples, shape.length, *communicator_,
-            settings_of(options, device, *communicator_, trace)) {}
+            checked_settings(options, directory, device, *communicator_, shape, trace)) {}
 
 KvStatistics RankRun::observe(std::span<const int32_t> ids, const ProgressObserver& progress) {
   KvStatistics statistics = pass_.run(ids, progress);
@@ -67,6 +91,17 @@ uint64_t RankRun::peak_device_bytes() const {
   if (device_.is_cpu()) return 0;
   const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device_.index());
   return static_cast<uint64_t>(stats.reserved_bytes[0].peak);
+}
+
+void check_memory(const MemoryPlan& plan, const std::string& device, uint64_t free_bytes,
+                  uint64_t total_bytes) {
+  if (plan.total() <= free_bytes) return;
+  throw Error(concat(device, ": ", gigabytes(plan.total()), " are needed (two layers ",
+                     gigabytes(plan.layers), ", activations ", gigabytes(plan.activations),
+                     ", micro-batch ", gigabytes(plan.micro_batch), "), ", gigabytes(free_bytes),
+                     " of ", gigabytes(total_bytes),
+                     " are free; use a smaller --micro-batch, more ",
+                     "GPUs or fewer --samples, and see what else runs there"));
 }
 
 void send_shape(Rendezvous& rendezvous, const WindowShape& shape) {

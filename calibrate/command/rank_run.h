@@ -16,7 +16,7 @@ class RankRun {
  public:
   // Returns when the device is ready.  Directory, rendezvous and trace outlive the run; `trace` may
   // be null.
-  RankRun(const CalibrateOptions& options, const TurboMindDirectory& directory,
+  RankRun(const CalibrateOptions& options, const WeightDirectory& directory,
           const RuntimeRelease& release, const Rank& rank, const c10::Device& device,
           Rendezvous& rendezvous, const WindowShape& shape, Trace* trace);
 
@@ -31,6 +31,11 @@ class RankRun {
   std::unique_ptr<Communicator> communicator_;
   CalibrationPass pass_;
 };
+
+// Throws Error when a plan does not fit into the free bytes of a device, saying what is needed,
+// what there is, and the way out.
+void check_memory(const MemoryPlan& plan, const std::string& device, uint64_t free_bytes,
+                  uint64_t total_bytes);
 
 // From the first rank to the others: the windows' shape, once all is checked, then their ids.
 void send_shape(Rendezvous& rendezvous, const WindowShape& shape);

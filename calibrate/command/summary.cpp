@@ -102,14 +102,15 @@ std::string format_summary(const Summary& summary) {
          << " more; kvcalib inspect shows all\n";
   if (summary.cost) text << format_cost(*summary.cost, summary.provenance);
   text << summary.rows.size() << " scale files (" << summary.method << ", TurboMind "
-       << summary.runtime << ", " << summary.serving_ranks
-       << " ranks), config.ini and statistics in " << summary.place << "\n";
+       << summary.runtime << ", " << summary.serving_ranks << " ranks)"
+       << (summary.patched_config ? ", config.ini" : "") << " and statistics in " << summary.place
+       << "\n";
   if (!summary.note.empty()) text << "note: " << summary.note << "\n";
   return text.str();
 }
 
 Summary deliver(OutputTransaction& output, const OutputOptions& where,
-                const TurboMindDirectory& directory, const Target& target,
+                const WeightDirectory& directory, const Target& target,
                 const StatisticsFile& statistics, const std::optional<RunCost>& cost) {
   const std::vector<KvScale> scales =
       compute_scales(statistics.statistics, target.ranks, target.method);
@@ -127,6 +128,7 @@ Summary deliver(OutputTransaction& output, const OutputOptions& where,
   for (const OutputFile& file : make_files(directory, target, scales, statistics)) {
     output.write(file.name, file.bytes);
     summary.files.push_back(file.name);
+    summary.patched_config = summary.patched_config || file.name == "config.ini";
   }
   summary.files.push_back("summary.json");
   output.write("summary.json", to_json(summary).dump(2) + "\n");

@@ -35,8 +35,9 @@ struct Summary {
   std::vector<std::string> outlying;
   std::vector<std::string> warnings;
   std::vector<std::string> files;
-  std::string place;  // where the files are
-  std::string note;   // how to start the release so that it obeys config.ini; may be empty
+  std::string place;            // where the files are
+  bool patched_config = false;  // a config.ini is among them
+  std::string note;  // how to start the release so that it obeys config.ini; may be empty
   std::optional<RunCost> cost;
 };
 
@@ -48,7 +49,7 @@ std::string format_summary(const Summary& summary);
 
 // Makes the scales, writes all files and summary.json and commits them as one.
 Summary deliver(OutputTransaction& output, const OutputOptions& where,
-                const TurboMindDirectory& directory, const Target& target,
+                const WeightDirectory& directory, const Target& target,
                 const StatisticsFile& statistics, const std::optional<RunCost>& cost);
 
 // Warnings to stderr, a line each.

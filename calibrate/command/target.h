@@ -12,7 +12,7 @@
 #include "calibrate/output/scale_files.h"
 #include "calibrate/statistics/kv_scale.h"
 #include "calibrate/statistics/statistics_file.h"
-#include "sharding/formats/turbomind_directory.h"
+#include "sharding/formats/weight_directory.h"
 
 namespace kvcalib {
 
@@ -24,16 +24,23 @@ struct Target {
   std::vector<std::string> warnings;  // what the user should know and the release accepts
 };
 
-// Throws Error for what that release would misread.
+// For a weights directory, or a model that is not there yet (`embedding_rows` of its embedding on
+// disk; 0: not known).  `length`: tokens of a window, for how K will be rotated.  Throws Error for
+// what that release would misread.
 Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
-                      int64_t embedding_rows);
+                      int64_t embedding_rows, int64_t length);
 
-// Opens where the files go, before any work: what cannot be written is found out now.
+// The rows of the embedding that the runtime will read; 0 where the weights are not its own.
+int64_t runtime_embedding_rows(const WeightDirectory& directory);
+
+// Opens where the files go, before any work: what cannot be written is found out now.  In place is
+// only a TurboMind directory.
 std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
                                                const std::filesystem::path& weights);
 
-// Every file of a delivery but summary.json: scales, patched config.ini, config.patch, statistics.
-std::vector<OutputFile> make_files(const TurboMindDirectory& directory, const Target& target,
+// Every file of a delivery but summary.json: scales, statistics and, for a TurboMind directory,
+// patched config.ini and config.patch.
+std::vector<OutputFile> make_files(const WeightDirectory& directory, const Target& target,
                                    const std::vector<KvScale>& scales,
                                    const StatisticsFile& statistics);
 

@@ -46,7 +46,7 @@ LayerContext make_context(const ModelConfig& config, const RuntimeRelease& relea
 
 class CalibrationPass::RankPass {
  public:
-  RankPass(const TurboMindDirectory& directory, const RuntimeRelease& release, int64_t samples,
+  RankPass(const WeightDirectory& directory, const RuntimeRelease& release, int64_t samples,
            int64_t length, Communicator& communicator, const PassSettings& settings)
       : directory_(directory),
         communicator_(communicator),
@@ -136,7 +136,7 @@ class CalibrationPass::RankPass {
     c10::cuda::device_synchronize();
   }
 
-  const TurboMindDirectory& directory_;
+  const WeightDirectory& directory_;
   Communicator& communicator_;
   const PassSettings settings_;
   const int64_t tokens_;  // of all ranks
@@ -152,7 +152,7 @@ class CalibrationPass::RankPass {
   Clock::time_point start_;
 };
 
-CalibrationPass::CalibrationPass(const TurboMindDirectory& directory, const RuntimeRelease& release,
+CalibrationPass::CalibrationPass(const WeightDirectory& directory, const RuntimeRelease& release,
                                  int64_t samples, int64_t length, Communicator& communicator,
                                  const PassSettings& settings) {
   const c10::InferenceMode inference;
@@ -174,10 +174,9 @@ void CalibrationPass::run_unobserved(std::span<const int32_t> ids,
   rank_pass_->run(ids, progress);
 }
 
-KvStatistics run_calibration_pass(const TurboMindDirectory& directory,
-                                  const RuntimeRelease& release, const WindowIds& windows,
-                                  Communicator& communicator, const PassSettings& settings,
-                                  const ProgressObserver& progress) {
+KvStatistics run_calibration_pass(const WeightDirectory& directory, const RuntimeRelease& release,
+                                  const WindowIds& windows, Communicator& communicator,
+                                  const PassSettings& settings, const ProgressObserver& progress) {
   return CalibrationPass(directory, release, windows.samples, windows.length, communicator,
                          settings)
       .run(windows.ids, progress);

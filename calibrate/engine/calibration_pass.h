@@ -10,7 +10,7 @@
 #include "calibrate/engine/rotary_embedding.h"
 #include "calibrate/statistics/kv_statistics.h"
 #include "sharding/communicator.h"
-#include "sharding/formats/turbomind_directory.h"
+#include "sharding/formats/weight_directory.h"
 
 namespace kvcalib {
 
@@ -38,9 +38,8 @@ class CalibrationPass {
   // Takes the device's memory and starts to read the first layer; on a GPU also runs a layer on
   // whatever that memory holds, so that kernels are loaded and libraries are ready before the first
   // real one.  Directory and communicator outlive the pass.
-  CalibrationPass(const TurboMindDirectory& directory, const RuntimeRelease& release,
-                  int64_t samples, int64_t length, Communicator& communicator,
-                  const PassSettings& settings);
+  CalibrationPass(const WeightDirectory& directory, const RuntimeRelease& release, int64_t samples,
+                  int64_t length, Communicator& communicator, const PassSettings& settings);
   ~CalibrationPass();
   CalibrationPass(const CalibrationPass&) = delete;
   CalibrationPass& operator=(const CalibrationPass&) = delete;
@@ -59,9 +58,8 @@ class CalibrationPass {
 };
 
 // A pass from beginning to end.
-KvStatistics run_calibration_pass(const TurboMindDirectory& directory,
-                                  const RuntimeRelease& release, const WindowIds& windows,
-                                  Communicator& communicator, const PassSettings& settings,
-                                  const ProgressObserver& progress);
+KvStatistics run_calibration_pass(const WeightDirectory& directory, const RuntimeRelease& release,
+                                  const WindowIds& windows, Communicator& communicator,
+                                  const PassSettings& settings, const ProgressObserver& progress);
 
 }  // namespace kvcalib

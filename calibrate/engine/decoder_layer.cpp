@@ -11,6 +11,12 @@ namespace {
 
 constexpr const char* kTrack = "operations";
 
+// A bias would have to be added before, while rotary_observe adds it after.
+void check_norms(const LayerContext& context, const LayerWeights& weights) {
+  TORCH_CHECK(!context.config.query_key_norm || !weights.qkv_bias.defined(),
+              "decoder_layer: a bias of q and k that are normalised is not supported");
+}
+
 }  // namespace
 
 LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
@@ -24,6 +30,7 @@ LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
 void decoder_layer(const LayerContext& context, const LayerWeights& weights,
                    const at::Tensor& hidden, LayerWorkspace& workspace,
                    const LayerObservation& observation) {
+  check_norms(context, weights);
   const ModelConfig& config = context.config;
   const int64_t tokens = hidden.size(0);
   const at::Tensor normed = workspace.normed.narrow(0, 0, tokens);
@@ -44,11 +51,15 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
              faults.narrow(0, 0, 1));
   });
   step("qkv GEMM", [&] { linear(normed, weights.qkv, qkv, context.window); });
+  if (config.query_key_norm)
+    step("query and key norm",
+         [&] { head_norm(qkv, weights.query_norm, weights.key_norm, shape, config.norm_eps); });
   step("rotary and observer", [&] {
     rotary_observe(qkv, weights.qkv_bias, context.rotary, shape, observation.ranges,
                    faults.narrow(0, 2, 1));
   });
-  step("attention", [&] { attended = causal_attention(qkv, shape, context.window); });
+  step("attention",
+       [&] { attended = causal_attention(qkv, shape, context.window, config.sliding_window); });
   step("output GEMM", [&] { linear(attended, weights.output, projected, context.window); });
   step("residual and ffn norm", [&] {
     rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
@@ -63,7 +74,9 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
 void observe_keys_and_values(const LayerContext& context, const LayerWeights& weights,
                              const at::Tensor& hidden, LayerWorkspace& workspace,
                              const LayerObservation& observation) {
+  check_norms(context, weights);
   const ModelConfig& config = context.config;
+  const QkvShape shape{0, config.kv_heads, config.head_dim};
   const int64_t tokens = hidden.size(0);
   const int64_t queries = config.heads * config.head_dim;
   const int64_t columns = 2 * config.kv_heads * config.head_dim;
@@ -78,8 +91,8 @@ void observe_keys_and_values(const LayerContext& context, const LayerWeights& we
   const DeviceSpan span(context.trace, kTrack, "K and V of the last layer");
   rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.narrow(0, 0, 1));
   linear(normed, weights.qkv.narrow(queries, columns), kv, context.window);
-  rotary_observe(kv, bias, context.rotary, {0, config.kv_heads, config.head_dim},
-                 observation.ranges, faults.narrow(0, 2, 1));
+  if (config.query_key_norm) head_norm(kv, {}, weights.key_norm, shape, config.norm_eps);
+  rotary_observe(kv, bias, context.rotary, shape, observation.ranges, faults.narrow(0, 2, 1));
 }
 
 }  // namespace kvcalib

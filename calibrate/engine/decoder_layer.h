@@ -28,6 +28,8 @@ class LayerWorkspace {
   at::Tensor normed, qkv, projected, gate_up, activated;  // [tokens, ...]
 };
 
+// Both refuse a bias of q and k where these are normalised: no family has it.
+
 // Runs one decoder layer over whole windows: `hidden` [windows * window, hidden] is replaced by the
 // layer's output, K and V are observed as the runtime would cache them (turbomind-format: "Forward
 // pass to imitate").

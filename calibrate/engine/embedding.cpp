@@ -10,6 +10,7 @@
 #include "sharding/formats/error.h"
 #include "sharding/formats/ranged_file.h"
 #include "sharding/image_reader.h"
+#include "sharding/layer_stream.h"
 
 namespace kvcalib {
 namespace {
@@ -18,16 +19,16 @@ constexpr int64_t kRowsAtOnce = 4096;
 
 }  // namespace
 
-void embed_tokens(const TurboMindDirectory& directory, std::span<const int32_t> ids,
+void embed_tokens(const WeightDirectory& directory, std::span<const int32_t> ids,
                   const at::Tensor& hidden) {
   const ModelConfig& config = directory.config();
-  const auto row_bytes = static_cast<size_t>(config.hidden) * 2;
-  const RangedFile table(directory.embedding_file());
+  const EmbeddingTable table = directory.embedding();
+  const RangedFile file(table.file);
+  const auto row_bytes = static_cast<size_t>(config.hidden) * element_bytes(table.type);
   const auto tokens = static_cast<int64_t>(ids.size());
-  const at::ScalarType stored =
-      config.weight_type == WeightType::kFloat16 ? at::kHalf : at::kBFloat16;
-  const at::Tensor rows = at::empty({std::min(kRowsAtOnce, tokens), config.hidden},
-                                    at::TensorOptions(stored).pinned_memory(hidden.is_cuda()));
+  const at::Tensor rows =
+      at::empty({std::min(kRowsAtOnce, tokens), config.hidden},
+                at::TensorOptions(scalar_type(table.type)).pinned_memory(hidden.is_cuda()));
   auto* const base = static_cast<std::byte*>(rows.data_ptr());
   for (int64_t first = 0; first < tokens; first += kRowsAtOnce) {
     const int64_t count = std::min(kRowsAtOnce, tokens - first);
@@ -36,14 +37,15 @@ void embed_tokens(const TurboMindDirectory& directory, std::span<const int32_t> 
       for (int64_t i = begin; i < end; ++i) {
         const std::span row(base + static_cast<size_t>(i) * row_bytes, row_bytes);
         const auto id = static_cast<size_t>(ids[static_cast<size_t>(first + i)]);
-        table.read(id * row_bytes, row);
-        if (!all_finite(row, config.weight_type)) finite = false;
+        file.read(table.offset + id * row_bytes, row);
+        if (!all_finite(row, table.type)) finite = false;
       }
     });
     if (!finite)
-      throw Error(concat(directory.embedding_file().string(),
-                         ": holds NaN or Inf; the weights are damaged, deploy the model again"));
-    hidden.narrow(0, first, count).copy_(rows.narrow(0, 0, count));
+      throw Error(concat(table.file.string(), ": holds NaN or Inf; the weights are damaged, get ",
+                         "or deploy the model again"));
+    hidden.narrow(0, first, count)
+        .copy_(rows.narrow(0, 0, count).to(scalar_type(element_type(config.weight_type))));
   }
 }
 

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <vector>
 
+#include "kernels/head_norm.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
 #include "kernels/swiglu.h"
@@ -72,6 +73,32 @@ void rms_norm(const at::Tensor& hidden, const at::Tensor& delta, const at::Tenso
       mine.nonfinite = &raised;
       kernels::cpu::rms_norm(mine, begin, end);
       raise_flag(nonfinite, raised);
+    });
+  });
+}
+
+void head_norm(const at::Tensor& qkv, const at::Tensor& query_weight, const at::Tensor& key_weight,
+               const QkvShape& shape, double epsilon) {
+  check_matrix(qkv, qkv.size(0), (shape.heads + 2 * shape.kv_heads) * shape.head_dim);
+  TORCH_CHECK(key_weight.numel() == shape.head_dim &&
+                  (shape.heads == 0 || query_weight.numel() == shape.head_dim),
+              "norms of q and k must be [head_dim]");
+  with_kernel_type(qkv, [&](auto kind) {
+    using T = decltype(kind);
+    const kernels::HeadNormArguments<T> arguments{
+        .qkv = pointer<T>(qkv),
+        .query_weight = shape.heads == 0 ? nullptr : pointer<const T>(query_weight),
+        .key_weight = pointer<const T>(key_weight),
+        .tokens = qkv.size(0),
+        .row_stride = qkv.stride(0),
+        .heads = shape.heads,
+        .kv_heads = shape.kv_heads,
+        .head_dim = shape.head_dim,
+        .epsilon = static_cast<float>(epsilon),
+    };
+    if (!qkv.is_cpu()) return kernels::head_norm(arguments, at::cuda::getCurrentCUDAStream());
+    over_tokens(arguments.tokens, [&](int64_t begin, int64_t end) {
+      kernels::cpu::head_norm(arguments, begin, end);
     });
   });
 }

@@ -27,6 +27,11 @@ struct QkvShape {
   int64_t heads, kv_heads, head_dim;
 };
 
+// qkv [tokens, (heads + 2 kv_heads) head_dim] in place: each head of q and of k normalised on its
+// own and scaled by query_weight (undefined without q heads) or key_weight, [head_dim].
+void head_norm(const at::Tensor& qkv, const at::Tensor& query_weight, const at::Tensor& key_weight,
+               const QkvShape& shape, double epsilon);
+
 // qkv [tokens, (heads + 2 kv_heads) head_dim] in place: bias (undefined: none) added, q and k
 // rotated in interleaved pairs.  `ranges` [4, kv_heads, head_dim] float32, minimum and maximum of
 // K, minimum and maximum of V, is widened (undefined: nothing is observed). `nonfinite` [1] int32:

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "calibrate/engine/attention.h"
 #include "calibrate/engine/linear.h"
 #include "sharding/formats/layer_plan.h"
 
@@ -36,15 +37,21 @@ MemoryPlan plan_memory(const ModelConfig& config, int64_t samples, int64_t lengt
   }
   uint64_t layer_elements = 0;
   for (int64_t i = 0; i < kLayerTensors; ++i) {
-    const auto [rows, columns] = tensor_shape(config, static_cast<LayerTensor>(i));
+    const auto tensor = static_cast<LayerTensor>(i);
+    if (!has_tensor(config, tensor)) continue;
+    const auto [rows, columns] = tensor_shape(config, tensor);
     layer_elements += static_cast<uint64_t>(rows * columns);
   }
-  const int64_t width = 3 * config.hidden + (config.heads + 2 * config.kv_heads) * config.head_dim +
+  const int64_t attended = config.heads * config.head_dim;
+  const int64_t width = 2 * config.hidden + attended +
+                        (config.heads + 2 * config.kv_heads) * config.head_dim +
                         3 * config.intermediate;
   const auto batch_tokens = static_cast<uint64_t>(std::min(per_batch, samples) * length);
-  const int64_t scratch = settings.device.is_cpu()
-                              ? linear_scratch_bytes(std::max(config.hidden, config.intermediate))
-                              : 0;
+  const int64_t scratch =
+      settings.device.is_cpu()
+          ? linear_scratch_bytes(std::max({config.hidden, attended, config.intermediate})) +
+                attention_mask_bytes(length, config.sliding_window)
+          : 0;
   return {layer_elements * 4,  // 16 bits, twice
           static_cast<uint64_t>(most_windows * length * config.hidden) * element,
           batch_tokens * static_cast<uint64_t>(width) * element + static_cast<uint64_t>(scratch)};

@@ -2,6 +2,8 @@
 #include "calibrate/report/scale_table.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <iomanip>
 #include <sstream>
 
@@ -12,6 +14,7 @@ namespace {
 
 constexpr float kOutlyingScale = 3.0F;  // times the median
 constexpr float kFewSteps = 16.0F;      // of 255: under 4 bits
+constexpr size_t kChannelsNamed = 6;    // of a row
 
 float median(std::vector<float> values) {
   if (values.empty()) return 0.0F;
@@ -37,6 +40,60 @@ MedianSteps median_steps(const KvStatistics& statistics, const ScaleRow& row, in
           row.scale.v_scale};
 }
 
+// The channels of a row that reach beyond half of the farthest, farthest first.
+std::vector<Channel> far_channels(const KvStatistics& statistics, const std::vector<float>& minimum,
+                                  const std::vector<float>& maximum, const ScaleRow& row,
+                                  int64_t ranks) {
+  const int64_t heads = statistics.kv_heads / ranks;
+  const auto count = static_cast<size_t>(heads * statistics.head_dim);
+  const size_t first = static_cast<size_t>(row.layer * ranks + row.rank) * count;
+  std::vector<std::pair<float, size_t>> reach;
+  for (size_t i = 0; i < count; ++i)
+    reach.emplace_back(std::max(std::abs(minimum[first + i]), std::abs(maximum[first + i])), i);
+  std::sort(reach.begin(), reach.end(), std::greater<>());
+  std::vector<Channel> far;
+  for (const auto& [distance, i] : reach) {
+    if (distance < reach.front().first / 2) break;
+    const auto channel = static_cast<int64_t>(i);
+    far.push_back(
+        {row.rank * heads + channel / statistics.head_dim, channel % statistics.head_dim});
+  }
+  return far;
+}
+
+void add_statistics(ScaleRow& row, const KvStatistics& statistics, int64_t ranks) {
+  row.steps = median_steps(statistics, row, ranks);
+  if (row.steps->key < kFewSteps)
+    row.key_outliers =
+        far_channels(statistics, statistics.key_minimum, statistics.key_maximum, row, ranks);
+  if (row.steps->value < kFewSteps)
+    row.value_outliers =
+        far_channels(statistics, statistics.value_minimum, statistics.value_maximum, row, ranks);
+}
+
+// "kv head 0 channels 3, 17; kv head 2 channel 5"
+std::string channel_list(const std::vector<Channel>& channels) {
+  std::string text;
+  int64_t head = -1;
+  for (size_t i = 0; i < std::min(channels.size(), kChannelsNamed); ++i) {
+    const bool same = channels[i].kv_head == head;
+    head = channels[i].kv_head;
+    text +=
+        same ? concat(", ", channels[i].channel)
+             : concat(text.empty() ? "" : "; ", "kv head ", head, " channel ", channels[i].channel);
+  }
+  if (channels.size() > kChannelsNamed)
+    text += concat(" and ", channels.size() - kChannelsNamed, " more");
+  return text;
+}
+
+nlohmann::ordered_json to_json(const std::vector<Channel>& channels) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Channel& channel : channels)
+    list.push_back({{"kv_head", channel.kv_head}, {"channel", channel.channel}});
+  return list;
+}
+
 // The reals that q = -128 and q = 127 stand for.
 std::string held_range(float scale, float zero) {
   std::ostringstream text;
@@ -50,14 +107,16 @@ void write_half(std::ostringstream& line, float scale, float zero) {
 }
 
 void describe(std::vector<std::string>& sentences, const ScaleRow& row, const char* what,
-              float scale, float typical, std::optional<float> steps) {
+              float scale, float typical, std::optional<float> steps,
+              const std::vector<Channel>& outliers) {
   const std::string where = concat("layer ", row.layer, " rank ", row.rank, ": ", what);
   if (scale > kOutlyingScale * typical)
     sentences.push_back(concat(where, " scale ", scale, " is ", std::setprecision(2),
                                scale / typical, " times the median of all layers"));
   if (steps && *steps < kFewSteps)
     sentences.push_back(concat(where, " has outlier channels: the median channel is left ",
-                               std::setprecision(2), *steps, " of the 255 steps"));
+                               std::setprecision(2), *steps, " of the 255 steps; farthest are ",
+                               channel_list(outliers)));
 }
 
 }  // namespace
@@ -67,8 +126,11 @@ std::vector<ScaleRow> scale_rows(const std::vector<KvScale>& scales, int64_t ran
   std::vector<ScaleRow> rows;
   for (size_t i = 0; i < scales.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
-    rows.push_back({index / ranks, index % ranks, scales[i], std::nullopt});
-    if (statistics != nullptr) rows.back().steps = median_steps(*statistics, rows.back(), ranks);
+    ScaleRow& row = rows.emplace_back();
+    row.layer = index / ranks;
+    row.rank = index % ranks;
+    row.scale = scales[i];
+    if (statistics != nullptr) add_statistics(row, *statistics, ranks);
   }
   return rows;
 }
@@ -105,8 +167,10 @@ std::vector<std::string> outlying_rows(const std::vector<ScaleRow>& rows) {
     const auto steps = [&](float MedianSteps::*which) {
       return row.steps ? std::optional<float>((*row.steps).*which) : std::nullopt;
     };
-    describe(sentences, row, "K", row.scale.k_scale, typical_key, steps(&MedianSteps::key));
-    describe(sentences, row, "V", row.scale.v_scale, typical_value, steps(&MedianSteps::value));
+    describe(sentences, row, "K", row.scale.k_scale, typical_key, steps(&MedianSteps::key),
+             row.key_outliers);
+    describe(sentences, row, "V", row.scale.v_scale, typical_value, steps(&MedianSteps::value),
+             row.value_outliers);
   }
   return sentences;
 }
@@ -120,6 +184,8 @@ nlohmann::ordered_json to_json(const std::vector<ScaleRow>& rows) {
     if (row.steps) {
       entry["k_median_steps"] = row.steps->key;
       entry["v_median_steps"] = row.steps->value;
+      if (!row.key_outliers.empty()) entry["k_outlier_channels"] = to_json(row.key_outliers);
+      if (!row.value_outliers.empty()) entry["v_outlier_channels"] = to_json(row.value_outliers);
     }
     list.push_back(entry);
   }

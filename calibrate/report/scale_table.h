@@ -18,11 +18,19 @@ struct MedianSteps {
   float key = 0, value = 0;
 };
 
+// A channel of K or V, by its place in the statistics (K: in rotary pairs, 2j and 2j + 1).
+struct Channel {
+  int64_t kv_head = 0, channel = 0;
+};
+
 // One layer and serving rank as a person reads it.
 struct ScaleRow {
   int64_t layer = 0, rank = 0;
   KvScale scale;
   std::optional<MedianSteps> steps;  // unknown without statistics
+  // Where the median channel is left few steps: those that take the range, the farthest from zero
+  // first.
+  std::vector<Channel> key_outliers, value_outliers;
 };
 
 // Rows of all layers and ranks; `scales` is [layers, ranks].
@@ -33,7 +41,8 @@ std::vector<ScaleRow> scale_rows(const std::vector<KvScale>& scales, int64_t ran
 std::string format_scale_table(const std::vector<ScaleRow>& rows);
 
 // Sentences on the rows that stand out: a scale over three times the median of all layers, or a
-// median channel that is left fewer than 16 of the 255 steps.  Empty when none does.
+// median channel that is left fewer than 16 of the 255 steps, with the channels that take the rest.
+// Empty when none does.
 std::vector<std::string> outlying_rows(const std::vector<ScaleRow>& rows);
 
 nlohmann::ordered_json to_json(const std::vector<ScaleRow>& rows);

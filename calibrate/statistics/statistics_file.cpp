@@ -20,24 +20,50 @@ constexpr const char* kVersion = "1";
 
 static_assert(std::endian::native == std::endian::little, "files are little-endian");
 
+json to_json(const RopeScaling& scaling) {
+  return {{"kind", static_cast<int>(scaling.kind)},
+          {"factor", scaling.factor},
+          {"low_frequency_factor", scaling.low_frequency_factor},
+          {"high_frequency_factor", scaling.high_frequency_factor},
+          {"original_positions", scaling.original_positions}};
+}
+
+RopeScaling scaling_from(const json& object) {
+  RopeScaling scaling;
+  const int kind = object.at("kind").get<int>();
+  if (kind < 0 || kind > static_cast<int>(RopeScaling::Kind::kQwen))
+    throw Error(concat("own_rotation: kind ", kind, " is unknown"));
+  scaling.kind = static_cast<RopeScaling::Kind>(kind);
+  object.at("factor").get_to(scaling.factor);
+  object.at("low_frequency_factor").get_to(scaling.low_frequency_factor);
+  object.at("high_frequency_factor").get_to(scaling.high_frequency_factor);
+  object.at("original_positions").get_to(scaling.original_positions);
+  return scaling;
+}
+
+// What only some models have is left out for the others.
 json to_json(const ModelConfig& model) {
-  return {{"layers", model.layers},
-          {"hidden", model.hidden},
-          {"heads", model.heads},
-          {"kv_heads", model.kv_heads},
-          {"head_dim", model.head_dim},
-          {"intermediate", model.intermediate},
-          {"vocab", model.vocab},
-          {"stored_ranks", model.stored_ranks},
-          {"weight_type", name(model.weight_type)},
-          {"attention_bias", model.attention_bias},
-          {"norm_eps", model.norm_eps},
-          {"rope_theta", model.rope_theta},
-          {"rope_scaling_factor", model.rope_scaling_factor},
-          {"use_dynamic_ntk", model.use_dynamic_ntk},
-          {"use_logn_attention", model.use_logn_attention},
-          {"max_position_embeddings", model.max_position_embeddings},
-          {"session_length", model.session_length}};
+  json object = {{"layers", model.layers},
+                 {"hidden", model.hidden},
+                 {"heads", model.heads},
+                 {"kv_heads", model.kv_heads},
+                 {"head_dim", model.head_dim},
+                 {"intermediate", model.intermediate},
+                 {"vocab", model.vocab},
+                 {"stored_ranks", model.stored_ranks},
+                 {"weight_type", name(model.weight_type)},
+                 {"attention_bias", model.attention_bias},
+                 {"norm_eps", model.norm_eps},
+                 {"rope_theta", model.rope_theta},
+                 {"rope_scaling_factor", model.rope_scaling_factor},
+                 {"use_dynamic_ntk", model.use_dynamic_ntk},
+                 {"use_logn_attention", model.use_logn_attention},
+                 {"max_position_embeddings", model.max_position_embeddings},
+                 {"session_length", model.session_length}};
+  if (model.query_key_norm) object["query_key_norm"] = true;
+  if (model.sliding_window > 0) object["sliding_window"] = model.sliding_window;
+  if (model.own_rotation) object["own_rotation"] = to_json(*model.own_rotation);
+  return object;
 }
 
 ModelConfig model_from(const json& object) {
@@ -61,6 +87,9 @@ ModelConfig model_from(const json& object) {
   object.at("use_logn_attention").get_to(model.use_logn_attention);
   object.at("max_position_embeddings").get_to(model.max_position_embeddings);
   object.at("session_length").get_to(model.session_length);
+  model.query_key_norm = object.value("query_key_norm", false);
+  model.sliding_window = object.value("sliding_window", int64_t{0});
+  if (object.contains("own_rotation")) model.own_rotation = scaling_from(object["own_rotation"]);
   return model;
 }
 

@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstring>
 #include <span>
 #include <vector>
 
+#include "kernels/numeric.h"
 #include "sharding/formats/error.h"
 #include "sharding/formats/ranged_file.h"
 #include "sharding/formats/sha256.h"
@@ -35,6 +38,27 @@ std::vector<Corner> corners(const ModelConfig& config) {
           {LayerTensor::kDown, 0, 0, inner, hidden}};
 }
 
+// How many of the block's columns lie before column `end` of the whole tensor.
+int64_t columns_before(const TensorBlock& block, int64_t end) {
+  if (end <= block.column) return 0;
+  return std::min((end - block.column + block.column_step - 1) / block.column_step, block.columns);
+}
+
+// A stored element as bits of the model's 16-bit type.
+uint16_t to_bits(const std::byte* stored, ElementType from, WeightType to) {
+  uint32_t raw = 0;
+  std::memcpy(&raw, stored, element_bytes(from));
+  if (from == element_type(to)) return static_cast<uint16_t>(raw);
+  float value = 0;
+  if (from == ElementType::kFloat16)
+    value = kernels::to_float(std::bit_cast<__half>(static_cast<uint16_t>(raw)));
+  else  // bfloat16 is the upper half of float32
+    value = std::bit_cast<float>(from == ElementType::kBFloat16 ? raw << 16 : raw);
+  if (to == WeightType::kFloat16)
+    return std::bit_cast<uint16_t>(kernels::from_float<__half>(value));
+  return std::bit_cast<uint16_t>(kernels::from_float<__nv_bfloat16>(value));
+}
+
 const FileRange& range_of(const LayerPlan& plan, uint64_t image_offset) {
   const auto after = std::upper_bound(
       plan.ranges.begin(), plan.ranges.end(), image_offset,
@@ -42,25 +66,45 @@ const FileRange& range_of(const LayerPlan& plan, uint64_t image_offset) {
   return *std::prev(after);
 }
 
+// `count` neighbouring elements of a block from (row, column) of it on, along its rows or, where
+// those are not dense, its columns; as bits of the model's 16-bit type.
+std::vector<uint16_t> read_run(const LayerPlan& plan, const TensorBlock& block, int64_t row,
+                               int64_t column, int64_t count, WeightType type) {
+  const FileRange& range = range_of(plan, block.image_offset);
+  const uint64_t size = element_bytes(block.type);
+  const auto element = static_cast<uint64_t>(row * block.row_stride + column * block.column_stride);
+  std::vector<std::byte> bytes(static_cast<size_t>(count) * size);
+  RangedFile(range.file)
+      .read(range.offset + block.image_offset - range.image_offset + element * size, bytes);
+  std::vector<uint16_t> bits(static_cast<size_t>(count));
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = to_bits(&bytes[i * size], block.type, type);
+  return bits;
+}
+
 // The corner's elements, row-major, wherever the blocks of the plan keep them.
-std::vector<uint16_t> read_corner(const LayerPlan& plan, const Corner& corner) {
+std::vector<uint16_t> read_corner(const LayerPlan& plan, const Corner& corner, WeightType type) {
   std::vector<uint16_t> elements(static_cast<size_t>(corner.rows * corner.columns));
   for (const TensorBlock& block : plan.blocks) {
     if (block.tensor != corner.tensor) continue;
-    const int64_t first_row = std::max(corner.row, block.row);
-    const int64_t last_row = std::min(corner.row + corner.rows, block.row + block.rows);
-    const int64_t first = std::max(corner.column, block.column);
-    const int64_t last = std::min(corner.column + corner.columns, block.column + block.columns);
-    if (first >= last) continue;
-    const FileRange& range = range_of(plan, block.image_offset);
-    const RangedFile file(range.file);
-    for (int64_t row = first_row; row < last_row; ++row) {
-      const auto element =
-          static_cast<uint64_t>((row - block.row) * block.row_stride + first - block.column);
-      uint16_t* const out = &elements[static_cast<size_t>((row - corner.row) * corner.columns +
-                                                          first - corner.column)];
-      file.read(range.offset + block.image_offset - range.image_offset + 2 * element,
-                std::as_writable_bytes(std::span(out, static_cast<size_t>(last - first))));
+    const int64_t first_row = std::max(corner.row, block.row) - block.row;
+    const int64_t last_row = std::min(corner.row + corner.rows, block.row + block.rows) - block.row;
+    const int64_t first = columns_before(block, corner.column);
+    const int64_t last = columns_before(block, corner.column + corner.columns);
+    if (first_row >= last_row || first >= last) continue;
+    const bool along_rows = block.column_stride == 1;
+    const int64_t runs = along_rows ? last_row - first_row : last - first;
+    for (int64_t run = 0; run < runs; ++run) {
+      const int64_t row = first_row + (along_rows ? run : 0);
+      const int64_t column = first + (along_rows ? 0 : run);
+      const int64_t count = along_rows ? last - first : last_row - first_row;
+      const std::vector<uint16_t> bits = read_run(plan, block, row, column, count, type);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t in_row = block.row + row + (along_rows ? 0 : i) - corner.row;
+        const int64_t in_column =
+            block.column + (column + (along_rows ? i : 0)) * block.column_step - corner.column;
+        elements[static_cast<size_t>(in_row * corner.columns + in_column)] =
+            bits[static_cast<size_t>(i)];
+      }
     }
   }
   return elements;
@@ -68,7 +112,7 @@ std::vector<uint16_t> read_corner(const LayerPlan& plan, const Corner& corner) {
 
 }  // namespace
 
-std::string weights_fingerprint(const TurboMindDirectory& directory) {
+std::string weights_fingerprint(const WeightDirectory& directory) {
   const ModelConfig& config = directory.config();
   Sha256 hash;
   const std::array<int64_t, 8> shape = {
@@ -78,7 +122,7 @@ std::string weights_fingerprint(const TurboMindDirectory& directory) {
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const LayerPlan plan = directory.layer_plan(layer);
     for (const Corner& corner : corners(config)) {
-      const std::vector<uint16_t> elements = read_corner(plan, corner);
+      const std::vector<uint16_t> elements = read_corner(plan, corner, config.weight_type);
       hash.update(std::as_bytes(std::span(elements)));
     }
   }

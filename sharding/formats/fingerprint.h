@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "sharding/formats/turbomind_directory.h"
+#include "sharding/formats/weight_directory.h"
 
 namespace kvcalib {
 
@@ -11,6 +11,6 @@ namespace kvcalib {
 // type, every layer's norm vectors and a corner of its v, output, gate, up and down matrices ([in,
 // out], whole-tensor coordinates; none of these is permuted between formats).  The same for every
 // number of stored ranks.  Throws Error when a file cannot be read.
-std::string weights_fingerprint(const TurboMindDirectory& directory);
+std::string weights_fingerprint(const WeightDirectory& directory);
 
 }  // namespace kvcalib

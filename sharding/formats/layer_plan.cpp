@@ -20,8 +20,24 @@ std::pair<int64_t, int64_t> tensor_shape(const ModelConfig& config, LayerTensor 
       return {config.hidden, 2 * config.intermediate};
     case LayerTensor::kDown:
       return {config.intermediate, config.hidden};
+    case LayerTensor::kQueryNorm:
+    case LayerTensor::kKeyNorm:
+      return {1, config.head_dim};
   }
   return {0, 0};
+}
+
+bool has_tensor(const ModelConfig& config, LayerTensor tensor) {
+  switch (tensor) {
+    case LayerTensor::kQkvBias:
+    case LayerTensor::kOutputBias:
+      return config.attention_bias;
+    case LayerTensor::kQueryNorm:
+    case LayerTensor::kKeyNorm:
+      return config.query_key_norm;
+    default:
+      return true;
+  }
 }
 
 }  // namespace kvcalib

@@ -7,6 +7,22 @@
 #include "sharding/formats/error.h"
 
 namespace kvcalib {
+namespace {
+
+void check_shape(const ModelConfig& config, const std::filesystem::path& file) {
+  if (config.layers <= 0 || config.hidden <= 0 || config.heads <= 0 || config.head_dim <= 0 ||
+      config.kv_heads <= 0 || config.intermediate <= 0 || config.vocab <= 0 ||
+      config.stored_ranks <= 0 || config.sliding_window < 0)
+    throw Error(concat(file.string(), ": all numbers must be positive"));
+  if (config.heads % config.kv_heads != 0)
+    throw Error(concat(file.string(), ": heads = ", config.heads,
+                       " is not divisible by kv_heads = ", config.kv_heads));
+  if (config.head_dim % 2 != 0 || config.head_dim > 256)
+    throw Error(concat(file.string(), ": head_dim = ", config.head_dim,
+                       ", expected an even number up to 256"));
+}
+
+}  // namespace
 
 ModelConfig read_preset(const std::filesystem::path& file) {
   std::ifstream stream(file);
@@ -30,9 +46,9 @@ ModelConfig read_preset(const std::filesystem::path& file) {
     preset.at("attention_bias").get_to(config.attention_bias);
     preset.at("max_position_embeddings").get_to(config.max_position_embeddings);
     preset.at("tensor_para_size").get_to(config.stored_ranks);
-    if (config.layers <= 0 || config.heads <= 0 || config.head_dim <= 0 || config.kv_heads <= 0 ||
-        config.stored_ranks <= 0 || config.hidden != config.heads * config.head_dim)
-      throw Error(concat(file.string(), ": hidden must be heads x head_dim, all numbers positive"));
+    config.query_key_norm = preset.value("query_key_norm", false);
+    config.sliding_window = preset.value("sliding_window", int64_t{0});
+    check_shape(config, file);
     return config;
   } catch (const nlohmann::json::exception& failure) {
     throw Error(concat(file.string(), ": ", failure.what(), "; expected a preset as in configs/"));

@@ -42,15 +42,15 @@ void check_divisible(const IniFile& config, std::string_view key, int64_t value,
 // The files of one layer in a fixed order, each with rows, columns and the blocks it fills.
 class PlanBuilder {
  public:
-  PlanBuilder(const fs::path& directory, int64_t layer)
-      : prefix_((directory / concat("layers.", layer, ".")).string()) {}
+  PlanBuilder(const fs::path& directory, int64_t layer, ElementType type)
+      : prefix_((directory / concat("layers.", layer, ".")).string()), type_(type) {}
 
   // A file of [rows, columns]; the blocks that follow lie in it.
   PlanBuilder& file(const std::string& name, int64_t rows, int64_t columns) {
     const auto bytes = static_cast<uint64_t>(rows * columns) * kElementBytes;
     offset_ = plan_.image_bytes;
     columns_ = columns;
-    plan_.ranges.push_back({prefix_ + name, 0, bytes, offset_});
+    plan_.ranges.push_back({prefix_ + name, 0, bytes, offset_, type_});
     plan_.image_bytes += (bytes + kImageAlignment - 1) / kImageAlignment * kImageAlignment;
     return *this;
   }
@@ -60,7 +60,8 @@ class PlanBuilder {
   PlanBuilder& block(LayerTensor tensor, int64_t first, int64_t row, int64_t column, int64_t rows,
                      int64_t columns) {
     plan_.blocks.push_back({tensor, row, column, rows, columns,
-                            offset_ + static_cast<uint64_t>(first) * kElementBytes, columns_});
+                            offset_ + static_cast<uint64_t>(first) * kElementBytes, columns_, 1, 1,
+                            type_});
     return *this;
   }
 
@@ -68,6 +69,7 @@ class PlanBuilder {
 
  private:
   std::string prefix_;
+  ElementType type_;
   LayerPlan plan_;
   uint64_t offset_ = 0;
   int64_t columns_ = 0;
@@ -214,15 +216,27 @@ TurboMindDirectory TurboMindDirectory::open(const fs::path& path) {
   }
   check.expect(path / "norm.weight", static_cast<uint64_t>(config.hidden) * kElementBytes);
   check.finish();
-  directory.embedding_rows_ = count_embedding_rows(directory.embedding_file(), config);
+  directory.embedding_rows_ = count_embedding_rows(directory.embedding().file, config);
   check.expect(path / "output.weight",
                static_cast<uint64_t>(directory.embedding_rows_ * config.hidden) * kElementBytes);
   check.finish();
   return directory;
 }
 
+EmbeddingTable TurboMindDirectory::table(const char* file, int64_t rows) const {
+  return {path_ / file, 0, rows, element_type(config_.weight_type)};
+}
+
+EmbeddingTable TurboMindDirectory::embedding() const {
+  return table("tok_embeddings.weight", embedding_rows_);
+}
+
+EmbeddingTable TurboMindDirectory::head() const { return table("output.weight", embedding_rows_); }
+
+EmbeddingTable TurboMindDirectory::final_norm() const { return table("norm.weight", 1); }
+
 LayerPlan TurboMindDirectory::layer_plan(int64_t layer) const {
-  PlanBuilder builder(path_, layer);
+  PlanBuilder builder(path_, layer, element_type(config_.weight_type));
   builder.file("attention_norm.weight", 1, config_.hidden)
       .block(LayerTensor::kAttentionNorm, 0, 0, 0, 1, config_.hidden);
   builder.file("ffn_norm.weight", 1, config_.hidden)

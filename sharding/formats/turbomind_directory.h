@@ -9,34 +9,33 @@
 #include "sharding/formats/ini_file.h"
 #include "sharding/formats/layer_plan.h"
 #include "sharding/formats/model_config.h"
+#include "sharding/formats/weight_directory.h"
 
 namespace kvcalib {
 
 // A weights directory as LMDeploy's deploy.py (v0.0.2 to v0.3.0) writes it: config.ini and one
 // headerless 16-bit file per tensor and rank.  Immutable once open.
-class TurboMindDirectory {
+class TurboMindDirectory final : public WeightDirectory {
  public:
   // Reads config.ini and compares the size of every file with the shape it must have.  Throws Error
   // for a missing, short or long file, for a config that contradicts itself, and for int4 weights.
   static TurboMindDirectory open(const std::filesystem::path& directory);
 
-  const std::filesystem::path& path() const { return path_; }
-  const ModelConfig& config() const { return config_; }
   const IniFile& config_file() const { return config_file_; }
   int64_t embedding_rows() const { return embedding_rows_; }
 
-  // Where `layer`'s bytes are and how they form whole tensors.
-  LayerPlan layer_plan(int64_t layer) const;
-  // tok_embeddings.weight: [embedding_rows, hidden], 16-bit.
-  std::filesystem::path embedding_file() const { return path_ / "tok_embeddings.weight"; }
+  LayerPlan layer_plan(int64_t layer) const override;
+  // tok_embeddings.weight
+  EmbeddingTable embedding() const override;
+  EmbeddingTable head() const override;        // output.weight
+  EmbeddingTable final_norm() const override;  // norm.weight
 
  private:
   TurboMindDirectory(std::filesystem::path path, IniFile config_file)
-      : path_(std::move(path)), config_file_(std::move(config_file)) {}
+      : WeightDirectory(std::move(path)), config_file_(std::move(config_file)) {}
+  EmbeddingTable table(const char* file, int64_t rows) const;
 
-  std::filesystem::path path_;
   IniFile config_file_;
-  ModelConfig config_;
   int64_t embedding_rows_ = 0;
 };
 

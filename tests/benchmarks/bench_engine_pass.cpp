@@ -2,6 +2,7 @@
 #include <random>
 
 #include "calibrate/engine/calibration_pass.h"
+#include "sharding/formats/turbomind_directory.h"
 #include "tests/benchmarks/bench_engine.h"
 
 namespace kvcalib {

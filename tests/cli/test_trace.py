@@ -22,7 +22,7 @@ class Trace(ProgramTest):
     def test_holds_every_layer_of_every_rank(self):
         _, spans = self.traced("--devices", "cpu:2")
         for rank in range(2):
-            for track, name in (("layers", "layer"), ("layers", "assemble"), ("reader", "read and exchange"),
+            for track, name in (("layers", "layer"), ("layers", "assemble"), ("reader", "read"),
                                 ("waiting for the reader", "wait")):
                 layers = [span["args"]["layer"] for where, span in spans
                           if (where, span["name"], span["pid"]) == (track, name, rank)]

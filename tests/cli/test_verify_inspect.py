@@ -208,6 +208,24 @@ class Inspect(ProgramTest):
         self.assertTrue(any("2" in sentence for sentence in outlying), outlying)
         self.assertIn("stands out", self.succeed("inspect", self.output).out)
 
+    def test_a_bias_that_takes_the_range_of_k_is_reported_with_its_channels(self):
+        from reference.models import random_model
+        model = random_model(3, layers=3, heads=4, kv_heads=2, attention_bias=True)
+        bias = model.tensors["model.layers.1.self_attn.k_proj.bias"]
+        bias[128 + 5] = 400.0  # kv head 1; in pairs its channel 10, which rotates with 11
+        output = self.calibrate(self.write(model, 1, name="biased"), self.windows(4, count=2, length=96, vocab=model.vocab),
+                                name="scales-of-biased")
+        summary = self.parse_json((output / "summary.json").read_text())
+        found = self.parse_json(self.succeed("inspect", output, "--json").out)
+        for outlying in (summary["outlying"], found["outlying"]):
+            sentences = [sentence for sentence in outlying if "outlier channels" in sentence]
+            self.assertEqual(len(sentences), 1, outlying)
+            self.assertRegex(sentences[0], r"^layer 1 rank 0: K .* of the 255 steps; farthest are kv head 1 channel 1[01], 1[01]$")
+        row = found["scales"][1]
+        self.assertLess(row["k_median_steps"], 16)
+        self.assertEqual(sorted((each["kv_head"], each["channel"]) for each in row["k_outlier_channels"]),
+                         [(1, 10), (1, 11)])
+
     def test_refuses_what_it_cannot_show(self):
         empty = self.folder / "empty"
         empty.mkdir()

@@ -8,7 +8,9 @@
 #include <mutex>
 
 #include "calibrate/engine/embedding.h"
+#include "sharding/formats/turbomind_directory.h"
 #include "tests/message_of.h"
+#include "tests/streaming/plain_directory.h"
 #include "tests/streaming/rank_threads.h"
 #include "tests/turbomind_fixture.h"
 
@@ -27,14 +29,18 @@ std::vector<int32_t> some_ids(int64_t count, int64_t vocab) {
 
 const RuntimeRelease kRelease(0, 3, 0);
 
-KvStatistics calibrate(const std::filesystem::path& folder, int64_t samples, int64_t length,
+KvStatistics calibrate(const WeightDirectory& directory, int64_t samples, int64_t length,
                        int64_t micro_batch) {
-  const TurboMindDirectory directory = TurboMindDirectory::open(folder);
   const std::vector<int32_t> ids = some_ids(samples * length, directory.config().vocab);
   Rendezvous rendezvous({});
   const auto communicator = make_communicator({}, at::kCPU, rendezvous);
   return run_calibration_pass(directory, kRelease, {ids, samples, length}, *communicator,
                               {at::kCPU, micro_batch, 2}, {});
+}
+
+KvStatistics calibrate(const std::filesystem::path& folder, int64_t samples, int64_t length,
+                       int64_t micro_batch) {
+  return calibrate(TurboMindDirectory::open(folder), samples, length, micro_batch);
 }
 
 bool same(const KvStatistics& a, const KvStatistics& b) {
@@ -77,17 +83,26 @@ std::pair<std::vector<at::Tensor>, std::vector<at::Tensor>> plain_forward(const 
     at::Tensor qkv = at::mm(normed(x, w(LayerTensor::kAttentionNorm)), w(LayerTensor::kQkv));
     if (config.attention_bias) qkv = qkv + w(LayerTensor::kQkvBias);
     const at::Tensor parts = qkv.view({length, -1, d});
-    const at::Tensor q = rotated(parts.narrow(1, 0, config.heads));
-    const at::Tensor k = rotated(parts.narrow(1, config.heads, config.kv_heads));
+    at::Tensor q = parts.narrow(1, 0, config.heads);
+    at::Tensor k = parts.narrow(1, config.heads, config.kv_heads);
+    if (config.query_key_norm) {
+      q = normed(q, w(LayerTensor::kQueryNorm));
+      k = normed(k, w(LayerTensor::kKeyNorm));
+    }
+    q = rotated(q);
+    k = rotated(k);
     const at::Tensor v = parts.narrow(1, config.heads + config.kv_heads, config.kv_heads);
     keys.push_back(k);
     values.push_back(v);
     const at::Tensor scores = at::einsum("ihd,jhd->hij", {q, k.repeat_interleave(group, 1)}) /
                               std::sqrt(static_cast<double>(d));
-    const at::Tensor future = at::ones({length, length}, at::kBool).triu(1);
+    at::Tensor unseen = at::ones({length, length}, at::kBool).triu(1);
+    if (config.sliding_window > 0)
+      unseen =
+          unseen.logical_or(at::ones({length, length}, at::kBool).tril(-config.sliding_window));
     const at::Tensor attended =
         at::einsum("hij,jhd->ihd",
-                   {scores.masked_fill(future, -1e300).softmax(-1), v.repeat_interleave(group, 1)})
+                   {scores.masked_fill(unseen, -1e300).softmax(-1), v.repeat_interleave(group, 1)})
             .reshape({length, -1});
     x = x + at::mm(attended, w(LayerTensor::kOutput));
     if (config.attention_bias) x = x + w(LayerTensor::kOutputBias);
@@ -108,6 +123,21 @@ void expect_close(const std::vector<float>& found, int64_t layer, const at::Tens
         << "layer " << layer << " channel " << i;
 }
 
+void expect_plain_ranges(const WeightDirectory& directory, int64_t length) {
+  const ModelConfig& model = directory.config();
+  const KvStatistics found = calibrate(directory, 1, length, 0);
+  const at::Tensor hidden = at::empty({length, model.hidden}, at::kDouble);
+  embed_tokens(directory, some_ids(length, model.vocab), hidden);
+  const auto [keys, values] = plain_forward(model, hidden);
+  for (int64_t layer = 0; layer < model.layers; ++layer) {
+    const auto index = static_cast<size_t>(layer);
+    expect_close(found.key_minimum, layer, keys[index].amin(0));
+    expect_close(found.key_maximum, layer, keys[index].amax(0));
+    expect_close(found.value_minimum, layer, values[index].amin(0));
+    expect_close(found.value_maximum, layer, values[index].amax(0));
+  }
+}
+
 TEST(CalibrationPass, FindsTheRangesThatAPlainForwardPassInDoubleHas) {
   for (const int64_t kv_heads : {4, 2}) {
     const TemporaryFolder folder;
@@ -115,21 +145,52 @@ TEST(CalibrationPass, FindsTheRangesThatAPlainForwardPassInDoubleHas) {
     model.kv_heads = kv_heads;
     model.attention_bias = kv_heads == 2;
     fixture::write_weights(folder.path(), model);
-    const int64_t length = 33;
-    const KvStatistics found = calibrate(folder.path(), 1, length, 0);
-    const std::vector<int32_t> ids = some_ids(length, model.vocab);
-    const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
-    const at::Tensor hidden = at::empty({length, model.hidden}, at::kDouble);
-    embed_tokens(directory, ids, hidden);
-    const auto [keys, values] = plain_forward(model, hidden);
-    for (int64_t layer = 0; layer < model.layers; ++layer) {
-      const auto index = static_cast<size_t>(layer);
-      expect_close(found.key_minimum, layer, keys[index].amin(0));
-      expect_close(found.key_maximum, layer, keys[index].amax(0));
-      expect_close(found.value_minimum, layer, values[index].amin(0));
-      expect_close(found.value_maximum, layer, values[index].amax(0));
-    }
+    expect_plain_ranges(TurboMindDirectory::open(folder.path()), 33);
   }
+}
+
+// What other families have, in turn and together.
+std::vector<ModelConfig> other_models() {
+  ModelConfig wide = small_model(), normed = small_model(), sliding = small_model();
+  wide.hidden = 48;
+  wide.head_dim = 20;
+  wide.kv_heads = 2;
+  normed.query_key_norm = true;
+  sliding.sliding_window = 9;
+  ModelConfig all = wide;
+  all.query_key_norm = true;
+  all.sliding_window = 5;
+  return {wide, normed, sliding, all};
+}
+
+TEST(CalibrationPass, FindsTheRangesOfModelsOfOtherFamilies) {
+  for (const ModelConfig& model : other_models()) {
+    SCOPED_TRACE(::testing::Message()
+                 << "hidden " << model.hidden << ", norm " << model.query_key_norm
+                 << ", sliding window " << model.sliding_window);
+    const TemporaryFolder folder;
+    expect_plain_ranges(PlainDirectory(folder.path(), model, PlainDirectory::Order::kEngine), 33);
+  }
+}
+
+TEST(CalibrationPass, GivesTheSameBitsHoweverTheModelIsStored) {
+  for (const ModelConfig& model : other_models()) {
+    const TemporaryFolder plain, other;
+    const KvStatistics found =
+        calibrate(PlainDirectory(plain.path(), model, PlainDirectory::Order::kEngine), 3, 20, 0);
+    EXPECT_TRUE(same(
+        found, calibrate(PlainDirectory(other.path(), model, PlainDirectory::Order::kHuggingFace),
+                         3, 20, 20)));
+  }
+}
+
+TEST(CalibrationPass, RefusesABiasBeforeTheNormOfQAndK) {
+  const TemporaryFolder folder;
+  ModelConfig model = small_model();
+  model.attention_bias = true;
+  model.query_key_norm = true;
+  const PlainDirectory directory(folder.path(), model, PlainDirectory::Order::kEngine);
+  EXPECT_THROW(calibrate(directory, 1, 8, 0), c10::Error);
 }
 
 TEST(CalibrationPass, GivesTheSameBitsForEveryMicroBatch) {
@@ -209,11 +270,24 @@ TEST(WindowsOfRank, GiveEveryWindowToExactlyOneRankInWholeMicroBatches) {
 
 TEST(PlanMemory, HoldsTwoLayersTheRanksActivationsAndOneMicroBatch) {
   ModelConfig model = small_model();
-  const uint64_t layer = 64 * 192 + 192 + 64 * 64 + 64 * 3 + 64 * 192 + 96 * 64;
+  const uint64_t layer = 64 * 192 + 64 * 64 + 64 * 2 + 64 * 192 + 96 * 64;
   const MemoryPlan plan = plan_memory(model, 8, 32, 2, {at::kCPU, 32, 1});
   EXPECT_EQ(plan.layers, layer * 2 * 2);
   EXPECT_EQ(plan.activations, 4U * 32 * 64 * 4);
   EXPECT_EQ(plan.micro_batch, 32U * (3 * 64 + 192 + 3 * 96) * 4 +
+                                  static_cast<uint64_t>(at::get_num_threads()) * 96 * 512 * 4);
+}
+
+TEST(PlanMemory, CountsHeadsOfAnyWidthNormsAndTheMaskOfASlidingWindow) {
+  ModelConfig model = small_model();
+  model.hidden = 40;
+  model.query_key_norm = true;
+  model.sliding_window = 8;
+  const uint64_t layer = 40 * 192 + 64 * 40 + 40 * 2 + 16 * 2 + 40 * 192 + 96 * 40;
+  const MemoryPlan plan = plan_memory(model, 8, 32, 2, {at::kCPU, 32, 1});
+  EXPECT_EQ(plan.layers, layer * 2 * 2);
+  EXPECT_EQ(plan.activations, 4U * 32 * 40 * 4);
+  EXPECT_EQ(plan.micro_batch, 32U * (2 * 40 + 64 + 192 + 3 * 96) * 4 + 32U * 32 * 4 +
                                   static_cast<uint64_t>(at::get_num_threads()) * 96 * 512 * 4);
 }
 

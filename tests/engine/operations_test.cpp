@@ -77,6 +77,66 @@ TEST(CausalAttention, AgreesWithASoftmaxOverThePastForEveryWindowAndGroup) {
   }
 }
 
+// One head of a window in double: a query sees the `seen` keys up to its own.
+at::Tensor attention_in_double(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               int64_t seen) {
+  const at::Tensor all = at::ones({q.size(0), q.size(0)}, at::kBool);
+  const at::Tensor unseen = all.triu(1).logical_or(all.tril(-seen));
+  const at::Tensor scores = at::mm(q, k.t()) / std::sqrt(static_cast<double>(q.size(1)));
+  return at::mm(scores.masked_fill(unseen, -1e300).softmax(-1), v);
+}
+
+// 1100: rows of keys that the kernel takes in several blocks, some of which a query does not see.
+TEST(CausalAttention, OfASlidingWindowAgreesWithASoftmaxOverTheKeysInIt) {
+  at::manual_seed(4);
+  const QkvShape shape{4, 2, 20};
+  for (const auto& [length, seen] : {std::pair<int64_t, int64_t>{37, 1}, {37, 36}, {1100, 100}}) {
+    const at::Tensor qkv = at::randn({2 * length, 8 * 20});
+    const at::Tensor out = causal_attention(qkv, shape, length, seen);
+    const at::Tensor found = out.view({2, length, 4, 20});
+    const at::Tensor parts = qkv.view({2, length, -1, 20}).to(at::kDouble);
+    for (int64_t w = 0; w < 2; ++w) {
+      for (int64_t head = 0; head < 4; ++head) {
+        const at::Tensor expected =
+            attention_in_double(parts[w].select(1, head), parts[w].select(1, 4 + head / 2),
+                                parts[w].select(1, 6 + head / 2), seen);
+        EXPECT_LT(relative_error(found[w].select(1, head), expected), 1e-5)
+            << length << " tokens that see " << seen << ", head " << head;
+      }
+    }
+    const at::Tensor alone = causal_attention(qkv.narrow(0, length, length), shape, length, seen);
+    EXPECT_TRUE(at::equal(alone, out.narrow(0, length, length)));
+  }
+}
+
+TEST(CausalAttention, IsTheSameToTheBitWhereTheSlidingWindowHoldsAllKeys) {
+  at::manual_seed(5);
+  const QkvShape shape{4, 2, 16};
+  const at::Tensor qkv = at::randn({2 * 40, 8 * 16});
+  const at::Tensor whole = causal_attention(qkv, shape, 40);
+  for (const int64_t seen : {40, 41, 4096})
+    EXPECT_TRUE(at::equal(causal_attention(qkv, shape, 40, seen), whole));
+  EXPECT_FALSE(at::equal(causal_attention(qkv, shape, 40, 39), whole));
+}
+
+TEST(HeadNorm, NormalisesQAndKOnEveryThreadAndLeavesV) {
+  at::manual_seed(6);
+  const int64_t tokens = 400;
+  const at::Tensor qkv = at::randn({tokens, 7 * 20}), before = qkv.clone();
+  const at::Tensor query = at::randn({20}), key = at::randn({20});
+  head_norm(qkv, query, key, {3, 2, 20}, 1e-6);
+  const at::Tensor heads = before.view({tokens, 7, 20}).to(at::kDouble);
+  const at::Tensor normed = heads / (heads.square().mean(-1, true) + 1e-6).sqrt();
+  const at::Tensor found = qkv.view({tokens, 7, 20});
+  EXPECT_LT(relative_error(found.narrow(1, 0, 3), normed.narrow(1, 0, 3) * query), 1e-6);
+  EXPECT_LT(relative_error(found.narrow(1, 3, 2), normed.narrow(1, 3, 2) * key), 1e-6);
+  EXPECT_TRUE(at::equal(found.narrow(1, 5, 2), before.view({tokens, 7, 20}).narrow(1, 5, 2)));
+  const at::Tensor keys = before.narrow(1, 60, 80).contiguous();
+  head_norm(keys, {}, key, {0, 2, 20}, 1e-6);
+  EXPECT_TRUE(at::equal(keys, qkv.narrow(1, 60, 80)));
+  EXPECT_THROW(head_norm(qkv, query, at::ones({19}), {3, 2, 20}, 1e-6), c10::Error);
+}
+
 TEST(RotaryObserve, WidensTheRangesByEveryTokenOnEveryThread) {
   at::manual_seed(3);
   const int64_t tokens = 400, heads = 2, kv_heads = 2, head_dim = 8;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 namespace kvcalib {
 namespace {
@@ -88,6 +89,76 @@ TEST(RotaryEmbedding, ScalesQueriesBeyondTheTrainedLengthWithLogn) {
   ASSERT_EQ(table.query_scale.size(), 32U);
   EXPECT_EQ(table.query_scale[15], 1.0F);
   EXPECT_FLOAT_EQ(table.query_scale[31], std::log(32.0F) / std::log(16.0F));
+}
+
+ModelConfig own(RopeScaling::Kind kind, double factor) {
+  ModelConfig config = model();
+  config.own_rotation = RopeScaling{kind, factor, 1.0, 4.0, 2048};
+  return config;
+}
+
+// Keys of config.ini and the release mean nothing to a model that rotates by its own rules.
+TEST(RotaryEmbedding, RotatesByTheModelsOwnRulesOnEveryRelease) {
+  ModelConfig config = own(RopeScaling::Kind::kNone, 1.0);
+  config.rope_scaling_factor = 4.0;
+  config.use_dynamic_ntk = true;
+  for (const char* const name : {"0.0.5", "0.0.14", "0.1.0", "0.2.6", "0.3.0"}) {
+    EXPECT_EQ(rotary_base(config, release(name), 8192), 10000.0);
+    EXPECT_EQ(position_divisor(config, release(name)), 1.0);
+    EXPECT_TRUE(rotate_alike(config, release(name), config, release("0.3.0"), 8192));
+  }
+}
+
+TEST(RotaryEmbedding, DividesPositionsByTheModelsLinearFactor) {
+  const ModelConfig config = own(RopeScaling::Kind::kLinear, 2.5);
+  EXPECT_EQ(position_divisor(config, release("0.0.5")), 2.5);
+  const RotaryTable table = make_rotary_table(config, release("0.3.0"), 11);
+  const double angle = 10 / 2.5 * std::pow(10000.0, -2.0 * 7 / 128);
+  EXPECT_FLOAT_EQ(table.sine[10 * 64 + 7], static_cast<float>(std::sin(angle)));
+}
+
+TEST(RotaryEmbedding, GrowsTheModelsDynamicBaseWithTheLength) {
+  const ModelConfig config = own(RopeScaling::Kind::kDynamic, 2.0);
+  EXPECT_EQ(rotary_base(config, release("0.3.0"), 1000), 10000.0);
+  EXPECT_EQ(rotary_base(config, release("0.3.0"), 2048), 10000.0);
+  EXPECT_DOUBLE_EQ(rotary_base(config, release("0.3.0"), 3072), scaled(2.0 * 3072 / 2048 - 1.0));
+}
+
+TEST(RotaryEmbedding, StepsQwensBaseInPowersOfTwo) {
+  const ModelConfig config = own(RopeScaling::Kind::kQwen, 1.0);
+  EXPECT_EQ(rotary_base(config, release("0.3.0"), 100), 10000.0);
+  EXPECT_EQ(rotary_base(config, release("0.3.0"), 2048), 10000.0);
+  EXPECT_DOUBLE_EQ(rotary_base(config, release("0.3.0"), 2049), scaled(3));
+  EXPECT_DOUBLE_EQ(rotary_base(config, release("0.3.0"), 4096), scaled(3));
+  EXPECT_DOUBLE_EQ(rotary_base(config, release("0.3.0"), 4097), scaled(7));
+}
+
+TEST(RotaryEmbedding, BlendsLlama3sFrequenciesByTheirWavelengths) {
+  ModelConfig config = model();
+  config.rope_theta = 500000.0;
+  config.own_rotation = RopeScaling{RopeScaling::Kind::kLlama3, 8.0, 1.0, 4.0, 8192};
+  const std::vector<double> found = rotary_frequencies(config, release("0.3.0"), 2048);
+  ASSERT_EQ(found.size(), 64U);
+  int64_t kept = 0, divided = 0;
+  for (size_t pair = 0; pair < 64; ++pair) {
+    const double frequency = std::pow(500000.0, -static_cast<double>(pair) / 64.0);
+    const double wavelength = 2.0 * std::numbers::pi / frequency;
+    double expected = frequency;
+    if (wavelength > 8192.0 / 1.0) {
+      expected = frequency / 8.0;
+      ++divided;
+    } else if (wavelength < 8192.0 / 4.0) {
+      ++kept;
+    } else {
+      const double smooth = (8192.0 / wavelength - 1.0) / (4.0 - 1.0);
+      expected = (1.0 - smooth) * frequency / 8.0 + smooth * frequency;
+    }
+    EXPECT_NEAR(found[pair] / expected, 1.0, 1e-12) << "pair " << pair;
+  }
+  EXPECT_GT(kept, 0);
+  EXPECT_GT(divided, 0);
+  EXPECT_LT(kept + divided, 64);
+  EXPECT_FALSE(rotate_alike(config, release("0.3.0"), model(), release("0.3.0"), 2048));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <gtest/gtest.h>
 
+#include "sharding/formats/turbomind_directory.h"
 #include "sharding/layer_stream.h"
 #include "tests/message_of.h"
 #include "tests/turbomind_fixture.h"

@@ -68,7 +68,9 @@ TEST_F(GpuOperations, LinearGivesARowTheSameBitsAmongAnyNumberOfRows) {
   }
 }
 
-at::Tensor attention_in_double(const at::Tensor& qkv, const QkvShape& shape, int64_t window) {
+// A query sees the `seen` keys up to its own.
+at::Tensor attention_in_double(const at::Tensor& qkv, const QkvShape& shape, int64_t window,
+                               int64_t seen) {
   const at::Tensor heads =
       qkv.to(at::kDouble).view({-1, window, shape.heads + 2 * shape.kv_heads, shape.head_dim});
   const auto of = [&](int64_t first, int64_t count) {  // [windows, heads, window, head_dim]
@@ -77,22 +79,58 @@ at::Tensor attention_in_double(const at::Tensor& qkv, const QkvShape& shape, int
   const at::Tensor scores =
       at::matmul(of(0, shape.heads), of(shape.heads, shape.kv_heads).transpose(2, 3)) /
       std::sqrt(static_cast<double>(shape.head_dim));
-  const at::Tensor later = at::ones({window, window}, scores.options().dtype(at::kBool)).triu(1);
-  const at::Tensor attended = at::matmul(scores.masked_fill(later, -INFINITY).softmax(-1),
+  const at::Tensor all = at::ones({window, window}, scores.options().dtype(at::kBool));
+  const at::Tensor unseen = all.triu(1).logical_or(all.tril(-seen));
+  const at::Tensor attended = at::matmul(scores.masked_fill(unseen, -INFINITY).softmax(-1),
                                          of(shape.heads + shape.kv_heads, shape.kv_heads));
   return attended.transpose(1, 2).reshape({qkv.size(0), shape.heads * shape.head_dim});
 }
 
 // 48: the flash kernel; longer windows: cuDNN's where the GPU is new enough.
 TEST_F(GpuOperations, AttentionAgreesWithSoftmaxInDouble) {
-  for (const QkvShape shape : {QkvShape{4, 4, 128}, QkvShape{8, 2, 64}}) {
+  for (const QkvShape shape : {QkvShape{4, 4, 128}, QkvShape{8, 2, 64}, QkvShape{4, 2, 80},
+                               QkvShape{4, 4, 96}, QkvShape{4, 1, 256}}) {
     for (const int64_t window : {1, 48, 64, 333}) {
       const at::Tensor qkv =
           random({3 * window, (shape.heads + 2 * shape.kv_heads) * shape.head_dim});
       EXPECT_LT(relative_error(causal_attention(qkv, shape, window),
-                               attention_in_double(qkv, shape, window)),
+                               attention_in_double(qkv, shape, window, window)),
                 2e-3)
-          << window;
+          << window << " of head_dim " << shape.head_dim;
+    }
+  }
+}
+
+TEST_F(GpuOperations, AttentionOfASlidingWindowAgreesWithSoftmaxInDouble) {
+  for (const QkvShape shape :
+       {QkvShape{4, 4, 128}, QkvShape{8, 2, 64}, QkvShape{4, 2, 80}, QkvShape{4, 1, 256}}) {
+    for (const auto& [window, seen] :
+         {std::pair<int64_t, int64_t>{48, 1}, {64, 63}, {333, 100}, {1000, 256}}) {
+      const at::Tensor qkv =
+          random({2 * window, (shape.heads + 2 * shape.kv_heads) * shape.head_dim});
+      const at::Tensor found = causal_attention(qkv, shape, window, seen);
+      EXPECT_LT(relative_error(found, attention_in_double(qkv, shape, window, seen)), 2e-3)
+          << window << " that see " << seen << ", head_dim " << shape.head_dim;
+      EXPECT_TRUE(at::equal(causal_attention(qkv.narrow(0, window, window), shape, window, seen),
+                            found.narrow(0, window, window)));
+    }
+  }
+}
+
+TEST_F(GpuOperations, HeadNormAgreesWithTheDefinitionInDouble) {
+  for (const at::ScalarType type : {at::kHalf, at::kBFloat16}) {
+    for (const int64_t head_dim : {64, 80, 96, 128, 256}) {
+      const at::Tensor qkv = random({100, 7 * head_dim}, type), before = qkv.clone();
+      const at::Tensor query = random({head_dim}, type), key = random({head_dim}, type);
+      head_norm(qkv, query, key, {3, 2, head_dim}, 1e-6);
+      const at::Tensor heads = before.view({100, 7, head_dim}).to(at::kDouble);
+      const at::Tensor normed = heads / (heads.square().mean(-1, true) + 1e-6).sqrt();
+      const at::Tensor found = qkv.view({100, 7, head_dim});
+      const double tolerance = type == at::kHalf ? 1e-3 : 8e-3;
+      EXPECT_LT(relative_error(found.narrow(1, 0, 3), normed.narrow(1, 0, 3) * query), tolerance);
+      EXPECT_LT(relative_error(found.narrow(1, 3, 2), normed.narrow(1, 3, 2) * key), tolerance);
+      EXPECT_TRUE(at::equal(qkv.narrow(1, 5 * head_dim, 2 * head_dim),
+                            before.narrow(1, 5 * head_dim, 2 * head_dim)));
     }
   }
 }

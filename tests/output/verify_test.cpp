@@ -9,6 +9,7 @@
 #include "calibrate/output/weights_transaction.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/formats/turbomind_directory.h"
 #include "tests/message_of.h"
 #include "tests/output/child_process.h"
 #include "tests/output/output_folder.h"

@@ -3,10 +3,12 @@
 // are rounded to 16 bits, which the program itself never writes, for comparison with a reference.
 #include <fstream>
 #include <iostream>
+#include <memory>
 
 #include "calibrate/data/npy_file.h"
 #include "calibrate/engine/calibration_pass.h"
 #include "calibrate/statistics/statistics_file.h"
+#include "sharding/formats/weight_directory.h"
 
 int main(int argc, char** argv) {
   if (argc < 4 || argc > 5) {
@@ -15,15 +17,15 @@ int main(int argc, char** argv) {
   }
   try {
     using namespace kvcalib;
-    const TurboMindDirectory directory = TurboMindDirectory::open(argv[1]);
+    const std::unique_ptr<WeightDirectory> directory = open_weights(argv[1]);
     const NpyFile ids = NpyFile::read(argv[2]);
     Rendezvous rendezvous({});
     const auto communicator = make_communicator({}, at::kCPU, rendezvous);
     const RuntimeRelease release = RuntimeRelease::parse(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
-    provenance.model = directory.config();
+    provenance.model = directory->config();
     const KvStatistics ranges = run_calibration_pass(
-        directory, release, {ids.values, ids.rows, ids.columns}, *communicator, {}, {});
+        *directory, release, {ids.values, ids.rows, ids.columns}, *communicator, {}, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;
   } catch (const std::exception& failure) {

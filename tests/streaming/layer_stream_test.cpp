@@ -7,6 +7,7 @@
 
 #include "sharding/formats/turbomind_directory.h"
 #include "tests/message_of.h"
+#include "tests/streaming/plain_directory.h"
 #include "tests/streaming/rank_threads.h"
 #include "tests/turbomind_fixture.h"
 
@@ -17,7 +18,7 @@ using fixture::element_bits;
 using fixture::small_model;
 using fixture::TemporaryFolder;
 
-LayerStream make_stream(const TurboMindDirectory& directory, Communicator& communicator,
+LayerStream make_stream(const WeightDirectory& directory, Communicator& communicator,
                         at::ScalarType type = at::kFloat) {
   return {directory.config(),
           [&](int64_t layer) { return directory.layer_plan(layer); },
@@ -67,6 +68,28 @@ TEST(LayerStream, RebuildsEveryTensorFromTheSlicesOfAllRanks) {
       EXPECT_EQ(wrong_elements(model, layer, stream.next()), 0)
           << stored_ranks << " stored ranks, layer " << layer;
     EXPECT_GT(stream.progress().bytes_read, 0U);
+  }
+}
+
+TEST(LayerStream, RebuildsTensorsThatAreStoredTransposedInHalvesAndInFloat32) {
+  for (const bool bias : {false, true}) {
+    const TemporaryFolder folder;
+    ModelConfig model = small_model();
+    model.hidden = 48;
+    model.kv_heads = 2;
+    model.attention_bias = bias;
+    model.query_key_norm = true;
+    const PlainDirectory directory(folder.path(), model, PlainDirectory::Order::kHuggingFace);
+    Rendezvous rendezvous({});
+    const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+    const c10::InferenceMode inference;
+    LayerStream stream = make_stream(directory, *communicator);
+    for (int64_t layer = 0; layer < model.layers; ++layer) {
+      const LayerWeights& weights = stream.next();
+      EXPECT_EQ(wrong_elements(model, layer, weights), 0) << "layer " << layer;
+      EXPECT_EQ(weights.qkv_bias.defined(), bias);
+      EXPECT_TRUE(weights.query_norm.defined() && weights.key_norm.defined());
+    }
   }
 }
 

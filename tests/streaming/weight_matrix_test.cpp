@@ -18,6 +18,7 @@ WeightMatrix in_pieces(const at::Tensor& whole) {
   const at::Tensor below = whole.narrow(0, 2, 4);
   return {6,
           10,
+          at::kFloat,
           {{0, 0, 1, whole.narrow(0, 0, 2)},
            {2, 0, 2, below.slice(1, 0, 5, 2).contiguous()},
            {2, 1, 2, below.slice(1, 1, 5, 2).contiguous()},
@@ -51,6 +52,13 @@ TEST(WeightMatrix, ConvertsToTheTypeAskedFor) {
       at::equal(columns_of(matrix, 2, 5), whole.narrow(1, 2, 5).to(at::kHalf).to(at::kFloat)));
 }
 
+TEST(WeightMatrix, RoundsWiderNumbersToItsTypeFirst) {
+  const at::Tensor whole = at::arange(60, at::kFloat).view({6, 10}) / 7;
+  const WeightMatrix matrix(6, 10, at::kHalf, {{0, 0, 1, whole}});
+  EXPECT_TRUE(
+      at::equal(columns_of(matrix, 2, 5), whole.narrow(1, 2, 5).to(at::kHalf).to(at::kFloat)));
+}
+
 TEST(WeightMatrix, IsOneTensorOnlyWhereItIsOnePiece) {
   const at::Tensor whole = at::arange(60, at::kFloat).view({6, 10});
   EXPECT_TRUE(at::equal(WeightMatrix(whole).whole(), whole));
@@ -58,7 +66,7 @@ TEST(WeightMatrix, IsOneTensorOnlyWhereItIsOnePiece) {
 }
 
 TEST(WeightMatrix, RefusesBlocksThatDoNotMakeTheMatrix) {
-  EXPECT_THROW(WeightMatrix(6, 10, {{0, 0, 1, at::ones({6, 9})}}), c10::Error);
+  EXPECT_THROW(WeightMatrix(6, 10, at::kFloat, {{0, 0, 1, at::ones({6, 9})}}), c10::Error);
 }
 
 }  // namespace

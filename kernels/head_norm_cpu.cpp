@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <cmath>
+
+#include "kernels/float_rows.h"
+#include "kernels/head_norm.h"
+#include "kernels/vectorised.h"
+
+namespace kvcalib::kernels::cpu {
+namespace {
+
+// Partial sums in independent lanes, as rms_norm has them, but for rows as short as a head.
+KVCALIB_VECTORISED
+float sum_of_squares(const float* __restrict__ row, int64_t width) {
+  constexpr int64_t kLanes = 16;
+  std::array<float, kLanes> lanes{};
+  const int64_t whole = width / kLanes * kLanes;
+  for (int64_t start = 0; start < whole; start += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += row[start + lane] * row[start + lane];
+    }
+  }
+  for (int64_t i = whole; i < width; ++i) lanes[i - whole] += row[i] * row[i];
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
+}
+
+KVCALIB_VECTORISED
+void scale_row(float* row, float factor, int64_t width) {
+  for (int64_t i = 0; i < width; ++i) row[i] *= factor;
+}
+
+KVCALIB_VECTORISED
+void multiply_row(float* __restrict__ row, const float* __restrict__ weight, int64_t width) {
+  for (int64_t i = 0; i < width; ++i) row[i] *= weight[i];
+}
+
+}  // namespace
+
+template <typename T>
+void head_norm(const HeadNormArguments<T>& arguments, int64_t first_token, int64_t last_token) {
+  arguments.check();
+  const int64_t width = arguments.head_dim;
+  std::vector<float> row_scratch, query_scratch, key_scratch;
+  const float* query_weight = nullptr;
+  if (arguments.heads > 0) query_weight = as_floats(arguments.query_weight, width, query_scratch);
+  const float* const key_weight = as_floats(arguments.key_weight, width, key_scratch);
+
+  for (int64_t token = first_token; token < last_token; ++token) {
+    T* const stored = arguments.qkv + token * arguments.row_stride;
+    float* const row = as_floats(stored, arguments.columns(), row_scratch);
+    for (int64_t head = 0; head < arguments.heads + arguments.kv_heads; ++head) {
+      float* const values = row + head * width;
+      const float mean = sum_of_squares(values, width) / static_cast<float>(width);
+      scale_row(values, 1.0f / std::sqrt(mean + arguments.epsilon), width);
+      round_row<T>(values, width);
+      multiply_row(values, head < arguments.heads ? query_weight : key_weight, width);
+    }
+    store_floats(row, arguments.columns(), stored);
+  }
+}
+
+template void head_norm(const HeadNormArguments<float>&, int64_t, int64_t);
+template void head_norm(const HeadNormArguments<__half>&, int64_t, int64_t);
+template void head_norm(const HeadNormArguments<__nv_bfloat16>&, int64_t, int64_t);
+
+}  // namespace kvcalib::kernels::cpu

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvcalib {
+
+// How a layer's q, k and v are stored.
+enum class QkvLayout {
+  kSeparate,      // three tensors
+  kConcatenated,  // one: q | k | v
+  kGrouped,       // one: for every kv head its q heads, k, v
+};
+
+// Which of a family's models attend through a sliding window.
+enum class WindowRule { kNever, kWhereStated, kWhereUsed /* use_sliding_window */ };
+
+// What sets the models of one architecture apart: the names of their tensors and of keys in their
+// config.json, and a few flags.  A family that needs nothing new is one row in model_family.cpp;
+// what a row leaves out is as in Llama.
+struct ModelFamily {
+  std::vector<std::string_view> architectures;  // as config.json names them
+
+  // Names of tensors, ".weight" and ".bias" left out; of a layer's those behind "<layers>.<L>.".
+  std::string_view embedding = "model.embed_tokens";
+  std::string_view final_norm = "model.norm";
+  std::string_view head = "lm_head";
+  std::string_view layers = "model.layers";
+  std::string_view attention_norm = "input_layernorm";
+  QkvLayout qkv_layout = QkvLayout::kSeparate;
+  std::string_view qkv = "";  // where q, k and v are one
+  std::string_view query = "self_attn.q_proj";
+  std::string_view key = "self_attn.k_proj";
+  std::string_view value = "self_attn.v_proj";
+  std::string_view query_norm = "", key_norm = "";  // where heads are normalised
+  std::string_view output = "self_attn.o_proj";
+  std::string_view ffn_norm = "post_attention_layernorm";
+  std::string_view gate = "mlp.gate_proj";
+  std::string_view up = "mlp.up_proj";
+  std::string_view down = "mlp.down_proj";
+
+  std::string_view head_dim_key = "head_dim";
+  std::string_view norm_eps_key = "rms_norm_eps";
+  std::string_view rope_theta_key = "rope_theta";
+  std::string_view positions_key = "max_position_embeddings";  // what the model was trained at
+  int64_t intermediate_divisor = 1;  // of intermediate_size, where it counts gate and up together
+
+  bool qkv_bias = false;           // q, k and v have biases, the output has none
+  std::string_view bias_key = "";  // says whether q, k, v and the output have biases
+  bool bias_by_default = false;    // where config.json lacks that key
+  WindowRule window = WindowRule::kNever;
+  int64_t alibi_hidden = 0;  // the hidden_size of models that do not rotate at all
+  int64_t normalised_head_vocab =
+      0;  // the vocab_size of models that bring the head's rows to length 1
+};
+
+// The family of an architecture.  Throws Error, `origin` first, when it is none of those known.
+const ModelFamily& find_family(std::string_view architecture, const std::string& origin);
+
+}  // namespace kvcalib

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/formats/hugging_face_directory.h"
+
+#include <gtest/gtest.h>
+
+#include "sharding/formats/fingerprint.h"
+#include "sharding/formats/ranged_file.h"
+#include "tests/hugging_face_fixture.h"
+#include "tests/message_of.h"
+
+namespace kvcalib {
+namespace {
+
+using fixture::biased_model;
+using fixture::element_bits;
+using fixture::HuggingFaceModel;
+using fixture::small_model;
+using fixture::TemporaryFolder;
+using fixture::write_file;
+using fixture::write_hugging_face;
+
+// The image of a layer, read as its plan says.
+std::vector<std::byte> read_layer(const LayerPlan& plan) {
+  std::vector<std::byte> image(plan.image_bytes);
+  for (const FileRange& range : plan.ranges) {
+    EXPECT_EQ(range.image_offset % 256, 0u);
+    RangedFile(range.file)
+        .read(range.offset, std::span(image).subspan(range.image_offset, range.bytes));
+  }
+  return image;
+}
+
+uint16_t bits_at(const std::byte* element, ElementType type) {
+  uint16_t bits = 0;
+  float value = 0;
+  if (type != ElementType::kFloat32) {
+    std::memcpy(&bits, element, sizeof bits);
+    return bits;
+  }
+  std::memcpy(&value, element, sizeof value);
+  return std::bit_cast<uint16_t>(kernels::from_float<__half>(value));
+}
+
+// Counts the elements of the whole tensors that the layer's blocks do not fill, fill twice, or fill
+// with what another place should hold.
+int64_t wrong_elements(const WeightDirectory& directory, int64_t layer, bool has_output_bias) {
+  const ModelConfig& config = directory.config();
+  const LayerPlan plan = directory.layer_plan(layer);
+  const std::vector<std::byte> image = read_layer(plan);
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < kLayerTensors; ++i) {
+    const auto tensor = static_cast<LayerTensor>(i);
+    const auto [rows, columns] = tensor_shape(config, tensor);
+    const bool there =
+        has_tensor(config, tensor) && (tensor != LayerTensor::kOutputBias || has_output_bias);
+    std::vector<int> filled(static_cast<size_t>(rows * columns), 0);
+    for (const TensorBlock& block : plan.blocks) {
+      if (block.tensor != tensor) continue;
+      for (int64_t row = 0; row < block.rows; ++row) {
+        for (int64_t column = 0; column < block.columns; ++column) {
+          const int64_t in_row = block.row + row;
+          const int64_t in_column = block.column + column * block.column_step;
+          const auto element =
+              static_cast<uint64_t>(row * block.row_stride + column * block.column_stride);
+          const uint64_t place = block.image_offset + element * element_bytes(block.type);
+          wrong +=
+              bits_at(&image.at(place), block.type) != element_bits(layer, i, in_row, in_column);
+          ++filled.at(static_cast<size_t>(in_row * columns + in_column));
+        }
+      }
+    }
+    wrong += std::count_if(filled.begin(), filled.end(),
+                           [&](int times) { return times != (there ? 1 : 0); });
+  }
+  return wrong;
+}
+
+int64_t wrong_elements(const WeightDirectory& directory, bool has_output_bias = false) {
+  int64_t wrong = 0;
+  for (int64_t layer = 0; layer < directory.config().layers; ++layer)
+    wrong += wrong_elements(directory, layer, has_output_bias);
+  return wrong;
+}
+
+std::string refusal(const TemporaryFolder& folder) {
+  return message_of([&] { open_weights(folder.path()); });
+}
+
+std::string refusal(const ModelConfig& config, const HuggingFaceModel& model) {
+  const TemporaryFolder folder;
+  write_hugging_face(folder.path(), config, model);
+  return refusal(folder);
+}
+
+TEST(HuggingFaceDirectory, RebuildsEveryTensorOfEveryFamily) {
+  ModelConfig grouped = small_model();
+  grouped.kv_heads = 2;
+  ModelConfig grouped_biased = grouped;
+  grouped_biased.attention_bias = true;
+  ModelConfig normalised = grouped;
+  normalised.query_key_norm = true;
+  normalised.head_dim = 24;  // not hidden / heads
+  const struct {
+    const char* architecture;
+    ModelConfig config;
+    bool output_bias = false;
+  } cases[] = {{"LlamaForCausalLM", small_model()},
+               {"LlamaForCausalLM", grouped_biased, true},
+               {"LLaMAForCausalLM", grouped},
+               {"MistralForCausalLM", grouped},
+               {"InternLMForCausalLM", biased_model(), true},
+               {"InternLMForCausalLM", small_model()},
+               {"InternLM2ForCausalLM", grouped},
+               {"InternLM2ForCausalLM", grouped_biased, true},
+               {"QWenLMHeadModel", biased_model()},
+               {"Qwen2ForCausalLM", grouped_biased},
+               {"Qwen3ForCausalLM", normalised},
+               {"BaichuanForCausalLM", small_model()},
+               {"BaiChuanForCausalLM", small_model()}};
+  for (const auto& [architecture, config, output_bias] : cases) {
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), config, {.architecture = architecture});
+    const auto directory = open_weights(folder.path());
+    EXPECT_EQ(wrong_elements(*directory, output_bias), 0) << architecture;
+    EXPECT_EQ(directory->config().attention_bias, config.attention_bias) << architecture;
+    EXPECT_EQ(directory->config().query_key_norm, config.query_key_norm) << architecture;
+    EXPECT_EQ(directory->config().intermediate, config.intermediate) << architecture;
+    EXPECT_EQ(directory->config().head_dim, config.head_dim) << architecture;
+    EXPECT_EQ(directory->config().stored_ranks, 1) << architecture;
+  }
+}
+
+TEST(HuggingFaceDirectory, ReadsEveryElementTypeFromAnyNumberOfFiles) {
+  for (const char* const dtype : {"F16", "BF16", "F32"}) {
+    for (const int files : {1, 2, 3}) {
+      const TemporaryFolder folder;
+      ModelConfig config = small_model();
+      if (std::string(dtype) == "BF16") config.weight_type = WeightType::kBFloat16;
+      write_hugging_face(folder.path(), config, {.dtype = dtype, .files = files});
+      const auto directory = open_weights(folder.path());
+      EXPECT_EQ(wrong_elements(*directory), 0) << dtype << ", " << files << " files";
+      EXPECT_EQ(directory->config().weight_type, config.weight_type);
+      for (int64_t layer = 1; layer < config.layers; ++layer)
+        EXPECT_EQ(directory->layer_plan(layer).image_bytes, directory->layer_plan(0).image_bytes);
+    }
+  }
+}
+
+TEST(HuggingFaceDirectory, ReadsForwards) {
+  const TemporaryFolder folder;
+  write_hugging_face(folder.path(), small_model(), {.files = 2});
+  const LayerPlan plan = open_weights(folder.path())->layer_plan(1);
+  for (size_t i = 1; i < plan.ranges.size(); ++i) {
+    const FileRange &before = plan.ranges[i - 1], &range = plan.ranges[i];
+    EXPECT_GE(range.image_offset, before.image_offset + before.bytes);
+    EXPECT_TRUE(before.file < range.file || before.offset < range.offset);
+  }
+}
+
+TEST(HuggingFaceDirectory, HasTheFingerprintOfItsTurboMindForm) {
+  const TemporaryFolder turbomind;
+  ModelConfig config = small_model();
+  config.kv_heads = 2;
+  config.stored_ranks = 2;
+  fixture::write_weights(turbomind.path(), config);
+  const std::string expected = weights_fingerprint(*open_weights(turbomind.path()));
+  for (const char* const dtype : {"F16", "F32"}) {
+    for (const char* const architecture : {"LlamaForCausalLM", "InternLM2ForCausalLM"}) {
+      const TemporaryFolder folder;
+      write_hugging_face(folder.path(), config, {.architecture = architecture, .dtype = dtype});
+      EXPECT_EQ(weights_fingerprint(*open_weights(folder.path())), expected)
+          << architecture << " " << dtype;
+    }
+  }
+}
+
+// Row `row` of a table, as bits.
+std::vector<uint16_t> table_row(const EmbeddingTable& table, int64_t row, int64_t hidden) {
+  std::vector<uint16_t> bits(static_cast<size_t>(hidden));
+  RangedFile(table.file)
+      .read(table.offset + static_cast<uint64_t>(row * hidden) * 2,
+            std::as_writable_bytes(std::span(bits)));
+  return bits;
+}
+
+TEST(HuggingFaceDirectory, FindsEmbeddingHeadAndFinalNorm) {
+  const auto norm = static_cast<int64_t>(LayerTensor::kAttentionNorm);
+  for (const char* const architecture : {"LlamaForCausalLM", "InternLM2ForCausalLM"}) {
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), small_model(), {.architecture = architecture});
+    const auto directory = open_weights(folder.path());
+    for (const EmbeddingTable& table : {directory->embedding(), directory->head()}) {
+      EXPECT_EQ(table.rows, 50);
+      EXPECT_EQ(table_row(table, 49, 64)[63], element_bits(99, 9, 49, 63));
+      EXPECT_FALSE(table.normalise_rows);
+    }
+    EXPECT_NE(directory->embedding().offset, directory->head().offset);
+    EXPECT_EQ(directory->final_norm().rows, 1);
+    EXPECT_EQ(table_row(directory->final_norm(), 0, 64)[5], element_bits(99, norm, 0, 5));
+  }
+}
+
+TEST(HuggingFaceDirectory, TakesTheEmbeddingAsHeadWhereTheyAreTied) {
+  for (const bool has_head : {true, false}) {
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), small_model(), {.tied = true, .has_head = has_head});
+    const auto directory = open_weights(folder.path());
+    EXPECT_EQ(directory->head().offset, directory->embedding().offset);
+  }
+  EXPECT_HOLDS("no safetensors file holds tensor 'lm_head.weight', expected with shape [50, 64]",
+               refusal(small_model(), {.has_head = false}));
+}
+
+TEST(HuggingFaceDirectory, NormalisesTheHeadOfBaichuan2) {
+  const TemporaryFolder folder;
+  ModelConfig config = small_model();
+  config.vocab = 125696;
+  config.hidden = 4;
+  config.heads = config.kv_heads = 1;
+  config.head_dim = 4;
+  write_hugging_face(folder.path(), config, {.architecture = "BaichuanForCausalLM"});
+  EXPECT_TRUE(open_weights(folder.path())->head().normalise_rows);
+  EXPECT_FALSE(open_weights(folder.path())->embedding().normalise_rows);
+}
+
+TEST(HuggingFaceDirectory, NamesATensorThatIsMissingOfAnotherShapeOrOneTooMany) {
+  ModelConfig config = small_model();
+  config.layers = 2;
+  EXPECT_HOLDS("'model.layers.2.input_layernorm.weight', expected with shape [64]",
+               refusal(config, {.config_changes = {{"num_hidden_layers", 3}}}));
+  EXPECT_HOLDS(
+      "tensor 'model.layers.1.input_layernorm.weight' is not one of a LlamaForCausalLM "
+      "with 1 layers",
+      refusal(config, {.config_changes = {{"num_hidden_layers", 1}}}));
+  EXPECT_HOLDS(
+      "model.safetensors: tensor 'model.layers.0.self_attn.k_proj.weight' has shape "
+      "[64, 64], expected [32, 64]",
+      refusal(config, {.config_changes = {{"num_key_value_heads", 2}}}));
+  EXPECT_HOLDS("tensor 'model.embed_tokens.weight' has shape [50, 64], expected [51, 64]",
+               refusal(config, {.config_changes = {{"vocab_size", 51}}}));
+  EXPECT_HOLDS("self_attn.q_proj.bias', expected with shape [64]",
+               refusal(config, {.config_changes = {{"attention_bias", true}}}));
+  EXPECT_HOLDS("bias' is not one of a LlamaForCausalLM with 3 layers and no biases",
+               refusal(biased_model(), {.config_changes = {{"attention_bias", false}}}));
+}
+
+TEST(HuggingFaceDirectory, RefusesPicklesAndDirectoriesOfNeitherKind) {
+  const TemporaryFolder folder;
+  EXPECT_HOLDS("holds neither config.ini nor config.json", refusal(folder));
+  write_hugging_face(folder.path(), small_model());
+  std::filesystem::rename(folder.path() / "model.safetensors",
+                          folder.path() / "pytorch_model-00001-of-00001.bin");
+  EXPECT_HOLDS("pytorch_model-00001-of-00001.bin: is a pickle, expected model*.safetensors",
+               refusal(folder));
+  std::filesystem::remove(folder.path() / "pytorch_model-00001-of-00001.bin");
+  EXPECT_HOLDS("holds no model*.safetensors beside config.json", refusal(folder));
+  EXPECT_HOLDS("not a directory", message_of([] { open_weights("/nonexistent/weights"); }));
+}
+
+TEST(HuggingFaceDirectory, RefusesQuantisedWeights) {
+  EXPECT_HOLDS(
+      "config.json: quantization_config is there",
+      refusal(small_model(), {.config_changes = {{"quantization_config", {{"bits", 4}}}}}));
+  const TemporaryFolder folder;
+  write_hugging_face(folder.path(), small_model());
+  const auto path = folder.path() / "model.safetensors";
+  const Safetensors model = Safetensors::read(path);
+  Safetensors quantised = model;
+  quantised.tensors["model.layers.0.mlp.up_proj.qweight"] = {"I32", {1}, "abcd"};
+  write_file(path, quantised.to_bytes());
+  EXPECT_HOLDS("tensor 'model.layers.0.mlp.up_proj.qweight' is of an int4", refusal(folder));
+  quantised = model;
+  quantised.tensors["model.layers.1.mlp.up_proj.weight"] = {
+      "I8", {96, 64}, std::string(96 * 64, 'x')};
+  write_file(path, quantised.to_bytes());
+  EXPECT_HOLDS("tensor 'model.layers.1.mlp.up_proj.weight' has dtype I8, expected F16, BF16 or F32",
+               refusal(folder));
+}
+
+TEST(HuggingFaceDirectory, IgnoresTensorsThatAreNotNeeded) {
+  const TemporaryFolder folder;
+  write_hugging_face(folder.path(), small_model());
+  const auto path = folder.path() / "model.safetensors";
+  Safetensors model = Safetensors::read(path);
+  model.tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = {"F32", {1}, "abcd"};
+  model.tensors["something.else"] = {"I64", {1}, "abcdefgh"};
+  write_file(path, model.to_bytes());
+  EXPECT_EQ(wrong_elements(*open_weights(folder.path())), 0);
+}
+
+}  // namespace
+}  // namespace kvcalib

@@ -21,12 +21,13 @@ int run(const std::vector<std::string>& arguments) {
   if (command == "export") return run_export(parse_export(rest));
   if (command == "verify") return run_verify(parse_verify(rest));
   if (command == "inspect") return run_inspect(parse_inspect(rest));
+  if (command == "shard") return run_shard(parse_shard(rest));
   if (command == "--version") {
     std::cout << "kvcalib " << program_version() << "\n";
     return 0;
   }
   if (command == "--help" || command == "-h" || command == "help") throw HelpAsked{program_help()};
-  const auto near = nearest(command, {"calibrate", "export", "verify", "inspect"});
+  const auto near = nearest(command, {"calibrate", "export", "verify", "inspect", "shard"});
   throw UsageError(concat("unknown command '", command, "'",
                           near ? concat("; did you mean ", *near, "?") : "",
                           "; see kvcalib --help"));

@@ -51,19 +51,22 @@ WindowRequest resolve_windows(const CalibrateOptions& options,
 int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t ranks) {
   ModelConfig config;
   int64_t embedding_rows = 0;
+  uint64_t layer_bytes = 0;
   if (is_preset(options.weights)) {
     config = read_preset(options.weights);
     embedding_rows =
         (config.vocab + config.stored_ranks - 1) / config.stored_ranks * config.stored_ranks;
+    layer_bytes = stored_layer_bytes(config);
   } else {
     const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
     config = directory->config();
     embedding_rows = runtime_embedding_rows(*directory);
+    layer_bytes = stored_layer_bytes(*directory);
   }
   const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
   const Target target = resolve_target(config, options.scales, embedding_rows, windows.length);
   const CalibrationPlan plan =
-      make_plan(options, windows, config, embedding_rows, target, devices, ranks);
+      make_plan(options, windows, config, layer_bytes, target, devices, ranks);
   std::cout << (options.json ? plan_json(plan) : format_plan(plan, options));
   return 0;
 }
@@ -160,7 +163,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   const ModelConfig& config = job.directory->config();
   warn(job.target.warnings);
   reporter.stage(
-      format_plan(make_plan(options, job.request, config, job.directory->embedding().rows,
+      format_plan(make_plan(options, job.request, config, stored_layer_bytes(*job.directory),
                             job.target, devices, rank.world),
                   options));
   const WindowShape shape{job.request.samples, job.request.length};

@@ -1,124 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/command_line.h"
 
-#define CXXOPTS_VECTOR_DELIMITER '\0'  // file names may hold commas
 #include <algorithm>
-#include <charconv>
-#include <cxxopts.hpp>
 
+#include "calibrate/command/parser.h"
 #include "sharding/formats/error.h"
 
 namespace kvcalib {
 namespace {
-
-constexpr size_t kHelpWidth = 80;
-
-// cxxopts leaves a space where it wraps a line.
-std::string without_trailing_spaces(const std::string& text) {
-  std::string trimmed;
-  for (const char c : text) {
-    if (c == '\n') trimmed.erase(trimmed.find_last_not_of(' ') + 1);
-    trimmed += c;
-  }
-  return trimmed;
-}
-
-// One command's parser: declares options once, refuses unknown ones with the nearest name.
-class Parser {
- public:
-  Parser(const std::string& command, const std::string& description, const std::string& usage)
-      : command_(command), options_("kvcalib " + command, description) {
-    options_.custom_help(usage).positional_help("").set_width(kHelpWidth);
-    options_.allow_unrecognised_options();
-    flag("Other", "help", "print this and leave");
-  }
-
-  void flag(const std::string& group, const std::string& name, const std::string& text) {
-    options_.add_options(group)(name, text);
-    declare(group, name);
-  }
-  void value(const std::string& group, const std::string& name, const std::string& text,
-             const std::string& value_name) {
-    options_.add_options(group)(name, text, cxxopts::value<std::string>(), value_name);
-    declare(group, name);
-  }
-  void values(const std::string& group, const std::string& name, const std::string& text,
-              const std::string& value_name) {
-    options_.add_options(group)(name, text, cxxopts::value<std::vector<std::string>>(), value_name);
-    declare(group, name);
-  }
-  void positional(const std::string& name) {
-    options_.parse_positional({name});
-    options_.show_positional_help();  // else the option is left out of the help
-  }
-
-  void parse(const std::vector<std::string>& arguments) {
-    std::vector<const char*> argv = {"kvcalib"};
-    for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-    try {
-      result_ = options_.parse(static_cast<int>(argv.size()), argv.data());
-    } catch (const cxxopts::exceptions::exception& failure) {
-      fail(failure.what());
-    }
-    if (result_.count("help") > 0) {
-      std::rotate(groups_.begin(), groups_.begin() + 1, groups_.end());  // Other comes last
-      throw HelpAsked{without_trailing_spaces(options_.help(groups_))};
-    }
-    for (const std::string& unknown : result_.unmatched()) refuse(unknown);
-  }
-
-  bool has(const std::string& name) const { return result_.count(name) > 0; }
-  bool is_set(const std::string& flag) const { return has(flag) && result_[flag].as<bool>(); }
-  std::string text(const std::string& name) const { return result_[name].as<std::string>(); }
-  std::vector<std::string> texts(const std::string& name) const {
-    return result_[name].as<std::vector<std::string>>();
-  }
-
-  std::string required(const std::string& name, const std::string& what) const {
-    if (!has(name)) fail(concat(what, " is missing"));
-    return text(name);
-  }
-
-  // A whole number of at least `least`.
-  template <typename Number>
-  void number(const std::string& name, Number least, Number& out) const {
-    if (!has(name)) return;
-    const std::string given = text(name);
-    const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), out);
-    if (failure != std::errc{} || end != given.data() + given.size() || out < least)
-      fail(concat("--", name, " '", given, "': expected a whole number of at least ", least));
-  }
-
-  std::optional<int64_t> optional_number(const std::string& name, int64_t least) const {
-    if (!has(name)) return std::nullopt;
-    int64_t given = 0;
-    number(name, least, given);
-    return given;
-  }
-
-  [[noreturn]] void fail(const std::string& what) const {
-    throw UsageError(concat(what, "; see kvcalib ", command_, " --help"));
-  }
-
- private:
-  void declare(const std::string& group, const std::string& name) {
-    names_.push_back("--" + name);
-    if (std::find(groups_.begin(), groups_.end(), group) == groups_.end()) groups_.push_back(group);
-  }
-
-  [[noreturn]] void refuse(const std::string& unknown) const {
-    if (!unknown.starts_with("-")) fail(concat("unexpected argument '", unknown, "'"));
-    const std::string name = unknown.substr(0, unknown.find('='));
-    const std::optional<std::string> near = nearest(name, names_);
-    fail(concat("unknown option ", name, near ? concat("; did you mean ", *near, "?") : ""));
-  }
-
-  std::string command_;
-  cxxopts::Options options_;
-  cxxopts::ParseResult result_;
-  std::vector<std::string> names_;
-  std::vector<std::string> groups_;
-};
 
 void declare_scales(Parser& parser) {
   parser.value("Output", "runtime", "TurboMind release that will read them (default 0.3.0)",
@@ -279,11 +168,13 @@ Usage:
   kvcalib export    --stats FILE --weights DIR (--output DIR | --in-place)
   kvcalib verify    DIR
   kvcalib inspect   PATH
+  kvcalib shard     --weights DIR --output DIR --tp N
 
   calibrate   run text through the model and write its scales and config patch
   export      make scale files again from the statistics of an earlier run
   verify      would the runtime load these scales as they are meant?
   inspect     show ranges and scales, and the layers that stand out
+  shard       cut a model for N ranks: the weights directory that will be served
 
   kvcalib COMMAND --help tells the options of each; kvcalib --version.
 Exit codes: 0 done, 1 failed, 2 wrong usage.

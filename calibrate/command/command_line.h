@@ -15,6 +15,7 @@ CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments);
 ExportOptions parse_export(const std::vector<std::string>& arguments);
 VerifyOptions parse_verify(const std::vector<std::string>& arguments);
 InspectOptions parse_inspect(const std::vector<std::string>& arguments);
+ShardOptions parse_shard(const std::vector<std::string>& arguments);
 
 // The text of `kvcalib --help`.
 std::string program_help();

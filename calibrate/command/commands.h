@@ -8,7 +8,7 @@
 
 namespace kvcalib {
 
-// The four commands.  Results go to stdout, progress and warnings to stderr.  All return the exit
+// The five commands.  Results go to stdout, progress and warnings to stderr.  All return the exit
 // code and throw Error for what the user can mend.
 
 // `arguments` are the program's own, to start further ranks with.
@@ -16,6 +16,7 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
 int run_export(const ExportOptions& options);
 int run_verify(const VerifyOptions& options);
 int run_inspect(const InspectOptions& options);
+int run_shard(const ShardOptions& options);
 
 // "0.1.0"
 std::string program_version();

@@ -55,6 +55,16 @@ struct VerifyOptions {
   bool json = false;
 };
 
+struct ShardOptions {
+  std::filesystem::path weights;
+  std::filesystem::path output;
+  int64_t ranks = 1;
+  std::string runtime = "0.3.0";
+  std::string model_name;  // empty: as config.ini of the weights has it
+  bool force = false;
+  bool quiet = false;
+};
+
 struct InspectOptions {
   std::filesystem::path path;
   bool json = false;

@@ -8,17 +8,6 @@
 namespace kvcalib {
 namespace {
 
-uint64_t layer_bytes(const ModelConfig& config) {
-  uint64_t elements = 0;
-  for (int64_t i = 0; i < kLayerTensors; ++i) {
-    const auto tensor = static_cast<LayerTensor>(i);
-    const bool bias = tensor == LayerTensor::kQkvBias || tensor == LayerTensor::kOutputBias;
-    const auto [rows, columns] = tensor_shape(config, tensor);
-    if (!bias || config.attention_bias) elements += static_cast<uint64_t>(rows * columns);
-  }
-  return 2 * elements;
-}
-
 std::string gigabytes(uint64_t bytes) {
   std::ostringstream text;
   text << std::fixed << std::setprecision(3) << static_cast<double>(bytes) / 1e9 << " GB";
@@ -33,19 +22,18 @@ std::string place(const OutputOptions& output) {
 }  // namespace
 
 CalibrationPlan make_plan(const CalibrateOptions& options, const WindowRequest& windows,
-                          const ModelConfig& config, int64_t embedding_rows, const Target& target,
+                          const ModelConfig& config, uint64_t layer_bytes, const Target& target,
                           const DeviceList& devices, int64_t ranks) {
   PassSettings settings;
   settings.device = devices.devices.front();
   settings.micro_batch_tokens = options.micro_batch_tokens;
   return {config,
-          embedding_rows,
           target,
           devices,
           windows,
           windows_per_micro_batch(settings, windows.length),
-          layer_bytes(config) * static_cast<uint64_t>(config.layers),
-          plan_memory(config, windows.samples, windows.length, ranks, settings)};
+          layer_bytes * static_cast<uint64_t>(config.layers),
+          plan_memory(config, layer_bytes, windows.samples, windows.length, ranks, settings)};
 }
 
 std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& options) {

@@ -14,7 +14,6 @@ namespace kvcalib {
 // What --dry-run tells: the resolved settings, bytes to read, memory per device, files to write.
 struct CalibrationPlan {
   ModelConfig config;
-  int64_t embedding_rows = 0;
   Target target;
   DeviceList devices;
   WindowRequest windows;
@@ -23,8 +22,9 @@ struct CalibrationPlan {
   MemoryPlan memory;           // per device
 };
 
+// `layer_bytes`: stored_layer_bytes of the directory or the shape.
 CalibrationPlan make_plan(const CalibrateOptions& options, const WindowRequest& windows,
-                          const ModelConfig& config, int64_t embedding_rows, const Target& target,
+                          const ModelConfig& config, uint64_t layer_bytes, const Target& target,
                           const DeviceList& devices, int64_t ranks);
 
 std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& options);

@@ -51,9 +51,9 @@ PassSettings checked_settings(const CalibrateOptions& options, const WeightDirec
   if (device.is_cuda()) {
     size_t free_bytes = 0, total_bytes = 0;
     CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
-    check_memory(
-        plan_memory(directory.config(), shape.samples, shape.length, communicator.size(), settings),
-        device.str(), free_bytes, total_bytes);
+    check_memory(plan_memory(directory.config(), stored_layer_bytes(directory), shape.samples,
+                             shape.length, communicator.size(), settings),
+                 device.str(), free_bytes, total_bytes);
   }
   return settings;
 }

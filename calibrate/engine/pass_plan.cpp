@@ -26,21 +26,35 @@ std::pair<int64_t, int64_t> windows_of_rank(int64_t samples, int64_t windows_per
   return {first_window(rank), first_window(rank + 1)};
 }
 
-MemoryPlan plan_memory(const ModelConfig& config, int64_t samples, int64_t length, int64_t ranks,
-                       const PassSettings& settings) {
+uint64_t stored_layer_bytes(const WeightDirectory& directory) {
+  uint64_t most = 0;
+  for (int64_t layer = 0; layer < directory.config().layers; ++layer) {
+    uint64_t bytes = 0;
+    for (const FileRange& range : directory.layer_plan(layer).ranges) bytes += range.bytes;
+    most = std::max(most, bytes);
+  }
+  return most;
+}
+
+uint64_t stored_layer_bytes(const ModelConfig& config) {
+  uint64_t elements = 0;
+  for (int64_t i = 0; i < kLayerTensors; ++i) {
+    const auto tensor = static_cast<LayerTensor>(i);
+    if (!has_tensor(config, tensor)) continue;
+    const auto [rows, columns] = tensor_shape(config, tensor);
+    elements += static_cast<uint64_t>(rows * columns);
+  }
+  return 2 * elements;
+}
+
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t stored_layer_bytes, int64_t samples,
+                       int64_t length, int64_t ranks, const PassSettings& settings) {
   const uint64_t element = settings.device.is_cpu() ? 4 : 2;
   const int64_t per_batch = windows_per_micro_batch(settings, length);
   int64_t most_windows = 0;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     const auto [first, last] = windows_of_rank(samples, per_batch, rank, ranks);
     most_windows = std::max(most_windows, last - first);
-  }
-  uint64_t layer_elements = 0;
-  for (int64_t i = 0; i < kLayerTensors; ++i) {
-    const auto tensor = static_cast<LayerTensor>(i);
-    if (!has_tensor(config, tensor)) continue;
-    const auto [rows, columns] = tensor_shape(config, tensor);
-    layer_elements += static_cast<uint64_t>(rows * columns);
   }
   const int64_t attended = config.heads * config.head_dim;
   const int64_t width = 2 * config.hidden + attended +
@@ -52,7 +66,10 @@ MemoryPlan plan_memory(const ModelConfig& config, int64_t samples, int64_t lengt
           ? linear_scratch_bytes(std::max({config.hidden, attended, config.intermediate})) +
                 attention_mask_bytes(length, config.sliding_window)
           : 0;
-  return {layer_elements * 4,  // 16 bits, twice
+  // On a GPU the layer in use is in 16 bits, on the CPU both are as they are stored.
+  const uint64_t in_use =
+      settings.device.is_cpu() ? stored_layer_bytes : kvcalib::stored_layer_bytes(config);
+  return {stored_layer_bytes + in_use,
           static_cast<uint64_t>(most_windows * length * config.hidden) * element,
           batch_tokens * static_cast<uint64_t>(width) * element + static_cast<uint64_t>(scratch)};
 }

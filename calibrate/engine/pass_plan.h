@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "sharding/formats/model_config.h"
+#include "sharding/formats/weight_directory.h"
 
 namespace kvcalib {
 
@@ -31,13 +32,17 @@ int64_t windows_per_micro_batch(const PassSettings& settings, int64_t length);
 std::pair<int64_t, int64_t> windows_of_rank(int64_t samples, int64_t windows_per_batch,
                                             int64_t rank, int64_t ranks);
 
-// Bytes that a rank needs on its device, by the shape alone: two layers, the activations of its
-// windows, one micro-batch.
+// Bytes of a layer as a directory stores it: at most, and in 16 bits where there is no directory.
+uint64_t stored_layer_bytes(const WeightDirectory& directory);
+uint64_t stored_layer_bytes(const ModelConfig& config);
+
+// Bytes that a rank needs on its device: two layers (one of them as it is stored), the activations
+// of its windows, one micro-batch.
 struct MemoryPlan {
   uint64_t layers = 0, activations = 0, micro_batch = 0;
   uint64_t total() const { return layers + activations + micro_batch; }
 };
-MemoryPlan plan_memory(const ModelConfig& config, int64_t samples, int64_t length, int64_t ranks,
-                       const PassSettings& settings);
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t stored_layer_bytes, int64_t samples,
+                       int64_t length, int64_t ranks, const PassSettings& settings);
 
 }  // namespace kvcalib

@@ -50,30 +50,6 @@ fs::path resolve(const fs::path& directory) {
   return path;
 }
 
-// Throws Error when `directory` may not be replaced by the output.
-void check_place(const fs::path& directory, bool force) {
-  if (!is_there(directory)) return;
-  const std::string path = directory.string();
-  if (!is_plain_directory(directory)) {
-    throw Error(concat(path, ": exists and is no directory; name a new one"));
-  }
-  if (device_of(directory) != device_of(directory.parent_path())) {
-    throw Error(concat(path, ": is a mount point, which cannot be replaced at once; name a new ",
-                       "directory inside it"));
-  }
-  const std::vector<std::string> names = list_directory(directory);
-  for (const std::string& name : names) {
-    if (!is_output_file_name(name) || !is_plain_file(directory / name)) {
-      throw Error(
-          concat(path, ": holds '", name, "', which is not kvcalib's; name a new directory"));
-    }
-  }
-  if (!names.empty() && !force) {
-    throw Error(concat(path, ": holds ", names.size(), " files of an earlier run; pass --force to ",
-                       "replace them"));
-  }
-}
-
 bool rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
   return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0;
 }
@@ -89,7 +65,15 @@ bool is_output_file_name(std::string_view name) {
          parse_scale_file_name(name).has_value();
 }
 
-OutputDirectory::OutputDirectory(const fs::path& directory, bool force, StepHook step)
+std::optional<std::string> foreign_to_calibration(const fs::path& directory) {
+  for (const std::string& name : list_directory(directory)) {
+    if (!is_output_file_name(name) || !is_plain_file(directory / name)) return name;
+  }
+  return std::nullopt;
+}
+
+OutputDirectory::OutputDirectory(const fs::path& directory, bool force, StepHook step,
+                                 ForeignEntry foreign)
     : directory_(resolve(directory)),
       partial_(directory_.parent_path() /
                concat('.', directory_.filename().string(), ".kvcalib-partial")),
@@ -97,12 +81,13 @@ OutputDirectory::OutputDirectory(const fs::path& directory, bool force, StepHook
                 concat('.', directory_.filename().string(), ".kvcalib-previous")),
       force_(force),
       step_(std::move(step)),
+      foreign_(std::move(foreign)),
       owner_(::getpid()) {
-  check_place(directory_, force_);
+  check_place();
   lock_partial();
   try {
     restore_previous();
-    check_place(directory_, force_);
+    check_place();
     for (const std::string& name : list_directory(partial_)) remove_tree(partial_ / name);
     tell(step_, "clear the partial directory");
   } catch (...) {
@@ -113,6 +98,28 @@ OutputDirectory::OutputDirectory(const fs::path& directory, bool force, StepHook
 
 OutputDirectory::~OutputDirectory() {
   if (lock_ && ::getpid() == owner_) discard();
+}
+
+// Throws Error when the directory may not be replaced by the output.
+void OutputDirectory::check_place() const {
+  if (!is_there(directory_)) return;
+  const std::string path = directory_.string();
+  if (!is_plain_directory(directory_)) {
+    throw Error(concat(path, ": exists and is no directory; name a new one"));
+  }
+  if (device_of(directory_) != device_of(directory_.parent_path())) {
+    throw Error(concat(path, ": is a mount point, which cannot be replaced at once; name a new ",
+                       "directory inside it"));
+  }
+  if (const std::optional<std::string> name = foreign_(directory_)) {
+    throw Error(
+        concat(path, ": holds '", *name, "', which is not kvcalib's; name a new directory"));
+  }
+  const size_t entries = list_directory(directory_).size();
+  if (entries > 0 && !force_) {
+    throw Error(concat(path, ": holds ", entries, " files of an earlier run; pass --force to ",
+                       "replace them"));
+  }
 }
 
 // Creates and locks the partial directory; another run may rename it away between the two.
@@ -152,7 +159,7 @@ void OutputDirectory::write(std::string_view name, std::string_view bytes) {
 }
 
 void OutputDirectory::commit() {
-  check_place(directory_, force_);
+  check_place();
   if (is_there(directory_)) copy_permissions(directory_, partial_);
   sync_directory(partial_);
   take_place();

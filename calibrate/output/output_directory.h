@@ -4,13 +4,23 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "calibrate/output/directory_lock.h"
 #include "calibrate/output/output_transaction.h"
 
 namespace kvcalib {
+
+// Something in an existing directory that this output does not consist of, if there is any: what
+// holds it is not replaced.
+using ForeignEntry =
+    std::function<std::optional<std::string>(const std::filesystem::path& directory)>;
+
+// The first entry that is not a plain file of those that `write` makes.
+std::optional<std::string> foreign_to_calibration(const std::filesystem::path& directory);
 
 // A new directory of output files, written beside its place as .NAME.kvcalib-partial and renamed.
 class OutputDirectory : public OutputTransaction {
@@ -19,13 +29,18 @@ class OutputDirectory : public OutputTransaction {
   // changed: no parent; `directory` exists and is not an empty directory (with `force`: holds
   // another file than kvcalib writes); it is a mount point; another kvcalib writes it; no
   // permission.
-  OutputDirectory(const std::filesystem::path& directory, bool force, StepHook step = {});
+  OutputDirectory(const std::filesystem::path& directory, bool force, StepHook step = {},
+                  ForeignEntry foreign = foreign_to_calibration);
   ~OutputDirectory() override;
 
   void write(std::string_view name, std::string_view bytes) override;
   void commit() override;
 
+  // Where the files are until then, for those that are too large for `write`.
+  const std::filesystem::path& partial() const { return partial_; }
+
  private:
+  void check_place() const;
   void lock_partial();
   void restore_previous();
   void take_place();
@@ -37,6 +52,7 @@ class OutputDirectory : public OutputTransaction {
   std::filesystem::path previous_;  // where an old directory waits for its end
   bool force_;
   StepHook step_;
+  ForeignEntry foreign_;
   pid_t owner_;                        // a forked child must not take back what its parent stages
   std::optional<DirectoryLock> lock_;  // of partial_
 };

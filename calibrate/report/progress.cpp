@@ -51,18 +51,22 @@ void ProgressReporter::stage(const std::string& text) {
 }
 
 void ProgressReporter::layer(const PassProgress& progress) {
+  update(progress_text(progress), progress.layers_done <= 1,
+         progress.layers_done == progress.layers);
+}
+
+void ProgressReporter::update(const std::string& text, bool first, bool last) {
   if (style_ == ProgressStyle::kNone) return;
   if (style_ == ProgressStyle::kTerminal) {
     finish();
-    out_ << progress_text(progress) << std::flush;
+    out_ << text << std::flush;
     line_open_ = true;
     return;
   }
   const auto now = std::chrono::steady_clock::now();
-  const bool last = progress.layers_done == progress.layers;
-  if (!last && progress.layers_done > 1 && now - last_line_ < kBetweenLines) return;
+  if (!last && !first && now - last_line_ < kBetweenLines) return;
   last_line_ = now;
-  out_ << progress_text(progress) << std::endl;
+  out_ << text << std::endl;
 }
 
 }  // namespace kvcalib

@@ -24,6 +24,8 @@ class ProgressReporter {
   // A line on its own: what is being done now.
   void stage(const std::string& text);
   void layer(const PassProgress& progress);
+  // Such a line of another kind; the first and the last are always told.
+  void update(const std::string& text, bool first, bool last);
   // Leaves the terminal's line clean for what follows.
   void finish();
 

@@ -271,7 +271,8 @@ TEST(WindowsOfRank, GiveEveryWindowToExactlyOneRankInWholeMicroBatches) {
 TEST(PlanMemory, HoldsTwoLayersTheRanksActivationsAndOneMicroBatch) {
   ModelConfig model = small_model();
   const uint64_t layer = 64 * 192 + 64 * 64 + 64 * 2 + 64 * 192 + 96 * 64;
-  const MemoryPlan plan = plan_memory(model, 8, 32, 2, {at::kCPU, 32, 1});
+  const MemoryPlan plan =
+      plan_memory(model, stored_layer_bytes(model), 8, 32, 2, {at::kCPU, 32, 1});
   EXPECT_EQ(plan.layers, layer * 2 * 2);
   EXPECT_EQ(plan.activations, 4U * 32 * 64 * 4);
   EXPECT_EQ(plan.micro_batch, 32U * (3 * 64 + 192 + 3 * 96) * 4 +
@@ -284,7 +285,8 @@ TEST(PlanMemory, CountsHeadsOfAnyWidthNormsAndTheMaskOfASlidingWindow) {
   model.query_key_norm = true;
   model.sliding_window = 8;
   const uint64_t layer = 40 * 192 + 64 * 40 + 40 * 2 + 16 * 2 + 40 * 192 + 96 * 40;
-  const MemoryPlan plan = plan_memory(model, 8, 32, 2, {at::kCPU, 32, 1});
+  const MemoryPlan plan =
+      plan_memory(model, stored_layer_bytes(model), 8, 32, 2, {at::kCPU, 32, 1});
   EXPECT_EQ(plan.layers, layer * 2 * 2);
   EXPECT_EQ(plan.activations, 4U * 32 * 40 * 4);
   EXPECT_EQ(plan.micro_batch, 32U * (2 * 40 + 64 + 192 + 3 * 96) * 4 + 32U * 32 * 4 +

@@ -193,10 +193,9 @@ void LayerStream::exchange_shares(int64_t layer) {
   }
   const std::lock_guard lock(mutex_);
   progress_.read_seconds += seconds_since(start);
-  if (failure)
-    failure_ = failure;
-  else
-    filled_ = layer + 1;
+  exchange_broken_ = exchange_broken_ || failure;
+  if (failure && !failure_) failure_ = failure;
+  if (!exchange_broken_) filled_ = layer + 1;
   changed_.notify_all();
 }
 

@@ -102,6 +102,7 @@ class LayerStream {
   int64_t filled_ = 0;    // layers whose bytes have come
   int64_t released_ = 0;  // layers whose image may be overwritten
   bool reader_waits_ = false;
+  bool exchange_broken_ = false;  // layers after one that was not exchanged are not whole
   bool stopping_ = false;
   std::exception_ptr failure_;
   Progress progress_;

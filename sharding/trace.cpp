@@ -81,7 +81,6 @@ void Trace::add(DeviceRecord record) {
 std::string Trace::events(int64_t rank) {
   const std::lock_guard lock(mutex_);
   if (!device_records_.empty()) c10::cuda::device_synchronize();
-  const Clock::time_point start = process_start();
   Tracks tracks;
   nlohmann::json events = nlohmann::json::array();
   const auto add_span = [&](const Label& label, double begin, double length) {
@@ -92,9 +91,9 @@ std::string Trace::events(int64_t rank) {
     events.push_back(std::move(event));
   };
   for (const HostRecord& record : host_)
-    add_span(record.label, microseconds(record.begin - start),
+    add_span(record.label, microseconds(record.begin.time_since_epoch()),
              microseconds(record.end - record.begin));
-  const double base = microseconds(base_time_ - start);
+  const double base = microseconds(base_time_.time_since_epoch());
   for (const DeviceRecord& record : device_records_)
     add_span(record.label, base + 1e3 * base_.elapsed_time(record.begin),
              1e3 * record.begin.elapsed_time(record.end));
@@ -129,14 +128,22 @@ DeviceSpan::DeviceSpan(Trace* trace, const char* track, const char* name, int64_
 
 DeviceSpan::~DeviceSpan() {
   if (!record_) return;
-  record_->end.record(at::cuda::getCurrentCUDAStream(trace_->device_.index()));
-  trace_->add(std::move(*record_));
+  try {
+    record_->end.record(at::cuda::getCurrentCUDAStream(trace_->device_.index()));
+    trace_->add(std::move(*record_));
+  } catch (const std::exception&) {
+    // A device that failed: what it failed at is on its way already.
+  }
 }
 
-std::string chrome_trace(const std::vector<std::string>& events_of_ranks) {
+double Trace::microseconds_at_start() { return microseconds(process_start().time_since_epoch()); }
+
+std::string chrome_trace(const std::vector<std::string>& events_of_ranks, double start) {
   nlohmann::json all = nlohmann::json::array();
   for (const std::string& events : events_of_ranks) {
     nlohmann::json of_rank = nlohmann::json::parse(events);
+    for (nlohmann::json& event : of_rank)
+      if (event.contains("ts")) event["ts"] = event["ts"].get<double>() - start;
     std::move(of_rank.begin(), of_rank.end(), std::back_inserter(all));
   }
   return nlohmann::json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(all)}}.dump() + "\n";

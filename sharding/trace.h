@@ -18,9 +18,11 @@ class Trace {
  public:
   explicit Trace(const c10::Device& device) : device_(device) {}
 
-  // The spans of this rank as an array of the Chrome trace event format, times in microseconds
-  // since the process began (rank 0's and others' clocks agree on one host).  Waits for the device.
+  // The spans of this rank as an array of the Chrome trace event format, times in microseconds of
+  // the host's steady clock, which all processes of a machine share.  Waits for the device.
   std::string events(int64_t rank);
+  // That clock when this process began.
+  static double microseconds_at_start();
 
  private:
   friend class HostSpan;
@@ -84,7 +86,8 @@ class DeviceSpan {
   std::optional<Trace::DeviceRecord> record_;
 };
 
-// A Chrome trace file (chrome://tracing, ui.perfetto.dev) of the events of all ranks.
-std::string chrome_trace(const std::vector<std::string>& events_of_ranks);
+// A Chrome trace file (chrome://tracing, ui.perfetto.dev) of the events of all ranks, times counted
+// from `start` microseconds.
+std::string chrome_trace(const std::vector<std::string>& events_of_ranks, double start);
 
 }  // namespace kvcalib

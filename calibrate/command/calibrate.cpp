@@ -138,7 +138,7 @@ struct Job {
 };
 
 Job open_job(const CalibrateOptions& options, const c10::Device& device) {
-  if (options.trace) check_trace_place(*options.trace);
+  if (options.trace) check_trace_place(*options.trace, options.output.force);
   std::unique_ptr<OutputTransaction> output = open_output(options.output, options.weights);
   std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
   check_device(device, directory->config().head_dim);

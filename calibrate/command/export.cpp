@@ -32,6 +32,14 @@ void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& 
     throw Error(concat(options.statistics.string(), ": was taken as ", observed.name(),
                        " rotates K; ", release.name(), " rotates this model's otherwise (rope and ",
                        "NTK keys of config.ini); calibrate with --runtime ", release.name()));
+  if (effective_window(provenance.model, provenance.length) !=
+          effective_window(config, provenance.length) ||
+      provenance.model.query_key_norm != config.query_key_norm)
+    throw Error(concat(options.statistics.string(), ": was taken with a sliding window of ",
+                       provenance.model.sliding_window, " tokens (0: none) and ",
+                       provenance.model.query_key_norm ? "" : "no ",
+                       "normalised q and k, which the model in ", options.weights.string(),
+                       " has otherwise; calibrate these weights"));
   if (provenance.model.norm_eps != config.norm_eps ||
       provenance.model.attention_bias != config.attention_bias)
     throw Error(concat(options.statistics.string(),

@@ -60,9 +60,9 @@ std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& opt
                  << gigabytes(plan.memory.micro_batch) << "\n";
   line("to write") << config.layers * plan.target.ranks << " files " << scale_file_name(0, 0)
                    << " .. " << scale_file_name(config.layers - 1, plan.target.ranks - 1) << " of "
-                   << 4 * plan.target.release.scale_values()
-                   << " bytes, config.ini, config.patch, kv_stats.safetensors, summary.json into "
-                   << place(options.output) << "\n";
+                   << 4 * plan.target.release.scale_values() << " bytes, "
+                   << (config.own_rotation ? "" : "config.ini, config.patch, ")
+                   << "kv_stats.safetensors, summary.json into " << place(options.output) << "\n";
   for (const std::string& warning : plan.target.warnings) line("warning") << warning << "\n";
   return text.str();
 }

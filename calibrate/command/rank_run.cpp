@@ -138,15 +138,19 @@ void write_trace(Rendezvous& rendezvous, int64_t ranks, const std::string& own_e
   for (int64_t rank = 1; rank < ranks; ++rank) events.push_back(rendezvous.get(trace_name(rank)));
   std::filesystem::path temporary = file;
   temporary += concat(".", getpid());
-  write_new_file(temporary, chrome_trace(events));
+  write_new_file(temporary, chrome_trace(events, Trace::microseconds_at_start()));
   rename_path(temporary, file);
 }
 
-void check_trace_place(const std::filesystem::path& file) {
+void check_trace_place(const std::filesystem::path& file, bool force) {
+  if (!file.has_filename()) throw Error(concat("--trace '", file.string(), "': names no file"));
   const std::filesystem::path parent = file.has_parent_path() ? file.parent_path() : ".";
   if (access(parent.c_str(), W_OK | X_OK) != 0) throw_system_error(parent, "--trace cannot write");
-  if (is_plain_directory(file))
-    throw Error(concat("--trace ", file.string(), ": is a directory; name a file"));
+  if (!is_there(file)) return;
+  if (!is_plain_file(file))
+    throw Error(concat("--trace ", file.string(), ": is no file; name one, or a new name"));
+  if (!force)
+    throw Error(concat("--trace ", file.string(), ": is there already; --force replaces it"));
 }
 
 }  // namespace kvcalib

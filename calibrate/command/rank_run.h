@@ -48,7 +48,8 @@ void send_trace(Rendezvous& rendezvous, int64_t rank, const std::string& events)
 // Writes the events of all ranks to `file`, whole or not at all.  Throws Error naming it.
 void write_trace(Rendezvous& rendezvous, int64_t ranks, const std::string& own_events,
                  const std::filesystem::path& file);
-// Throws Error when write_trace could not write there.
-void check_trace_place(const std::filesystem::path& file);
+// Throws Error when write_trace could not write there, or would replace what is no file, or a file
+// without `force`.
+void check_trace_place(const std::filesystem::path& file, bool force);
 
 }  // namespace kvcalib

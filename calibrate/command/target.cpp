@@ -60,10 +60,20 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
     target.warnings.push_back(concat(
         "rotary scaling ", name(config.own_rotation->kind), " at ", length, " tokens: ",
         release.name(), " rotates K otherwise than the model's own code, whose ranges these are"));
+  if (effective_window(config, length) > 0)
+    target.warnings.push_back(
+        concat("sliding window of ", config.sliding_window, " tokens: ", release.name(),
+               " attends to all ", length,
+               " of a window, and its K and V will be others; windows of at most ",
+               config.sliding_window, " tokens (--length) are the same there"));
   if (config.query_key_norm)
     target.warnings.push_back(concat("q and k are normalised in this model; ", release.name(),
                                      " does not do that, and cannot serve it"));
   return target;
+}
+
+int64_t effective_window(const ModelConfig& config, int64_t length) {
+  return config.sliding_window < length ? config.sliding_window : 0;
 }
 
 int64_t runtime_embedding_rows(const WeightDirectory& directory) {

@@ -30,6 +30,9 @@ struct Target {
 Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
                       int64_t embedding_rows, int64_t length);
 
+// The sliding window that makes a difference to windows of `length` tokens; 0 for none.
+int64_t effective_window(const ModelConfig& config, int64_t length);
+
 // The rows of the embedding that the runtime will read; 0 where the weights are not its own.
 int64_t runtime_embedding_rows(const WeightDirectory& directory);
 

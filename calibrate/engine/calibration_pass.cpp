@@ -80,10 +80,11 @@ class CalibrationPass::RankPass {
     const int64_t layers = context_.config.layers;
     for (int64_t layer = 0; layer < layers; ++layer) {
       run_layer(layer);
-      // One layer late, so that the device always has the next one before it.
-      if (layer > 0) finish_layer(layer - 1, progress);
+      // On a GPU one layer late, so that it always has the next one before it.
+      const int64_t late = settings_.device.is_cuda() ? 1 : 0;
+      if (layer >= late) finish_layer(layer - late, progress);
     }
-    finish_layer(layers - 1, progress);
+    if (settings_.device.is_cuda()) finish_layer(layers - 1, progress);
   }
 
   KvStatistics statistics() { return observations_.merged(communicator_); }

@@ -62,6 +62,7 @@ class Verification {
     return id.layer < report_.layers && id.rank < report_.serving_ranks;
   }
 
+  bool read_model_of_statistics(std::optional<int64_t> serving_ranks);
   void read_config(std::optional<int64_t> serving_ranks);
   void read_weights();
   void check_model();
@@ -86,7 +87,31 @@ class Verification {
   VerifyReport report_;
 };
 
+// Scales made from a Hugging Face directory have no config.ini: statistics say what the model is.
+bool Verification::read_model_of_statistics(std::optional<int64_t> serving_ranks) {
+  if (fs::exists(directory_ / "config.ini") || !fs::exists(directory_ / kStatisticsFileName))
+    return false;
+  try {
+    const ModelConfig model = read_statistics(directory_ / kStatisticsFileName).provenance.model;
+    if (!model.own_rotation) return false;  // TurboMind's own, whose config.ini is missing
+    model_ = model;
+  } catch (const Error&) {
+    return false;  // said when they are compared with the scales
+  }
+  note("no config.ini here: the files are checked against ", kStatisticsFileName, "; the weights ",
+       "they will be served with need quant_policy = 4");
+  const auto of_first_layer = [](const std::string& name) {
+    const auto id = parse_scale_file_name(name);
+    return id && id->layer == 0;
+  };
+  report_.layers = model_->layers;
+  report_.serving_ranks = serving_ranks.value_or(
+      std::max<int64_t>(1, std::count_if(names_.begin(), names_.end(), of_first_layer)));
+  return true;
+}
+
 void Verification::read_config(std::optional<int64_t> serving_ranks) {
+  if (read_model_of_statistics(serving_ranks)) return;
   try {
     const IniFile config = IniFile::read(directory_ / "config.ini");
     for (std::string& found : config_faults(config, release_)) fault(found);

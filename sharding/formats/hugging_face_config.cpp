@@ -8,9 +8,14 @@
 namespace kvcalib {
 namespace {
 
-int64_t positive(const JsonObject& config, std::string_view key) {
+constexpr int64_t kLargest = int64_t{1} << 30;    // of any size
+constexpr int64_t kMostHeads = int64_t{1} << 16;  // so that products of sizes stay in 64 bits
+constexpr int64_t kMostLayers = int64_t{1} << 16;
+
+int64_t positive(const JsonObject& config, std::string_view key, int64_t most = kLargest) {
   const int64_t value = config.integer(key);
-  if (value <= 0) config.refuse(concat(key, " = ", value, ", expected a positive number"));
+  if (value <= 0 || value > most)
+    config.refuse(concat(key, " = ", value, ", expected a positive number up to ", most));
   return value;
 }
 
@@ -165,9 +170,9 @@ std::optional<WeightType> stated_weight_type(const JsonObject& config) {
 ModelConfig read_hugging_face_config(const JsonObject& config, const ModelFamily& family) {
   ModelConfig model;
   model.weight_type = stated_weight_type(config).value_or(WeightType::kFloat16);
-  model.layers = positive(config, "num_hidden_layers");
+  model.layers = positive(config, "num_hidden_layers", kMostLayers);
   model.hidden = positive(config, "hidden_size");
-  model.heads = positive(config, "num_attention_heads");
+  model.heads = positive(config, "num_attention_heads", kMostHeads);
   model.kv_heads =
       config.has("num_key_value_heads") ? positive(config, "num_key_value_heads") : model.heads;
   model.vocab = positive(config, "vocab_size");

@@ -34,7 +34,10 @@ void JsonObject::refuse_type(std::string_view key, const char* expected) const {
 }
 
 int64_t JsonObject::integer(std::string_view key) const {
-  if (!at(key).is_number_integer()) refuse_type(key, "a whole number");
+  const bool fits =
+      at(key).is_number_integer() && (!at(key).is_number_unsigned() ||
+                                      at(key).get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
+  if (!fits) refuse_type(key, "a whole number of 64 bits");
   return at(key).get<int64_t>();
 }
 

@@ -47,7 +47,10 @@ std::set<fs::path> find_files(const fs::path& directory, const WeightMap& weight
   for (const auto& [tensor, file] : weight_map) files.insert(file);
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("model") && name.ends_with(".safetensors")) files.insert(entry.path());
+    if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
+    if (!entry.is_regular_file())
+      throw Error(concat(entry.path().string(), ": is no file, expected a safetensors file"));
+    files.insert(entry.path());
   }
   return files;
 }

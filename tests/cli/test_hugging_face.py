@@ -113,6 +113,33 @@ class SameAsTurboMind(HuggingFace):
         self.assertEqual(set(digests(output)), expected | {STATISTICS, "summary.json"})
 
 
+    def test_verify_checks_the_scales_against_their_statistics(self):
+        output = self.scaled(save(llama(7), self.folder / "hf"), "scales", 2)
+        report = self.succeed("verify", output)
+        self.assertIn("no config.ini here", report.out)
+        (output / "layers.1.past_kv_scale.1.weight").unlink()
+        run = kvcalib("verify", output, "--serving-tp", 2)
+        self.assertEqual(run.code, FAILED, run.text)
+        self.assertIn("layers.1.past_kv_scale.1.weight", run.out)
+
+    def test_a_sliding_window_is_warned_of_and_serves_no_model_without(self):
+        decoder = llama(8)
+        output = self.scaled(save(decoder, self.folder / "plain"), "plain-scales", 1)
+        config = self.folder / "window/config.json"
+        shutil.copytree(self.folder / "plain", config.parent)
+        values = json.loads(config.read_text()) | {"architectures": ["MistralForCausalLM"], "sliding_window": 16}
+        config.write_text(json.dumps(values))
+        run = kvcalib("calibrate", "--weights", config.parent, "--data", self.ids, *shape_options(self.ids), "--devices", "cpu",
+                      "--output", self.folder / "window-scales")
+        self.assertEqual(run.code, 0, run.text)
+        self.assertIn("sliding window of 16 tokens", run.err)
+        self.assertNotEqual(scales(output), scales(self.folder / "window-scales"))
+        run = kvcalib("export", "--stats", self.folder / "window-scales" / STATISTICS, "--weights", self.folder / "plain",
+                      "--output", self.folder / "exported")
+        self.assertEqual(run.code, FAILED, run.text)
+        self.assertIn("sliding window", run.err)
+
+
 class Refusals(HuggingFace):
     def assert_refused(self, weights: Path, *words: str, code: int = FAILED, arguments: tuple = (),
                        output: bool = True):
@@ -177,6 +204,18 @@ class Refusals(HuggingFace):
         scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}
         self.assert_refused(self.spoilt("yarn", lambda config, tensors: config.update(rope_scaling=scaling)),
                             "config.json", "yarn")
+
+    def test_sizes_that_no_model_has(self):
+        for key, value in (("num_attention_heads", 2 ** 31), ("num_attention_heads", 2 ** 62), ("num_hidden_layers", 2 ** 64 - 1),
+                           ("vocab_size", 0), ("hidden_size", 2 ** 40)):
+            with self.subTest(key=key, value=value):
+                self.assert_refused(self.spoilt(f"{key}-{value}", lambda config, tensors: config.update({key: value})),
+                                    "config.json", key)
+
+    def test_a_folder_in_place_of_a_file(self):
+        weights = save(llama(), self.folder / "hf")
+        (weights / "model-extra.safetensors").mkdir()
+        self.assert_refused(weights, "model-extra.safetensors", "is no file")
 
     def test_a_sliding_window_of_some_layers(self):
         decoder = random_decoder(0, "Qwen2ForCausalLM", dtype="float16", config={

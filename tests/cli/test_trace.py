@@ -51,12 +51,18 @@ class Trace(ProgramTest):
 
     def test_place_is_checked_before_any_work(self):
         ids = self.windows(1, count=1, length=96)
-        for place, message in ((self.folder / "none/trace.json", "cannot write"), (self.folder, "is a directory")):
+        link, existing = self.folder / "link", self.folder / "existing"
+        existing.write_text("mine")
+        link.symlink_to(existing)
+        for place, message in ((self.folder / "none/trace.json", "cannot write"), (self.folder, "is no file"),
+                               (link, "is no file"), ("/dev/null", "is no file"), ("", "names no file"),
+                               (existing, "--force replaces it")):
             run = kvcalib("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids), "--output",
                           self.folder / "output", "--devices", "cpu", "--trace", place)
             self.assertEqual(run.code, 1, run.text)
             self.assertIn(message, run.err)
             self.assertFalse((self.folder / "output").exists())
+        self.assertEqual(existing.read_text(), "mine")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@
 namespace kvcalib::kernels::cpu {
 namespace {
 
+// Without their signs, floats are ordered as their bits are; those from the exponent mask on are
+// not finite.
 KVCALIB_VECTORISED
-bool has_nonfinite(const uint16_t* bits, int64_t count, uint16_t mask) {
-  uint16_t found = 0;
+uint16_t largest_magnitude(const uint16_t* bits, int64_t count) {
+  constexpr uint16_t kSignless = 0x7fff;
+  uint16_t largest = 0;
   for (int64_t i = 0; i < count; ++i) {
-    found = static_cast<uint16_t>(found | ((bits[i] & mask) == mask ? 1 : 0));
+    largest = std::max(largest, static_cast<uint16_t>(bits[i] & kSignless));
   }
-  return found != 0;
+  return largest;
 }
 
 }  // namespace
@@ -25,7 +28,7 @@ void nonfinite16(const Nonfinite16Arguments& arguments, int64_t first_element,
   arguments.check();
   for (int64_t start = first_element; start < last_element; start += kBlock) {
     const int64_t count = std::min(kBlock, last_element - start);
-    if (has_nonfinite(arguments.bits + start, count, arguments.exponent_mask)) {
+    if (largest_magnitude(arguments.bits + start, count) >= arguments.exponent_mask) {
       raise(arguments.found, 1);
       return;
     }

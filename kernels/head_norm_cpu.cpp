@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <array>
 #include <cmath>
 
 #include "kernels/float_rows.h"
@@ -9,22 +8,10 @@
 namespace kvcalib::kernels::cpu {
 namespace {
 
-// Partial sums in independent lanes, as rms_norm has them, but for rows as short as a head.
+// Fewer lanes than rms_norm has: a head is short.
 KVCALIB_VECTORISED
-float sum_of_squares(const float* __restrict__ row, int64_t width) {
-  constexpr int64_t kLanes = 16;
-  std::array<float, kLanes> lanes{};
-  const int64_t whole = width / kLanes * kLanes;
-  for (int64_t start = 0; start < whole; start += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] += row[start + lane] * row[start + lane];
-    }
-  }
-  for (int64_t i = whole; i < width; ++i) lanes[i - whole] += row[i] * row[i];
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  }
-  return lanes[0];
+float squares_of_row(const float* __restrict__ row, int64_t width) {
+  return sum_of_squares<16>(row, width);
 }
 
 KVCALIB_VECTORISED
@@ -53,7 +40,7 @@ void head_norm(const HeadNormArguments<T>& arguments, int64_t first_token, int64
     float* const row = as_floats(stored, arguments.columns(), row_scratch);
     for (int64_t head = 0; head < arguments.heads + arguments.kv_heads; ++head) {
       float* const values = row + head * width;
-      const float mean = sum_of_squares(values, width) / static_cast<float>(width);
+      const float mean = squares_of_row(values, width) / static_cast<float>(width);
       scale_row(values, 1.0f / std::sqrt(mean + arguments.epsilon), width);
       round_row<T>(values, width);
       multiply_row(values, head < arguments.heads ? query_weight : key_weight, width);

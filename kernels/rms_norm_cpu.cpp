@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <array>
 #include <cmath>
 
 #include "kernels/float_rows.h"
@@ -14,23 +13,9 @@ void add_row(float* __restrict__ sums, const float* __restrict__ delta, int64_t 
   for (int64_t i = 0; i < width; ++i) sums[i] += delta[i];
 }
 
-// Partial sums in independent lanes: vectorises, and fixes the order of summation for every
-// vector width.
 KVCALIB_VECTORISED
-float sum_of_squares(const float* __restrict__ row, int64_t width) {
-  constexpr int64_t kLanes = 64;
-  std::array<float, kLanes> lanes{};
-  const int64_t whole = width / kLanes * kLanes;
-  for (int64_t start = 0; start < whole; start += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] += row[start + lane] * row[start + lane];
-    }
-  }
-  for (int64_t i = whole; i < width; ++i) lanes[i - whole] += row[i] * row[i];
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  }
-  return lanes[0];
+float squares_of_row(const float* __restrict__ row, int64_t width) {
+  return sum_of_squares<64>(row, width);
 }
 
 KVCALIB_VECTORISED
@@ -60,7 +45,7 @@ void rms_norm(const RmsNormArguments<T>& arguments, int64_t first_token, int64_t
       add_row(row, as_floats(arguments.delta + token * width, width, delta_scratch), width);
       if (bias != nullptr) add_row(row, bias, width);
     }
-    const float sum = sum_of_squares(row, width);
+    const float sum = squares_of_row(row, width);
     if (!std::isfinite(sum)) raise(arguments.nonfinite, 1);
     if (arguments.delta != nullptr) {
       round_row<T>(row, width);

@@ -2,15 +2,12 @@
 #include "sharding/image_reader.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <exception>
-#include <mutex>
-#include <thread>
 
 #include "kernels/nonfinite16.h"
 #include "sharding/formats/error.h"
 #include "sharding/formats/ranged_file.h"
+#include "sharding/workers.h"
 
 namespace kvcalib {
 namespace {
@@ -75,27 +72,12 @@ std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_
 }
 
 void read_image(const std::vector<ImagePiece>& pieces, int64_t workers, const PieceSink& sink) {
-  std::atomic<size_t> next{0};
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto work = [&](int64_t worker) {
-    try {
-      for (size_t i = next++; i < pieces.size(); i = next++) {
-        if (sink.stopped && sink.stopped()) return;
-        read_piece(pieces[i], sink.memory(worker, pieces[i]));
-        if (sink.done) sink.done(worker, pieces[i]);
-      }
-    } catch (...) {
-      next = pieces.size();
-      const std::lock_guard lock(mutex);
-      if (!failure) failure = std::current_exception();
-    }
-  };
-  std::vector<std::jthread> threads;
-  for (int64_t worker = 1; worker < workers; ++worker) threads.emplace_back(work, worker);
-  work(0);
-  threads.clear();
-  if (failure) std::rethrow_exception(failure);
+  run_workers(pieces.size(), workers, [&](int64_t worker, size_t i) {
+    if (sink.stopped && sink.stopped()) return false;
+    read_piece(pieces[i], sink.memory(worker, pieces[i]));
+    if (sink.done) sink.done(worker, pieces[i]);
+    return true;
+  });
 }
 
 }  // namespace kvcalib

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -20,6 +19,7 @@
 #include "sharding/new_file.h"
 #include "sharding/rank.h"
 #include "sharding/table_rows.h"
+#include "sharding/workers.h"
 
 namespace kvcalib {
 namespace {
@@ -162,25 +162,11 @@ using Task = std::function<void()>;
 
 // A task at a time for each thread: a file system lets one write to a file, several to several.
 void run_tasks(const std::vector<Task>& tasks, int64_t threads) {
-  std::atomic<size_t> next{0};
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    const c10::InferenceMode inference;
-    try {
-      for (size_t i = next++; i < tasks.size(); i = next++) tasks[i]();
-    } catch (...) {
-      next = tasks.size();
-      const std::lock_guard lock(mutex);
-      if (!failure) failure = std::current_exception();
-    }
-  };
-  {
-    std::vector<std::jthread> others;
-    for (int64_t thread = 1; thread < threads; ++thread) others.emplace_back(work);
-    work();
-  }
-  if (failure) std::rethrow_exception(failure);
+  run_workers(tasks.size(), threads, [&](int64_t /*worker*/, size_t i) {
+    const c10::InferenceMode inference;  // thread-local
+    tasks[i]();
+    return true;
+  });
 }
 
 std::vector<Task> table_tasks(Writing& writing, const WeightDirectory& source,

@@ -5,14 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "calibrate/report/gigabytes.h"
+
 namespace kvcalib {
 namespace {
-
-std::string gigabytes(uint64_t bytes) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(3) << static_cast<double>(bytes) / 1e9 << " GB";
-  return text.str();
-}
 
 std::string place(const OutputOptions& output) {
   if (output.in_place) return "the weights directory";
@@ -53,11 +49,11 @@ std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& opt
                   << " window(s) a micro-batch\n";
   line("runtime") << plan.target.release.name() << ", " << plan.target.ranks << " serving rank(s), "
                   << name(plan.target.method) << "\n";
-  line("to read") << gigabytes(plan.bytes_to_read) << " in all, each byte once\n";
-  line("memory") << gigabytes(plan.memory.total()) << " per device: two layers "
-                 << gigabytes(plan.memory.layers) << ", activations "
-                 << gigabytes(plan.memory.activations) << ", micro-batch "
-                 << gigabytes(plan.memory.micro_batch) << "\n";
+  line("to read") << gigabytes(plan.bytes_to_read, 3) << " in all, each byte once\n";
+  line("memory") << gigabytes(plan.memory.total(), 3) << " per device: two layers "
+                 << gigabytes(plan.memory.layers, 3) << ", activations "
+                 << gigabytes(plan.memory.activations, 3) << ", micro-batch "
+                 << gigabytes(plan.memory.micro_batch, 3) << "\n";
   line("to write") << config.layers * plan.target.ranks << " files " << scale_file_name(0, 0)
                    << " .. " << scale_file_name(config.layers - 1, plan.target.ranks - 1) << " of "
                    << 4 * plan.target.release.scale_values() << " bytes, "

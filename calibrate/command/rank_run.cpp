@@ -8,11 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <iomanip>
-#include <sstream>
 #include <thread>
 
 #include "calibrate/output/file_operations.h"
+#include "calibrate/report/gigabytes.h"
 #include "kernels/cuda_check.h"
 #include "sharding/formats/error.h"
 
@@ -56,12 +55,6 @@ PassSettings checked_settings(const CalibrateOptions& options, const WeightDirec
                  device.str(), free_bytes, total_bytes);
   }
   return settings;
-}
-
-std::string gigabytes(uint64_t bytes) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(2) << static_cast<double>(bytes) / 1e9 << " GB";
-  return text.str();
 }
 
 std::string trace_name(int64_t rank) { return concat("trace-", rank); }

@@ -15,6 +15,7 @@
 #include "calibrate/output/output_directory.h"
 #include "calibrate/output/runtime_release.h"
 #include "calibrate/output/turbomind_config.h"
+#include "calibrate/report/gigabytes.h"
 #include "calibrate/report/progress.h"
 #include "sharding/formats/error.h"
 #include "sharding/formats/file_bytes.h"
@@ -137,12 +138,6 @@ std::optional<std::string> foreign_to_workspace(const fs::path& directory) {
     }
   }
   return std::nullopt;
-}
-
-std::string gigabytes(uint64_t bytes) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(2) << static_cast<double>(bytes) / 1e9 << " GB";
-  return text.str();
 }
 
 void check_space(const fs::path& directory, const fs::path& output,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/target.h"
 
+#include "calibrate/engine/attention.h"
 #include "calibrate/engine/rotary_embedding.h"
 #include "calibrate/output/output_directory.h"
 #include "calibrate/output/unified_diff.h"
@@ -73,7 +74,7 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
 }
 
 int64_t effective_window(const ModelConfig& config, int64_t length) {
-  return config.sliding_window < length ? config.sliding_window : 0;
+  return slides(length, config.sliding_window) ? config.sliding_window : 0;
 }
 
 int64_t runtime_embedding_rows(const WeightDirectory& directory) {

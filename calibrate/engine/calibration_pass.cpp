@@ -23,7 +23,7 @@ constexpr const char* kTrack = "layers";
 // times slower.
 at::ScalarType compute_type(const ModelConfig& config, const at::Device& device) {
   if (device.is_cpu()) return at::kFloat;
-  return config.weight_type == WeightType::kFloat16 ? at::kHalf : at::kBFloat16;
+  return scalar_type(element_type(config.weight_type));
 }
 
 at::Tensor to_device(const std::vector<float>& values, at::IntArrayRef shape,

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/report/gigabytes.h"
+
+#include <iomanip>
+
+#include "sharding/formats/error.h"
+
+namespace kvcalib {
+
+std::string gigabytes(uint64_t bytes, int digits) {
+  return concat(std::fixed, std::setprecision(digits), static_cast<double>(bytes) / 1e9, " GB");
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace kvcalib {
+
+// "12.34 GB"
+std::string gigabytes(uint64_t bytes, int digits = 2);
+
+}  // namespace kvcalib

@@ -22,6 +22,6 @@ inline bool slides(int64_t window, int64_t sliding_window) {
 }
 
 // Bytes that causal_attention holds on the CPU beside its arguments and result.
-int64_t attention_mask_bytes(int64_t window, int64_t sliding_window);
+int64_t attention_scratch_bytes(int64_t window, int64_t head_dim);
 
 }  // namespace kvcalib

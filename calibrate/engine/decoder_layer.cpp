@@ -50,7 +50,7 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
     rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps,
              faults.narrow(0, 0, 1));
   });
-  step("qkv GEMM", [&] { linear(normed, weights.qkv, qkv, context.window); });
+  step("qkv GEMM", [&] { linear(normed, weights.qkv, qkv); });
   if (config.query_key_norm)
     step("query and key norm",
          [&] { head_norm(qkv, weights.query_norm, weights.key_norm, shape, config.norm_eps); });
@@ -60,15 +60,14 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
   });
   step("attention",
        [&] { attended = causal_attention(qkv, shape, context.window, config.sliding_window); });
-  step("output GEMM", [&] { linear(attended, weights.output, projected, context.window); });
+  step("output GEMM", [&] { linear(attended, weights.output, projected); });
   step("residual and ffn norm", [&] {
     rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
              faults.narrow(0, 1, 1));
   });
-  step("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up, context.window); });
+  step("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up); });
   step("swiglu", [&] { swiglu(gate_up, activated); });
-  step("down GEMM",
-       [&] { linear(activated, weights.down, hidden, context.window, /*accumulate=*/true); });
+  step("down GEMM", [&] { linear(activated, weights.down, hidden, /*accumulate=*/true); });
 }
 
 void observe_keys_and_values(const LayerContext& context, const LayerWeights& weights,
@@ -90,7 +89,7 @@ void observe_keys_and_values(const LayerContext& context, const LayerWeights& we
 
   const DeviceSpan span(context.trace, kTrack, "K and V of the last layer");
   rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.narrow(0, 0, 1));
-  linear(normed, weights.qkv.narrow(queries, columns), kv, context.window);
+  linear(normed, weights.qkv.narrow(queries, columns), kv);
   if (config.query_key_norm) head_norm(kv, {}, weights.key_norm, shape, config.norm_eps);
   rotary_observe(kv, bias, context.rotary, shape, observation.ranges, faults.narrow(0, 2, 1));
 }

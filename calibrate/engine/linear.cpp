@@ -2,104 +2,131 @@
 #include "calibrate/engine/linear.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
-#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <atomic>
 
 #include "calibrate/engine/cuda_gemm.h"
-#include "calibrate/engine/single_threaded_gemm.h"
+#include "calibrate/engine/tasks.h"
+#include "kernels/instruction_set.h"
 
 namespace kvcalib {
 namespace {
 
-// Fixed, so that every element is summed in the same order whatever runs beside it and on however
-// many threads.
-constexpr int64_t kTileRows = 512;
-constexpr int64_t kTileColumns = 512;
+using kernels::cpu::InstructionSet;
 
-int64_t tiles_of(int64_t count, int64_t tile) { return (count + tile - 1) / tile; }
+constexpr int64_t kStripColumns = 512;
 
-// A product cut into tasks: a strip of kTileColumns columns with some of its tiles of rows.
+int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+kernels::cpu::StoredType stored_type(at::ScalarType type) {
+  switch (type) {
+    case at::kHalf:
+      return kernels::cpu::StoredType::kFloat16;
+    case at::kBFloat16:
+      return kernels::cpu::StoredType::kBfloat16;
+    default:
+      TORCH_CHECK(type == at::kFloat, "a weight of ", type);
+      return kernels::cpu::StoredType::kFloat32;
+  }
+}
+
+// Fills `packed` with the whole of a few columns.
+void pack(const WeightMatrix& columns, float* packed, const InstructionSet& set) {
+  for (const WeightBlock& block : columns.blocks()) {
+    const at::Tensor values = block.values.to(columns.type());
+    kernels::cpu::pack_columns({.source = values.const_data_ptr(),
+                                .type = stored_type(values.scalar_type()),
+                                .row_stride = values.stride(0),
+                                .column_stride = values.stride(1),
+                                .rows = values.size(0),
+                                .columns = values.size(1),
+                                .packed = packed,
+                                .depth = columns.rows(),
+                                .first_row = block.row,
+                                .first_column = block.column,
+                                .column_step = block.column_step},
+                               set);
+  }
+}
+
+// A product cut into tasks: a strip of columns with some of the rows.
 struct CpuProduct {
   const at::Tensor& x;
   const WeightMatrix& weight;
   const at::Tensor& out;
-  int64_t window;
   bool accumulate;
 
-  int64_t strips() const { return tiles_of(weight.columns(), kTileColumns); }
-  int64_t tiles_of_window() const { return tiles_of(window, kTileRows); }
-  int64_t row_tiles() const { return x.size(0) / window * tiles_of_window(); }
-
+  int64_t strips() const { return parts(weight.columns(), kStripColumns); }
   int64_t width(int64_t strip) const {
-    return std::min(kTileColumns, weight.columns() - strip * kTileColumns);
+    return std::min(kStripColumns, weight.columns() - strip * kStripColumns);
   }
 
-  // `columns` [k, width]: the strip in float32, dense.
-  void multiply(int64_t strip, int64_t row_tile, const at::Tensor& columns) const {
-    const int64_t in_window = row_tile % tiles_of_window() * kTileRows;
-    const int64_t row = row_tile / tiles_of_window() * window + in_window;
-    const at::Tensor x_tile = x.narrow(0, row, std::min(kTileRows, window - in_window));
-    at::Tensor out_tile =
-        out.narrow(0, row, x_tile.size(0)).narrow(1, strip * kTileColumns, width(strip));
-    if (accumulate)
-      at::addmm_out(out_tile, out_tile, x_tile, columns);
-    else
-      at::mm_out(out_tile, x_tile, columns);
+  // `packed`: the strip.
+  void multiply(int64_t strip, int64_t first_row, int64_t last_row, const float* packed,
+                float* scratch, const InstructionSet& set) const {
+    kernels::cpu::matrix_product(
+        {.x = x.const_data_ptr<float>() + first_row * x.stride(0),
+         .x_stride = x.stride(0),
+         .weight = packed,
+         .out = out.data_ptr<float>() + first_row * out.stride(0) + strip * kStripColumns,
+         .out_stride = out.stride(0),
+         .rows = last_row - first_row,
+         .depth = weight.rows(),
+         .columns = width(strip),
+         .accumulate = accumulate,
+         .scratch = scratch},
+        set);
   }
 };
 
-// Threads take tasks as they come, since others may use the processor beside us.  A task has all
-// tiles of its strip, which then is widened once, unless that leaves threads without a task.
+// A task has all rows of its strip, which then is packed once, unless that leaves threads without a
+// task.
 void cpu_linear(const CpuProduct& product) {
-  const int64_t threads = at::get_num_threads();
-  const int64_t strips = product.strips();
-  const int64_t row_tiles = product.row_tiles();
-  const int64_t groups = std::min(row_tiles, tiles_of(2 * threads, strips));
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, threads, 1, [&](int64_t /*begin*/, int64_t /*end*/) {
-    const c10::InferenceMode inference;  // thread-local
-    const SingleThreadedGemm single_threaded;
-    at::Tensor memory;
-    int64_t widened = -1;
-    for (int64_t task = next++; task < strips * groups; task = next++) {
-      const int64_t strip = task / groups;
-      const int64_t group = task % groups;
-      const int64_t rows = product.weight.rows();
-      if (!memory.defined()) memory = at::empty({rows * kTileColumns}, product.x.options());
-      const at::Tensor columns =
-          memory.narrow(0, 0, rows * product.width(strip)).view({rows, product.width(strip)});
-      if (strip != widened)
-        product.weight.copy_columns(strip * kTileColumns, product.width(strip), columns);
-      widened = strip;
-      for (int64_t tile = group * row_tiles / groups; tile < (group + 1) * row_tiles / groups;
-           ++tile)
-        product.multiply(strip, tile, columns);
+  const InstructionSet& set = kernels::cpu::fastest_instruction_set();
+  const int64_t row_blocks = parts(product.x.size(0), kernels::cpu::kProductRows);
+  const int64_t groups = std::min(row_blocks, parts(2 * at::get_num_threads(), product.strips()));
+  const auto first_row = [&](int64_t group) {
+    return std::min(group * row_blocks / groups * kernels::cpu::kProductRows, product.x.size(0));
+  };
+  share_tasks(product.strips() * groups, [&](TaskQueue& queue) {
+    const int64_t rows = product.weight.rows();
+    const at::Tensor packed =
+        at::empty({kernels::cpu::packed_floats(rows, kStripColumns, set)}, product.x.options());
+    const at::Tensor scratch = at::empty({kernels::cpu::kProductScratch}, product.x.options());
+    int64_t packed_strip = -1;
+    while (const std::optional<int64_t> task = queue.next()) {
+      const int64_t strip = *task / groups, group = *task % groups;
+      if (strip != packed_strip)
+        pack(product.weight.narrow(strip * kStripColumns, product.width(strip)),
+             packed.data_ptr<float>(), set);
+      packed_strip = strip;
+      product.multiply(strip, first_row(group), first_row(group + 1),
+                       packed.const_data_ptr<float>(), scratch.data_ptr<float>(), set);
     }
   });
 }
 
 }  // namespace
 
-void linear(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& out, int64_t window,
+void linear(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& out,
             bool accumulate) {
   TORCH_CHECK(x.dim() == 2 && out.dim() == 2 && x.size(1) == weight.rows() &&
                   x.size(0) == out.size(0) && weight.columns() == out.size(1),
               "linear: shapes ", x.sizes(), ", [", weight.rows(), ", ", weight.columns(), "], ",
               out.sizes());
-  TORCH_CHECK(x.size(0) % window == 0, "linear: tokens must be whole windows");
+  TORCH_CHECK(x.stride(1) == 1 && out.stride(1) == 1, "linear: rows must be dense");
   if (x.is_cpu())
-    cpu_linear({x, weight, out, window, accumulate});
+    cpu_linear({x, weight, out, accumulate});
   else
     cuda_gemm(x, weight.whole(), out, accumulate);
 }
 
 int64_t linear_scratch_bytes(int64_t rows) {
-  return at::get_num_threads() * rows * kTileColumns * static_cast<int64_t>(sizeof(float));
+  const int64_t packed =
+      kernels::cpu::packed_floats(rows, kStripColumns, kernels::cpu::fastest_instruction_set());
+  return at::get_num_threads() * (packed + kernels::cpu::kProductScratch) *
+         static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace kvcalib

@@ -63,8 +63,8 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t stored_layer_bytes, i
   const auto batch_tokens = static_cast<uint64_t>(std::min(per_batch, samples) * length);
   const int64_t scratch =
       settings.device.is_cpu()
-          ? linear_scratch_bytes(std::max({config.hidden, attended, config.intermediate})) +
-                attention_mask_bytes(length, config.sliding_window)
+          ? std::max(linear_scratch_bytes(std::max({config.hidden, attended, config.intermediate})),
+                     attention_scratch_bytes(length, config.head_dim))
           : 0;
   // On a GPU the layer in use is in 16 bits, on the CPU both are as they are stored.
   const uint64_t in_use =

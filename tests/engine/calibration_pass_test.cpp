@@ -275,22 +275,34 @@ TEST(PlanMemory, HoldsTwoLayersTheRanksActivationsAndOneMicroBatch) {
       plan_memory(model, stored_layer_bytes(model), 8, 32, 2, {at::kCPU, 32, 1});
   EXPECT_EQ(plan.layers, layer * 2 * 2);
   EXPECT_EQ(plan.activations, 4U * 32 * 64 * 4);
-  EXPECT_EQ(plan.micro_batch, 32U * (3 * 64 + 192 + 3 * 96) * 4 +
-                                  static_cast<uint64_t>(at::get_num_threads()) * 96 * 512 * 4);
+  const auto threads = static_cast<uint64_t>(at::get_num_threads());
+  EXPECT_EQ(plan.micro_batch, 32U * (3 * 64 + 192 + 3 * 96) * 4 + threads * (96 + 96) * 512 * 4);
 }
 
-TEST(PlanMemory, CountsHeadsOfAnyWidthNormsAndTheMaskOfASlidingWindow) {
+TEST(PlanMemory, CountsWhatAttentionHoldsOfLongWindows) {
+  const ModelConfig model = small_model();
+  const auto micro_batch = [&](int64_t length) {
+    return plan_memory(model, stored_layer_bytes(model), 1, length, 1, {at::kCPU, 0, 1})
+        .micro_batch;
+  };
+  const auto threads = static_cast<uint64_t>(at::get_num_threads());
+  const uint64_t token = (3 * 64 + 192 + 3 * 96) * 4;
+  const int64_t length = 1 << 20;
+  EXPECT_EQ(micro_batch(2 * length) - micro_batch(length), length * (token + threads * 2 * 4));
+}
+
+TEST(PlanMemory, CountsHeadsOfAnyWidthAndNorms) {
   ModelConfig model = small_model();
   model.hidden = 40;
   model.query_key_norm = true;
-  model.sliding_window = 8;
   const uint64_t layer = 40 * 192 + 64 * 40 + 40 * 2 + 16 * 2 + 40 * 192 + 96 * 40;
   const MemoryPlan plan =
       plan_memory(model, stored_layer_bytes(model), 8, 32, 2, {at::kCPU, 32, 1});
   EXPECT_EQ(plan.layers, layer * 2 * 2);
   EXPECT_EQ(plan.activations, 4U * 32 * 40 * 4);
-  EXPECT_EQ(plan.micro_batch, 32U * (2 * 40 + 64 + 192 + 3 * 96) * 4 + 32U * 32 * 4 +
-                                  static_cast<uint64_t>(at::get_num_threads()) * 96 * 512 * 4);
+  const auto threads = static_cast<uint64_t>(at::get_num_threads());
+  EXPECT_EQ(plan.micro_batch,
+            32U * (2 * 40 + 64 + 192 + 3 * 96) * 4 + threads * (96 + 96) * 512 * 4);
 }
 
 }  // namespace

@@ -36,9 +36,9 @@ TEST_F(GpuOperations, LinearAgreesWithAMatrixProductInDouble) {
         const at::Tensor out = random({tokens, columns}, type);
         const at::Tensor product = at::mm(x.to(at::kDouble), weight.to(at::kDouble));
         const at::Tensor sum = product + out.to(at::kDouble);
-        linear(x, WeightMatrix(weight), out, tokens, /*accumulate=*/true);
+        linear(x, WeightMatrix(weight), out, /*accumulate=*/true);
         EXPECT_LT(relative_error(out, sum), type == at::kHalf ? 1e-3 : 8e-3);
-        linear(x, WeightMatrix(weight), out, tokens);
+        linear(x, WeightMatrix(weight), out);
         EXPECT_LT(relative_error(out, product), type == at::kHalf ? 1e-3 : 8e-3);
       }
     }
@@ -48,9 +48,9 @@ TEST_F(GpuOperations, LinearAgreesWithAMatrixProductInDouble) {
 TEST_F(GpuOperations, LinearTakesColumnsOfWiderRows) {
   const at::Tensor x = random({100, 256}), weights = random({256, 768});
   const at::Tensor whole = at::empty({100, 768}, x.options());
-  linear(x, WeightMatrix(weights), whole, 100);
+  linear(x, WeightMatrix(weights), whole);
   const at::Tensor part = at::empty({100, 512}, x.options());
-  linear(x, WeightMatrix(weights).narrow(256, 512), part, 100);
+  linear(x, WeightMatrix(weights).narrow(256, 512), part);
   EXPECT_LT(relative_error(part, whole.narrow(1, 256, 512).to(at::kDouble)), 1e-3);
 }
 
@@ -59,10 +59,10 @@ TEST_F(GpuOperations, LinearGivesARowTheSameBitsAmongAnyNumberOfRows) {
   for (const int64_t k : {512, 11008}) {
     const at::Tensor x = random({4096, k}), weight = random({k, 1024});
     const at::Tensor all = at::empty({4096, 1024}, x.options());
-    linear(x, WeightMatrix(weight), all, 1);
+    linear(x, WeightMatrix(weight), all);
     for (const int64_t rows : {1, 64, 100, 2048}) {
       const at::Tensor some = at::empty({rows, 1024}, x.options());
-      linear(x.narrow(0, 4096 - rows, rows), WeightMatrix(weight), some, 1);
+      linear(x.narrow(0, 4096 - rows, rows), WeightMatrix(weight), some);
       EXPECT_TRUE(at::equal(some, all.narrow(0, 4096 - rows, rows))) << rows << " of k " << k;
     }
   }

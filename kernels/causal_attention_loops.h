@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Part of every instruction_set_*.cpp, which is compiled for its own processors: all is local to
+// it.
+#include <cmath>
+#include <limits>
+
+#include "kernels/causal_attention.h"
+#include "kernels/exponential.h"
+#include "kernels/matrix_product_loops.h"
+
+namespace kvcalib::kernels::cpu {
+namespace {
+
+// One head of one window.
+template <int kLanes, int kRows>
+class AttentionLoops {
+ public:
+  static void run(const CausalAttentionArguments& arguments, int64_t first_task,
+                  int64_t last_task) {
+    for (int64_t task = first_task; task < last_task; ++task)
+      AttentionLoops(arguments, task / arguments.heads, task % arguments.heads).run();
+  }
+
+  static constexpr int64_t padded(int64_t head_dim) {
+    return (head_dim + kPanel - 1) / kPanel * kPanel;
+  }
+
+ private:
+  using Tile = FloatTile<kLanes, kRows>;
+  using Product = MatrixProductLoops<kLanes, kRows>;
+  using Finish = typename Tile::Finish;
+  static constexpr int64_t kPanel = Tile::kColumns;
+  static constexpr int64_t kQueries = kAttentionQueries, kKeys = kAttentionKeys;
+  static constexpr int64_t kSum = 16;  // lanes of a sum, whatever the width of vectors
+  static constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  static_assert(kQueries % kRows == 0 && kKeys % kPanel == 0 && kKeys % kSum == 0);
+
+  AttentionLoops(const CausalAttentionArguments& arguments, int64_t window, int64_t head)
+      : arguments_(arguments),
+        length_(arguments.length),
+        head_dim_(arguments.head_dim),
+        seen_(arguments.sliding_window > 0 ? arguments.sliding_window : arguments.length),
+        scale_(1.0f / std::sqrt(static_cast<float>(head_dim_))),
+        out_stride_(arguments.heads * head_dim_) {
+    const int64_t kv_head = head / (arguments.heads / arguments.kv_heads);
+    const float* const rows = arguments.qkv + window * length_ * arguments.row_stride;
+    q_ = rows + head * head_dim_;
+    k_ = rows + (arguments.heads + kv_head) * head_dim_;
+    v_ = k_ + arguments.kv_heads * head_dim_;
+    out_ = arguments.out + window * length_ * out_stride_ + head * head_dim_;
+    keys_ = arguments.scratch;
+    values_ = keys_ + kKeys * head_dim_;
+    queries_ = values_ + kKeys * padded(head_dim_);
+    scores_ = queries_ + kQueries * head_dim_;
+    attended_ = scores_ + kQueries * kKeys;
+    factors_ = attended_ + kQueries * padded(head_dim_);
+    maxima_ = factors_ + kQueries;
+    sums_ = maxima_ + length_;
+  }
+
+  int64_t first_seen(int64_t query) const { return std::max<int64_t>(0, query - seen_ + 1); }
+
+  void run() {
+    std::fill(maxima_, maxima_ + length_, kNothing);
+    std::fill(sums_, sums_ + length_, 0.0f);
+    for (int64_t key = 0; key < length_; key += kKeys) {
+      const int64_t keys = std::min(kKeys, length_ - key);
+      load_keys(key, keys);
+      for (int64_t query = key / kQueries * kQueries; query < length_; query += kQueries) {
+        if (first_seen(query) >= key + keys) break;
+        attend(query, std::min(kQueries, length_ - query), key, keys);
+      }
+    }
+  }
+
+  // K as [head_dim, keys], V as [keys, head_dim], both packed; zeros beyond the last key.
+  void load_keys(int64_t key, int64_t keys) {
+    const int64_t stride = arguments_.row_stride;
+    if (keys < kKeys) {
+      std::fill(keys_, keys_ + kKeys * head_dim_, 0.0f);
+      std::fill(values_, values_ + kKeys * padded(head_dim_), 0.0f);
+    }
+    Product::pack({.source = k_ + key * stride,
+                   .row_stride = 1,
+                   .column_stride = stride,
+                   .rows = head_dim_,
+                   .columns = keys,
+                   .packed = keys_,
+                   .depth = head_dim_});
+    Product::pack({.source = v_ + key * stride,
+                   .row_stride = stride,
+                   .column_stride = 1,
+                   .rows = keys,
+                   .columns = head_dim_,
+                   .packed = values_,
+                   .depth = kKeys});
+  }
+
+  // Some queries with the keys that are loaded.
+  void attend(int64_t query, int64_t queries, int64_t key, int64_t keys) {
+    const int64_t reached = std::min(keys, query + queries - key);
+    constexpr int64_t kUnit = std::max(kPanel, kSum);
+    const int64_t columns = (reached + kUnit - 1) / kUnit * kUnit;
+    load_queries(query, queries, first_seen(query) >= key);
+    for (int64_t column = 0; column < columns; column += kPanel) {
+      for (int64_t row = 0; row < queries; row += kRows)
+        Tile::template multiply<Finish::kStore>(queries_ + row * head_dim_, 1, kRows,
+                                                keys_ + column * head_dim_, head_dim_,
+                                                scores_ + row * kKeys + column, kKeys);
+    }
+    for (int64_t row = 0; row < queries; ++row) weigh(query, row, key, keys, columns);
+    for (int64_t column = 0; column < head_dim_; column += kPanel) {
+      for (int64_t row = 0; row < queries; row += kRows)
+        Tile::template multiply<Finish::kScaleAndAdd>(
+            scores_ + row * kKeys, kKeys, 1, values_ + column * kKeys, columns,
+            attended_ + row * padded(head_dim_) + column, padded(head_dim_), factors_ + row);
+    }
+    store_queries(query, queries, key + keys >= query + queries);
+  }
+
+  void load_queries(int64_t query, int64_t queries, bool is_first) {
+    Product::gather_rows(q_ + query * arguments_.row_stride, arguments_.row_stride, queries,
+                         head_dim_, queries_);
+    const int64_t gathered = (queries + kRows - 1) / kRows * kRows * head_dim_;
+    for (int64_t i = 0; i < gathered; ++i) queries_[i] *= scale_;
+    const int64_t width = padded(head_dim_);
+    if (is_first) std::fill(attended_, attended_ + kQueries * width, 0.0f);
+    for (int64_t row = 0; row < queries && !is_first; ++row)
+      std::copy_n(out_ + (query + row) * out_stride_, head_dim_, attended_ + row * width);
+  }
+
+  // Turns the scores of a query into the weights of the values; zeros for keys that it does not
+  // see.
+  void weigh(int64_t query, int64_t row, int64_t key, int64_t keys, int64_t columns) {
+    float* const scores = scores_ + row * kKeys;
+    const int64_t own = query + row;
+    const int64_t first = std::clamp<int64_t>(first_seen(own) - key, 0, columns);
+    const int64_t last = std::clamp<int64_t>(own + 1 - key, 0, keys);
+    if (first >= last) {
+      std::fill(scores, scores + columns, 0.0f);
+      factors_[row] = 1.0f;
+      return;
+    }
+    std::fill(scores, scores + first, kNothing);
+    std::fill(scores + last, scores + columns, kNothing);
+    const float before = maxima_[own];
+    const float maximum = largest(scores, columns, before);
+    factors_[row] = exponential(before - maximum);
+    maxima_[own] = maximum;
+    sums_[own] = sums_[own] * factors_[row] + exponentials(scores, columns, maximum);
+  }
+
+  // Both in kSum lanes: that fixes the order of summation.
+  static float largest(const float* scores, int64_t columns, float at_least) {
+    float lanes[kSum];
+    std::fill(lanes, lanes + kSum, at_least);
+    for (int64_t i = 0; i < columns; i += kSum) {
+      for (int64_t lane = 0; lane < kSum; ++lane)
+        lanes[lane] = scores[i + lane] > lanes[lane] ? scores[i + lane] : lanes[lane];
+    }
+    for (int64_t half = kSum / 2; half > 0; half /= 2)
+      for (int64_t lane = 0; lane < half; ++lane)
+        lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
+    return lanes[0];
+  }
+
+  static float exponentials(float* scores, int64_t columns, float maximum) {
+    float lanes[kSum] = {};
+    for (int64_t i = 0; i < columns; i += kSum) {
+      for (int64_t lane = 0; lane < kSum; ++lane) {
+        scores[i + lane] = exponential(scores[i + lane] - maximum);
+        lanes[lane] += scores[i + lane];
+      }
+    }
+    for (int64_t half = kSum / 2; half > 0; half /= 2)
+      for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    return lanes[0];
+  }
+
+  void store_queries(int64_t query, int64_t queries, bool is_last) {
+    for (int64_t row = 0; row < queries; ++row) {
+      const float* const attended = attended_ + row * padded(head_dim_);
+      float* const out = out_ + (query + row) * out_stride_;
+      const float sum = sums_[query + row];
+      if (is_last)
+        for (int64_t i = 0; i < head_dim_; ++i) out[i] = attended[i] / sum;
+      else
+        std::copy_n(attended, head_dim_, out);
+    }
+  }
+
+  const CausalAttentionArguments& arguments_;
+  const int64_t length_, head_dim_, seen_;
+  const float scale_;
+  const int64_t out_stride_;
+  const float *q_, *k_, *v_;
+  float* out_;
+  float *keys_, *values_;  // packed: [head_dim, kKeys], [kKeys, padded head_dim]
+  float* queries_;         // gathered
+  float* scores_;          // [kQueries, kKeys]
+  float* attended_;        // [kQueries, padded head_dim]
+  float* factors_;         // [kQueries]: by which what was attended before shrinks
+  float *maxima_, *sums_;  // [length], of the scores and weights so far
+};
+
+}  // namespace
+}  // namespace kvcalib::kernels::cpu

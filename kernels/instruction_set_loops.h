@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Part of every instruction_set_*.cpp, which is compiled for its own processors: all is local to
+// it.
+#include "kernels/causal_attention_loops.h"
+#include "kernels/instruction_set.h"
+
+namespace kvcalib::kernels::cpu {
+namespace {
+
+// Vectors of kLanes floats; tiles of kRows rows and two vectors of columns.
+template <int kLanes, int kRows>
+constexpr InstructionSet make_instruction_set(const char* name) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  constexpr bool kFuses = true;
+#else
+  constexpr bool kFuses = false;
+#endif
+  using Product = MatrixProductLoops<kLanes, kRows>;
+  return {name,          Product::kPanel,   kFuses,
+          Product::pack, Product::multiply, AttentionLoops<kLanes, kRows>::run};
+}
+
+}  // namespace
+}  // namespace kvcalib::kernels::cpu

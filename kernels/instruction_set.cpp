@@ -16,8 +16,8 @@ namespace {
 std::vector<const InstructionSet*> find_instruction_sets() {
   std::vector<const InstructionSet*> found;
 #ifdef __x86_64__
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                        __builtin_cpu_supports("f16c");
+  // Every processor that has both widens halves as well.
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
   if (has_avx2 && has_avx512) found.push_back(&kAvx512Set);
@@ -32,8 +32,8 @@ int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit
 }  // namespace
 
 std::span<const InstructionSet* const> instruction_sets() {
-  static const std::vector<const InstructionSet*> sets = find_instruction_sets();
-  return sets;
+  static const std::vector<const InstructionSet*> kSets = find_instruction_sets();
+  return kSets;
 }
 
 int64_t packed_floats(int64_t depth, int64_t columns, const InstructionSet& set) {

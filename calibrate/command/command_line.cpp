@@ -9,6 +9,9 @@
 namespace kvcalib {
 namespace {
 
+constexpr const char* kWeightsHelp =
+    "TurboMind weights directory (config.ini), or Hugging Face model (config.json, safetensors)";
+
 void declare_scales(Parser& parser) {
   parser.value("Output", "runtime", "TurboMind release that will read them (default 0.3.0)",
                "VERSION");
@@ -75,7 +78,7 @@ std::optional<std::string> nearest(const std::string& wrong,
 CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
   Parser parser("calibrate", "Run text through the model and write its int8 KV cache scales.",
                 "--weights DIR --data FILE... (--output DIR | --in-place)");
-  parser.value("Input", "weights", "TurboMind weights directory (holds config.ini)", "DIR");
+  parser.value("Input", "weights", kWeightsHelp, "DIR");
   parser.values("Input", "data", "text (.json.gz, .jsonl, .txt; globs) or token ids (.npy)",
                 "FILE...");
   parser.value("Input", "tokenizer", "SentencePiece model (default: beside the weights)", "FILE");
@@ -121,7 +124,7 @@ ExportOptions parse_export(const std::vector<std::string>& arguments) {
   Parser parser("export", "Make scale files again from the statistics of an earlier run.",
                 "--stats FILE --weights DIR (--output DIR | --in-place)");
   parser.value("Input", "stats", "kv_stats.safetensors of a calibration", "FILE");
-  parser.value("Input", "weights", "TurboMind weights directory (holds config.ini)", "DIR");
+  parser.value("Input", "weights", kWeightsHelp, "DIR");
   declare_output(parser);
   parser.parse(arguments);
 

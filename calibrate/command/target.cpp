@@ -84,8 +84,7 @@ int64_t runtime_embedding_rows(const WeightDirectory& directory) {
 
 std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
                                                const std::filesystem::path& weights) {
-  if (options.in_place && std::filesystem::exists(weights / "config.json") &&
-      !std::filesystem::exists(weights / "config.ini"))
+  if (options.in_place && is_hugging_face(weights))
     throw Error(concat("--in-place: ", weights.string(), " is a Hugging Face directory, and the ",
                        "runtime reads scales beside its own weights; give --output DIR, or make ",
                        "its weights with kvcalib shard first"));

@@ -88,7 +88,7 @@ void HuggingFaceDirectory::check_tensors() {
       place(tensor.name, tensor.shape);
       used.insert(index_.find(tensor.name)->first);
     }
-    image_bytes_ = std::max(image_bytes_, layer_plan(layer).image_bytes);
+    layer_plan(layer);  // throws for a type that is not known
   }
   const std::string layers = concat(family_.layers, ".");
   for (const auto& [name, where] : index_) {
@@ -155,7 +155,6 @@ LayerPlan HuggingFaceDirectory::layer_plan(int64_t layer) const {
     }
     plan.image_bytes += (where.bytes + kImageAlignment - 1) / kImageAlignment * kImageAlignment;
   }
-  plan.image_bytes = std::max(plan.image_bytes, image_bytes_);
   return plan;
 }
 

@@ -35,8 +35,7 @@ class HuggingFaceDirectory final : public WeightDirectory {
 
   const ModelFamily& family_;
   const SafetensorsIndex index_;
-  const bool tied_;           // the embedding is the head too
-  uint64_t image_bytes_ = 0;  // of the largest layer: element types may differ
+  const bool tied_;  // the embedding is the head too
 };
 
 }  // namespace kvcalib

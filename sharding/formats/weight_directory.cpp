@@ -9,10 +9,14 @@ namespace kvcalib {
 
 namespace fs = std::filesystem;
 
+bool is_hugging_face(const fs::path& directory) {
+  return fs::exists(directory / "config.json") && !fs::exists(directory / "config.ini");
+}
+
 std::unique_ptr<WeightDirectory> open_weights(const fs::path& directory) {
   if (fs::exists(directory / "config.ini") || !fs::is_directory(directory))
     return std::make_unique<TurboMindDirectory>(TurboMindDirectory::open(directory));
-  if (fs::exists(directory / "config.json")) return HuggingFaceDirectory::open(directory);
+  if (is_hugging_face(directory)) return HuggingFaceDirectory::open(directory);
   throw Error(concat(directory.string(), ": holds neither config.ini nor config.json; --weights ",
                      "wants a TurboMind weights directory, as workspace/triton_models/weights, or ",
                      "a Hugging Face model"));

@@ -47,8 +47,12 @@ class WeightDirectory {
   ModelConfig config_;
 };
 
-// Opens a directory as what it is: one with config.ini is TurboMind's, one with config.json Hugging
-// Face's.  Throws Error when it is neither, and what opening it throws.
+// Whether a directory is a Hugging Face model: one with config.json; one with config.ini as well is
+// TurboMind's.
+bool is_hugging_face(const std::filesystem::path& directory);
+
+// Opens a directory as what it is.  Throws Error when it is neither TurboMind's nor Hugging Face's,
+// and what opening it throws.
 std::unique_ptr<WeightDirectory> open_weights(const std::filesystem::path& directory);
 
 }  // namespace kvcalib

@@ -6,6 +6,8 @@
 //   of_copy           that over the bytes per second, read and written, of the copy printed above
 //   observer_cost     of rotary_observe: the share that the ranges add to the time; without a bias
 //                     this includes the reading of v, which is left alone otherwise
+//   flop_per_second   of matrix_product and causal_attention, of which only the half that is seen
+//                     is counted; of_peak is that over the multiply-adds printed above
 #include <iostream>
 
 #include "tests/benchmarks/kernel_benchmark.h"
@@ -16,6 +18,7 @@ int main(int argc, char** argv) {
   try {
     kvcalib::kernels::add_gpu_kernels();
     kvcalib::kernels::add_cpu_kernels();
+    kvcalib::kernels::add_cpu_products();
   } catch (const std::exception& failure) {
     std::cerr << failure.what() << "\n";
     return 1;

@@ -225,6 +225,7 @@ void add_rows(const std::shared_ptr<Machine>& machine, const std::string& type) 
 
 // Add the rows of a machine, and its plain copy to what is printed above them.
 void add_cpu_kernels();
+void add_cpu_products();
 void add_gpu_kernels();
 
 }  // namespace kvcalib::kernels

@@ -29,6 +29,7 @@ struct FloatTile {
     Vector sums[kRows][2];
 #pragma GCC unroll 16
     for (int row = 0; row < kRows; ++row) sums[row][0] = sums[row][1] = Vector{};
+#pragma GCC unroll 4
     for (int64_t i = 0; i < depth; ++i) {
       const Vector low = load(right + i * kColumns);
       const Vector high = load(right + i * kColumns + kLanes);

@@ -19,8 +19,9 @@ struct CausalAttentionArguments {
   float* out = nullptr;  // [windows * length, heads * head_dim]
   int64_t windows = 0, length = 0;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  int64_t sliding_window = 0;  // keys that a query sees, its own the last of them; 0: all before it
-  float* scratch = nullptr;    // attention_scratch floats
+  int64_t sliding_window =
+      0;  // keys that a query sees, its own the last of them; 0: all up to its own
+  float* scratch = nullptr;  // attention_scratch floats
 
   // A task is a head of a window.
   int64_t tasks() const { return windows * heads; }
@@ -41,14 +42,18 @@ struct CausalAttentionArguments {
 inline constexpr int64_t kAttentionQueries = 48;
 inline constexpr int64_t kAttentionKeys = 512;
 
+// The widest panel that an instruction set may have.
+inline constexpr int64_t kWidestPanel = 32;
+
 // Floats of scratch memory for one thread.
 int64_t attention_scratch(int64_t length, int64_t head_dim);
 
 // Tasks [first_task, last_task) on one thread, in host memory.  Keys come in blocks, with a running
 // maximum and sum (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018).  A
 // head of a window has the same bits whatever is computed beside it, and with every instruction set
-// that has fused multiply-add.  A NaN in q, k or v makes NaN of what sees it, and one in v perhaps
-// of queries shortly before.  Throws std::invalid_argument for inconsistent arguments.
+// that has fused multiply-add.  A NaN in q, k or v makes NaN of what sees it; one in v, or an
+// infinity, perhaps also of what is taken together with that.  Throws std::invalid_argument for
+// inconsistent arguments.
 void causal_attention(const CausalAttentionArguments& arguments, int64_t first_task,
                       int64_t last_task, const InstructionSet& set);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Part of every instruction_set_*.cpp, which is compiled for its own processors: all is local to
-// it.
+// Part of every instruction_set_*.cpp, each compiled for other processors; in an unnamed namespace,
+// so that the linker cannot take one processor's copy for another's.
 #include <cmath>
 #include <limits>
 
@@ -33,15 +33,16 @@ class AttentionLoops {
   using Finish = typename Tile::Finish;
   static constexpr int64_t kPanel = Tile::kColumns;
   static constexpr int64_t kQueries = kAttentionQueries, kKeys = kAttentionKeys;
-  static constexpr int64_t kSum = 16;  // lanes of a sum, whatever the width of vectors
-  static constexpr float kNothing = -std::numeric_limits<float>::infinity();
-  static_assert(kQueries % kRows == 0 && kKeys % kPanel == 0 && kKeys % kSum == 0);
+  static constexpr int64_t kSumLanes = 16;  // lanes of a sum, whatever the width of vectors
+  static constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+  static_assert(kQueries % kRows == 0 && kKeys % kPanel == 0 && kKeys % kSumLanes == 0);
+  static_assert(kWidestPanel % kPanel == 0);
 
   AttentionLoops(const CausalAttentionArguments& arguments, int64_t window, int64_t head)
       : arguments_(arguments),
         length_(arguments.length),
         head_dim_(arguments.head_dim),
-        seen_(arguments.sliding_window > 0 ? arguments.sliding_window : arguments.length),
+        keys_seen_(arguments.sliding_window > 0 ? arguments.sliding_window : arguments.length),
         scale_(1.0f / std::sqrt(static_cast<float>(head_dim_))),
         out_stride_(arguments.heads * head_dim_) {
     const int64_t kv_head = head / (arguments.heads / arguments.kv_heads);
@@ -60,10 +61,10 @@ class AttentionLoops {
     sums_ = maxima_ + length_;
   }
 
-  int64_t first_seen(int64_t query) const { return std::max<int64_t>(0, query - seen_ + 1); }
+  int64_t first_seen(int64_t query) const { return std::max<int64_t>(0, query - keys_seen_ + 1); }
 
   void run() {
-    std::fill(maxima_, maxima_ + length_, kNothing);
+    std::fill(maxima_, maxima_ + length_, kUnseen);
     std::fill(sums_, sums_ + length_, 0.0f);
     for (int64_t key = 0; key < length_; key += kKeys) {
       const int64_t keys = std::min(kKeys, length_ - key);
@@ -88,21 +89,22 @@ class AttentionLoops {
                    .rows = head_dim_,
                    .columns = keys,
                    .packed = keys_,
-                   .depth = head_dim_});
+                   .depth = head_dim_,
+                   .weight_columns = kKeys});
     Product::pack({.source = v_ + key * stride,
                    .row_stride = stride,
                    .column_stride = 1,
                    .rows = keys,
                    .columns = head_dim_,
                    .packed = values_,
-                   .depth = kKeys});
+                   .depth = kKeys,
+                   .weight_columns = head_dim_});
   }
 
   // Some queries with the keys that are loaded.
   void attend(int64_t query, int64_t queries, int64_t key, int64_t keys) {
     const int64_t reached = std::min(keys, query + queries - key);
-    constexpr int64_t kUnit = std::max(kPanel, kSum);
-    const int64_t columns = (reached + kUnit - 1) / kUnit * kUnit;
+    const int64_t columns = (reached + kSumLanes - 1) / kSumLanes * kSumLanes;
     load_queries(query, queries, first_seen(query) >= key);
     for (int64_t column = 0; column < columns; column += kPanel) {
       for (int64_t row = 0; row < queries; row += kRows)
@@ -135,46 +137,46 @@ class AttentionLoops {
   // see.
   void weigh(int64_t query, int64_t row, int64_t key, int64_t keys, int64_t columns) {
     float* const scores = scores_ + row * kKeys;
-    const int64_t own = query + row;
-    const int64_t first = std::clamp<int64_t>(first_seen(own) - key, 0, columns);
-    const int64_t last = std::clamp<int64_t>(own + 1 - key, 0, keys);
+    const int64_t position = query + row;
+    const int64_t first = std::clamp<int64_t>(first_seen(position) - key, 0, columns);
+    const int64_t last = std::clamp<int64_t>(position + 1 - key, 0, keys);
     if (first >= last) {
       std::fill(scores, scores + columns, 0.0f);
       factors_[row] = 1.0f;
       return;
     }
-    std::fill(scores, scores + first, kNothing);
-    std::fill(scores + last, scores + columns, kNothing);
-    const float before = maxima_[own];
+    std::fill(scores, scores + first, kUnseen);
+    std::fill(scores + last, scores + columns, kUnseen);
+    const float before = maxima_[position];
     const float maximum = largest(scores, columns, before);
     factors_[row] = exponential(before - maximum);
-    maxima_[own] = maximum;
-    sums_[own] = sums_[own] * factors_[row] + exponentials(scores, columns, maximum);
+    maxima_[position] = maximum;
+    sums_[position] = sums_[position] * factors_[row] + exponentials(scores, columns, maximum);
   }
 
-  // Both in kSum lanes: that fixes the order of summation.
+  // Both in kSumLanes lanes: that fixes the order of summation.
   static float largest(const float* scores, int64_t columns, float at_least) {
-    float lanes[kSum];
-    std::fill(lanes, lanes + kSum, at_least);
-    for (int64_t i = 0; i < columns; i += kSum) {
-      for (int64_t lane = 0; lane < kSum; ++lane)
+    float lanes[kSumLanes];
+    std::fill(lanes, lanes + kSumLanes, at_least);
+    for (int64_t i = 0; i < columns; i += kSumLanes) {
+      for (int64_t lane = 0; lane < kSumLanes; ++lane)
         lanes[lane] = scores[i + lane] > lanes[lane] ? scores[i + lane] : lanes[lane];
     }
-    for (int64_t half = kSum / 2; half > 0; half /= 2)
+    for (int64_t half = kSumLanes / 2; half > 0; half /= 2)
       for (int64_t lane = 0; lane < half; ++lane)
         lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
     return lanes[0];
   }
 
   static float exponentials(float* scores, int64_t columns, float maximum) {
-    float lanes[kSum] = {};
-    for (int64_t i = 0; i < columns; i += kSum) {
-      for (int64_t lane = 0; lane < kSum; ++lane) {
+    float lanes[kSumLanes] = {};
+    for (int64_t i = 0; i < columns; i += kSumLanes) {
+      for (int64_t lane = 0; lane < kSumLanes; ++lane) {
         scores[i + lane] = exponential(scores[i + lane] - maximum);
         lanes[lane] += scores[i + lane];
       }
     }
-    for (int64_t half = kSum / 2; half > 0; half /= 2)
+    for (int64_t half = kSumLanes / 2; half > 0; half /= 2)
       for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
     return lanes[0];
   }
@@ -192,7 +194,7 @@ class AttentionLoops {
   }
 
   const CausalAttentionArguments& arguments_;
-  const int64_t length_, head_dim_, seen_;
+  const int64_t length_, head_dim_, keys_seen_;
   const float scale_;
   const int64_t out_stride_;
   const float *q_, *k_, *v_;

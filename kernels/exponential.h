@@ -8,7 +8,8 @@ namespace kvcalib::kernels::cpu {
 
 // exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln(2) / 2, and exp(r) by its Taylor series,
 // whose remainder r^8 / 8! is below a tenth of a unit in the last place.  Without branches, so that
-// loops over it vectorise; overflows to infinity, underflows to 0, NaN gives NaN.
+// loops over it vectorise, and always inlined, since files for several processors use it; overflows
+// to infinity, underflows to 0, NaN gives NaN.
 [[gnu::always_inline]] inline float exponential(float x) {
   // Beyond these bounds the result is infinity or 0.  A NaN compares false and passes through.
   x = x > 89.0f ? 89.0f : x;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Part of every instruction_set_*.cpp, which is compiled for its own processors: all is local to
-// it.
+// Part of every instruction_set_*.cpp, each compiled for other processors; in an unnamed namespace,
+// so that the linker cannot take one processor's copy for another's.
 #include <cstdint>
 #include <cstring>
 
@@ -19,11 +19,11 @@ struct FloatTile {
   // What becomes of the sums: out = sums; out += sums; out = out * factor of the row + sums.
   enum class Finish { kStore, kAdd, kScaleAndAdd };
 
-  // Element (row, i) of the left operand is left[row * row_stride + i * step]; the right one is
-  // packed, [depth, kColumns].  Each sum goes from the first product to the last.
+  // Element (row, i) of the left operand is left[row * row_stride + i * depth_stride]; the right
+  // one is packed, [depth, kColumns].  Each sum goes from the first product to the last.
   template <Finish kFinish>
   [[gnu::always_inline]] static inline void multiply(const float* left, int64_t row_stride,
-                                                     int64_t step, const float* right,
+                                                     int64_t depth_stride, const float* right,
                                                      int64_t depth, float* out, int64_t out_stride,
                                                      const float* factors = nullptr) {
     Vector sums[kRows][2];
@@ -35,7 +35,7 @@ struct FloatTile {
       const Vector high = load(right + i * kColumns + kLanes);
 #pragma GCC unroll 16
       for (int row = 0; row < kRows; ++row) {
-        const float value = left[row * row_stride + i * step];
+        const float value = left[row * row_stride + i * depth_stride];
         sums[row][0] += value * low;
         sums[row][1] += value * high;
       }

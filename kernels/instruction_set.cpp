@@ -51,7 +51,6 @@ void matrix_product(const MatrixProductArguments& arguments, const InstructionSe
 }
 
 int64_t attention_scratch(int64_t length, int64_t head_dim) {
-  constexpr int64_t kWidestPanel = 32;
   const int64_t padded = round_up(head_dim, kWidestPanel);
   return (kAttentionKeys + kAttentionQueries) * (head_dim + padded) +
          kAttentionQueries * (kAttentionKeys + 1) + 2 * length;

@@ -5,6 +5,6 @@ namespace kvcalib::kernels::cpu {
 
 // 16 registers: 12 sums, two vectors of the panel, one element of a row.
 extern const InstructionSet kAvx2Set;
-const InstructionSet kAvx2Set = make_instruction_set<8, 6>("avx2");
+constinit const InstructionSet kAvx2Set = make_instruction_set<8, 6>("avx2");
 
 }  // namespace kvcalib::kernels::cpu

@@ -5,6 +5,6 @@ namespace kvcalib::kernels::cpu {
 
 // 32 registers: 24 sums, two vectors of the panel, elements of rows.
 extern const InstructionSet kAvx512Set;
-const InstructionSet kAvx512Set = make_instruction_set<16, 12>("avx512");
+constinit const InstructionSet kAvx512Set = make_instruction_set<16, 12>("avx512");
 
 }  // namespace kvcalib::kernels::cpu

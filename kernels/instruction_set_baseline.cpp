@@ -3,8 +3,9 @@
 
 namespace kvcalib::kernels::cpu {
 
-// 16 registers of SSE2: 12 sums, two vectors of the panel, one element of a row.
+// 16 registers, as SSE2 has (NEON has more): 12 sums, two vectors of the panel, one element of a
+// row.
 extern const InstructionSet kBaselineSet;
-const InstructionSet kBaselineSet = make_instruction_set<4, 6>("baseline");
+constinit const InstructionSet kBaselineSet = make_instruction_set<4, 6>("baseline");
 
 }  // namespace kvcalib::kernels::cpu

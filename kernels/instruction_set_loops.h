@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Part of every instruction_set_*.cpp, which is compiled for its own processors: all is local to
-// it.
+// Part of every instruction_set_*.cpp, each compiled for other processors; in an unnamed namespace,
+// so that the linker cannot take one processor's copy for another's.
 #include "kernels/causal_attention_loops.h"
 #include "kernels/instruction_set.h"
 

@@ -16,17 +16,18 @@ enum class StoredType { kFloat32, kFloat16, kBfloat16 };
 // packed form: panels of InstructionSet::panel_columns columns, each float32 [depth,
 // panel_columns], one after the other. Beyond the last column they may hold anything.
 struct PackColumnsArguments {
-  const void* source = nullptr;
+  const void* source = nullptr;  // column j of the block is column first_column + j column_step
   StoredType type = StoredType::kFloat32;
   int64_t row_stride = 0, column_stride = 1;  // elements
   int64_t rows = 0, columns = 0;              // of the block
   float* packed = nullptr;
-  int64_t depth = 0;
+  int64_t depth = 0, weight_columns = 0;                     // of the weight
   int64_t first_row = 0, first_column = 0, column_step = 1;  // the block's place in the weight
 
   void check() const {
     require(rows >= 0 && columns >= 0 && column_step > 0, "pack_columns: sizes are not negative");
-    require(0 <= first_row && first_row + rows <= depth && 0 <= first_column,
+    require(0 <= first_row && first_row + rows <= depth && 0 <= first_column &&
+                (columns == 0 || first_column + (columns - 1) * column_step < weight_columns),
             "pack_columns: the block lies in the weight");
     require(rows == 0 || columns == 0 || (source != nullptr && packed != nullptr),
             "pack_columns: source and packed are given");
@@ -46,7 +47,8 @@ struct MatrixProductArguments {
 
   void check() const {
     require(rows >= 0 && columns > 0 && depth > 0, "matrix_product: depth and columns > 0");
-    require(x_stride >= depth && out_stride >= columns, "matrix_product: rows do not overlap");
+    require(rows <= 1 || (x_stride >= depth && out_stride >= columns),
+            "matrix_product: rows do not overlap");
     require(
         rows == 0 || (x != nullptr && weight != nullptr && out != nullptr && scratch != nullptr),
         "matrix_product: x, weight, out and scratch are given");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Part of every instruction_set_*.cpp, which is compiled for its own processors: all is local to
-// it.
+// Part of every instruction_set_*.cpp, each compiled for other processors; in an unnamed namespace,
+// so that the linker cannot take one processor's copy for another's.
 #ifdef __F16C__
 #include <immintrin.h>
 #endif
@@ -90,14 +90,15 @@ struct MatrixProductLoops {
   // Rows of a left operand as a tile takes them: [tile, depth, kRows], zero where there is no row.
   static void gather_rows(const float* x, int64_t stride, int64_t rows, int64_t depth, float* out) {
     for (int64_t tile = 0; tile < rows; tile += kRows, out += depth * kRows) {
-      const int64_t there = std::min<int64_t>(kRows, rows - tile);
+      const int64_t present = std::min<int64_t>(kRows, rows - tile);
       const float* const source = x + tile * stride;
-      if (there < kRows) std::fill(out, out + depth * kRows, 0.0f);
+      if (present < kRows) std::fill(out, out + depth * kRows, 0.0f);
       for (int64_t i = 0; i < depth; ++i) {
-        if (there == kRows)
+        if (present == kRows)
           for (int64_t row = 0; row < kRows; ++row) out[i * kRows + row] = source[row * stride + i];
         else
-          for (int64_t row = 0; row < there; ++row) out[i * kRows + row] = source[row * stride + i];
+          for (int64_t row = 0; row < present; ++row)
+            out[i * kRows + row] = source[row * stride + i];
       }
     }
   }

@@ -72,6 +72,7 @@ step build scripts/build.sh ci --target all
 ! $multi || check_several
 step tests run_tests
 grep -h 'PASSED\|FAILED\|SKIPPED' "$output/tests.log" | sort -u | head -n 20
+step cpu-kernels build-ci/test_kernels # with the instruction sets of this machine's processor
 if command -v compute-sanitizer >/dev/null; then
   step memcheck sanitize memcheck 'GpuRmsNorm*:GpuSwiglu*:GpuRotaryObserve*'
   step racecheck sanitize racecheck 'GpuRmsNorm*:GpuRotaryObserve*'

@@ -75,6 +75,7 @@ void cuda_sliding_attention(const at::Tensor& q, const at::Tensor& k, const at::
 
 at::Tensor causal_attention(const at::Tensor& qkv, const QkvShape& shape, int64_t window,
                             int64_t sliding_window) {
+  TORCH_CHECK(qkv.stride(1) == 1, "causal_attention: rows must be dense");
   const int64_t windows = qkv.size(0) / window;
   const at::Tensor heads = qkv.view({windows, window, -1, shape.head_dim});
   const at::Tensor q = heads.narrow(2, 0, shape.heads);

@@ -17,7 +17,7 @@ using kernels::cpu::InstructionSet;
 
 constexpr int64_t kStripColumns = 512;
 
-int64_t parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
+int64_t parts_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 kernels::cpu::StoredType stored_type(at::ScalarType type) {
   switch (type) {
@@ -43,6 +43,7 @@ void pack(const WeightMatrix& columns, float* packed, const InstructionSet& set)
                                 .columns = values.size(1),
                                 .packed = packed,
                                 .depth = columns.rows(),
+                                .weight_columns = columns.columns(),
                                 .first_row = block.row,
                                 .first_column = block.column,
                                 .column_step = block.column_step},
@@ -57,7 +58,7 @@ struct CpuProduct {
   const at::Tensor& out;
   bool accumulate;
 
-  int64_t strips() const { return parts(weight.columns(), kStripColumns); }
+  int64_t strips() const { return parts_of(weight.columns(), kStripColumns); }
   int64_t width(int64_t strip) const {
     return std::min(kStripColumns, weight.columns() - strip * kStripColumns);
   }
@@ -84,8 +85,9 @@ struct CpuProduct {
 // task.
 void cpu_linear(const CpuProduct& product) {
   const InstructionSet& set = kernels::cpu::fastest_instruction_set();
-  const int64_t row_blocks = parts(product.x.size(0), kernels::cpu::kProductRows);
-  const int64_t groups = std::min(row_blocks, parts(2 * at::get_num_threads(), product.strips()));
+  const int64_t row_blocks = parts_of(product.x.size(0), kernels::cpu::kProductRows);
+  const int64_t groups =
+      std::min(row_blocks, parts_of(2 * at::get_num_threads(), product.strips()));
   const auto first_row = [&](int64_t group) {
     return std::min(group * row_blocks / groups * kernels::cpu::kProductRows, product.x.size(0));
   };

@@ -11,14 +11,16 @@ namespace kvcalib {
 
 // out [tokens, n] = x [tokens, k] weight [k, n], accumulated in float32; `accumulate`: out +=
 // instead.  Rows of x and out may be parts of wider ones.  On the CPU x and out are float32 and the
-// weight, of any type, is widened a few columns at a time; on a GPU all are of one 16-bit type and
-// the weight is one tensor.  A row's bits do not depend on the rows beside it: on the CPU by how
-// the kernel sums, on a GPU since the algorithm follows from the weight's shape alone.
+// weight, of float16, bfloat16 or float32, is widened a few columns at a time; on a GPU all are of
+// one 16-bit type and the weight is one tensor.  A row's bits do not depend on the rows beside it:
+// on the CPU by how the kernel sums, on a GPU since the algorithm follows from the weight's shape
+// alone.
 void linear(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& out,
             bool accumulate = false);
 
-// Bytes that linear holds on the CPU beside its arguments: columns of a weight of up to `rows`
-// rows, on every thread.
+// Bytes that linear holds on the CPU beside its arguments: columns of a weight of up to `rows` rows
+// and what the kernel gathers, on every thread.  (A float32 weight of a 16-bit model takes half as
+// much again, being rounded first.)
 int64_t linear_scratch_bytes(int64_t rows);
 
 }  // namespace kvcalib

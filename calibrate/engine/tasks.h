@@ -25,7 +25,8 @@ class TaskQueue {
   std::atomic<int64_t> next_{0};
 };
 
-// Calls run(queue) on every thread that Torch has for one operation.
+// Calls run(queue) on as many threads as Torch has for one operation, or on fewer: each is to take
+// tasks until there are none.
 template <typename Run>
 void share_tasks(int64_t count, const Run& run) {
   TaskQueue queue(count);

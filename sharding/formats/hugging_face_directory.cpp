@@ -88,7 +88,6 @@ void HuggingFaceDirectory::check_tensors() {
       place(tensor.name, tensor.shape);
       used.insert(index_.find(tensor.name)->first);
     }
-    layer_plan(layer);  // throws for a type that is not known
   }
   const std::string layers = concat(family_.layers, ".");
   for (const auto& [name, where] : index_) {

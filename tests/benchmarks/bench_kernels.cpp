@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench_kernels [--benchmark_filter=REGEX] [--benchmark_min_time=SECONDS] [--benchmark_format=json]
 // prints how near the kernels come to the rate of a plain copy on the same machine.  A row is
-// MACHINE/KERNEL/MODEL/TYPE; its time is that of one call, and its counters are
+// MACHINE/KERNEL/MODEL/TYPE, or MACHINE/KERNEL/DEPTH/INSTRUCTIONS for the CPU's products; its time
+// is that of one call, and its counters are
 //   bytes_per_second  each input read once, each output written once: see bytes_moved.h
 //   of_copy           that over the bytes per second, read and written, of the copy printed above
 //   observer_cost     of rotary_observe: the share that the ranges add to the time; without a bias

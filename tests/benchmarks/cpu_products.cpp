@@ -64,7 +64,8 @@ void benchmark_pack(benchmark::State& state, const InstructionSet& set, int64_t 
                        .rows = depth,
                        .columns = kStripColumns,
                        .packed = packed.data(),
-                       .depth = depth},
+                       .depth = depth,
+                       .weight_columns = kStripColumns},
                       set);
   });
   state.counters["bytes_per_second"] = static_cast<double>(depth * kStripColumns) * (2 + 4) * rate;

@@ -16,13 +16,14 @@ constexpr float kUntouched = -7.0f;
 // A row-major matrix packed as a whole.
 std::vector<float> packed(const std::vector<float>& matrix, int64_t depth, int64_t columns,
                           const InstructionSet& set) {
-  std::vector<float> out(static_cast<size_t>(packed_floats(depth, columns, set)));
+  std::vector<float> out(static_cast<size_t>(packed_floats(depth, columns, set)), std::nanf(""));
   pack_columns({.source = matrix.data(),
                 .row_stride = columns,
                 .rows = depth,
                 .columns = columns,
                 .packed = out.data(),
-                .depth = depth},
+                .depth = depth,
+                .weight_columns = columns},
                set);
   return out;
 }
@@ -155,6 +156,7 @@ void expect_packed(StoredType type, bool transposed, int64_t gap, int64_t step,
                 .columns = columns,
                 .packed = out.data(),
                 .depth = depth,
+                .weight_columns = 90,
                 .first_row = first_row,
                 .first_column = first_column,
                 .column_step = step},
@@ -196,7 +198,8 @@ TEST(PackColumns, WidensEveryFiniteNumber) {
                     .rows = rows,
                     .columns = set->panel_columns,
                     .packed = out.data(),
-                    .depth = rows},
+                    .depth = rows,
+                    .weight_columns = set->panel_columns},
                    *set);
       for (size_t i = 0; i < source.size(); ++i) {
         const float value = type == StoredType::kFloat16
@@ -211,15 +214,19 @@ TEST(PackColumns, WidensEveryFiniteNumber) {
 
 TEST(PackColumns, RefusesABlockOutsideTheWeight) {
   std::vector<float> values(100);
-  EXPECT_THROW(pack_columns({.source = values.data(),
+  PackColumnsArguments block{.source = values.data(),
                              .row_stride = 1,
                              .rows = 5,
-                             .columns = 1,
+                             .columns = 3,
                              .packed = values.data(),
                              .depth = 5,
-                             .first_row = 1},
-                            fastest_instruction_set()),
-               std::invalid_argument);
+                             .weight_columns = 8,
+                             .first_row = 1};
+  EXPECT_THROW(pack_columns(block, fastest_instruction_set()), std::invalid_argument);
+  block.first_row = 0;
+  block.first_column = 4;
+  block.column_step = 2;  // columns 4, 6, 8
+  EXPECT_THROW(pack_columns(block, fastest_instruction_set()), std::invalid_argument);
 }
 
 }  // namespace

@@ -22,10 +22,13 @@ class RangedFile {
   // Fills `out` with the bytes from `offset` on.  Throws Error when the file cannot be read or ends
   // before.
   void read(uint64_t offset, std::span<std::byte> out) const;
-  // The bytes will be read soon: what is not in the page cache is fetched meanwhile.
+  // The bytes will be read soon: unless the first of them is in the page cache, they are fetched
+  // meanwhile.
   void will_read(uint64_t offset, uint64_t bytes) const;
 
  private:
+  bool is_cached(uint64_t offset) const;
+
   std::filesystem::path path_;
   int descriptor_;
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/instruction_set.h"
 
-#include <algorithm>
 #include <vector>
 
 namespace kvcalib::kernels::cpu {

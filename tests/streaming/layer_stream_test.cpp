@@ -93,6 +93,22 @@ TEST(LayerStream, RebuildsTensorsThatAreStoredTransposedInHalvesAndInFloat32) {
   }
 }
 
+// The first layer takes half the memory of the next.
+TEST(LayerStream, HoldsTheLargestOfLayersThatAreStoredInDifferentTypes) {
+  const TemporaryFolder halves, floats;
+  const ModelConfig model = small_model();
+  const PlainDirectory narrow(halves.path(), model, PlainDirectory::Order::kEngine);
+  const PlainDirectory wide(floats.path(), model, PlainDirectory::Order::kHuggingFace);
+  ASSERT_LT(narrow.layer_plan(0).image_bytes, wide.layer_plan(1).image_bytes);
+  Rendezvous rendezvous({});
+  const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+  const c10::InferenceMode inference;
+  const auto plan = [&](int64_t layer) { return (layer % 2 ? wide : narrow).layer_plan(layer); };
+  LayerStream stream(model, plan, *communicator, at::kCPU, at::kFloat, 3);
+  for (int64_t layer = 0; layer < model.layers; ++layer)
+    EXPECT_EQ(wrong_elements(model, layer, stream.next()), 0) << "layer " << layer;
+}
+
 TEST(LayerStream, GivesEveryRankTheWholeLayerAndReadsEachByteOnce) {
   const TemporaryFolder folder;
   ModelConfig model = small_model();

@@ -8,7 +8,7 @@
 #include "calibrate/command/commands.h"
 #include "sharding/formats/error.h"
 #include "sharding/launcher.h"
-#include "sharding/rank.h"
+#include "sharding/peer_watch.h"
 
 namespace kvcalib {
 namespace {

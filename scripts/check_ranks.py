@@ -7,7 +7,8 @@ usage: check_ranks.py [--program build-ci/kvcalib] [--device gpu|cpu] [--ranks 1
 Models of 96M parameters with random weights, cut for 8 ranks and for 1, as fp16 and as bf16. Statistics and scale
 files must be the same on every number of ranks, also when the ranks are started one by one with RANK, WORLD_SIZE,
 MASTER_ADDR and MASTER_PORT, and by torchrun. A rank that is killed must end the run within ten seconds, named, with
-nothing written. Prints a table; exit code 1 when something is off.
+nothing written; a GPU without memory must be refused with what is needed and what it has; NVLink multicast must not be
+used. Prints a table; exit code 1 when something is off.
 """
 
 import argparse
@@ -24,6 +25,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS_TO_END = 10
+# What takes several seconds a layer or in all, so that a rank can be killed within.
+LONG_RUN = {"cpu": ("llama-96m", 8, 80), "gpu": ("llama-2-7b", 2, 2000)}  # preset, distinct layers, windows
+RAM_DISK = Path("/dev/shm")
 
 
 def free_port() -> int:
@@ -81,14 +85,26 @@ class Check:
             self.row(f"{name}: {ranks} ranks beside {self.ranks[0]}", "same bytes" if same else "differs", same)
         return first
 
+    def start_one_by_one(self, weights: Path, ids: Path, output: Path) -> list[subprocess.Popen]:
+        world, port = self.ranks[-1], str(free_port())
+        words = [word for word in self.words(weights, ids, output, None) if word != "--quiet"]
+        return [self.run(words, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
+                         MASTER_PORT=port) for rank in range(world)]
+
+    def interconnect(self, output: Path) -> None:
+        found = json.loads((output / "summary.json").read_text())["cost"]["interconnect"]
+        used = [f"{graph['pattern']} of {graph['channels']} channels over {graph['link']}"
+                for graph in found.get("topology", [])]
+        holds = self.device == "cpu" or bool(used) and found.get("multicast_channels") == 0
+        self.row("no NVLink multicast", f"{found['library']}: {', '.join(used)}; multicast channels: "
+                                        f"{found.get('multicast_channels', 'none')}", holds)
+
     def launched(self, weights: Path, ids: Path, expected: dict[str, bytes]) -> None:
-        world = self.ranks[-1]
-        output, port = self.output(), str(free_port())
-        self.finish(*(self.run(self.words(weights, ids, output, None), RANK=str(rank), LOCAL_RANK=str(rank),
-                               WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-                      for rank in range(world)))
+        world, output = self.ranks[-1], self.output()
+        self.finish(*self.start_one_by_one(weights, ids, output))
         same = self.bytes_of(output) == expected
         self.row(f"{world} ranks started one by one", "same bytes" if same else "differs", same)
+        self.interconnect(output)
         output = self.output()
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--no-python", f"--nproc-per-node={world}",
                     f"--master-port={free_port()}"]
@@ -96,13 +112,19 @@ class Check:
         same = self.bytes_of(output) == expected
         self.row(f"{world} ranks of torchrun", "same bytes" if same else "differs", same)
 
+    def await_first_layer(self, process: subprocess.Popen) -> None:
+        """Reads the progress of a run until it computes."""
+        told = ""
+        while line := process.stderr.readline():
+            if line.startswith("layer 1 "):
+                return
+            told += line
+        raise SystemExit(f"a run that was to be killed ended before its first layer: {told}")
+
     def killed(self, weights: Path, ids: Path) -> None:
         world, output = self.ranks[-1], self.output()
-        process = self.run(self.words(weights, ids, output, world))
-        deadline = time.monotonic() + 60
-        while len(children(process.pid)) < world and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(1.5)  # into the run
+        process = self.run([word for word in self.words(weights, ids, output, world) if word != "--quiet"])
+        self.await_first_layer(process)
         victims = children(process.pid)
         if len(victims) < world:
             raise SystemExit(f"expected {world} ranks to kill one of, found {len(victims)}")
@@ -115,16 +137,52 @@ class Check:
         self.row("a rank killed", f"ended after {took:.1f} s with {process.returncode}: "
                                   f"{' '.join(errors.split())[:160]}", holds)
 
+    def killed_alone(self, weights: Path, ids: Path) -> None:
+        """Ranks that nobody watches over."""
+        output = self.output()
+        *others, victim = self.start_one_by_one(weights, ids, output)
+        self.await_first_layer(others[0])
+        victim.kill()
+        started = time.monotonic()
+        errors = " ".join(process.communicate(timeout=120)[1] for process in others)
+        took = time.monotonic() - started
+        codes = {process.returncode for process in others}
+        holds = codes == {1} and took < SECONDS_TO_END and f"rank {len(others)} has ended" in errors \
+            and victim.wait() < 0 and not output.exists()
+        self.row("a rank killed of those started one by one", f"the others ended after {took:.1f} s with {codes}: "
+                                                              f"{' '.join(errors.split())[:200]}", holds)
 
-def make_weights(work: Path, weight_type: str, tp: int, windows: int) -> tuple[Path, Path]:
+    def short_of_memory(self, weights: Path, ids: Path) -> None:
+        import torch
+        world, output = self.ranks[-1], self.output()
+        command = self.words(weights, ids, output, world)
+        needed = json.loads(subprocess.run([*command, "--dry-run", "--json"], check=True, capture_output=True,
+                                           text=True).stdout)["memory_bytes_per_device"]
+        last = world - 1
+        held = torch.empty(torch.cuda.mem_get_info(last)[0] - needed, dtype=torch.uint8, device=f"cuda:{last}")
+        process = self.run(command)
+        _, errors = process.communicate(timeout=120)
+        del held
+        torch.cuda.empty_cache()
+        holds = process.returncode == 1 and f"cuda:{last}: " in errors and "are needed" in errors \
+            and "are free" in errors and not output.exists()
+        self.row("a GPU without memory", f"exit code {process.returncode}: {' '.join(errors.split())[:240]}", holds)
+
+
+def make_weights(work: Path, name: str, weight_type: str, tp: int, distinct: int, windows: int) -> tuple[Path, Path]:
     config, ids = work / f"{weight_type}.json", work / f"{weight_type}-{tp}-{windows}.npy"
-    preset = json.loads((ROOT / "configs/llama-96m.json").read_text())
+    preset = json.loads((ROOT / f"configs/{name}.json").read_text())
     config.write_text(json.dumps(preset | {"weight_type": weight_type}))
     weights = work / f"{weight_type}-{tp}-{windows}"
     subprocess.run([sys.executable, ROOT / "scripts/make_checkpoint.py", "--config", config, "--tp", str(tp), "--output",
-                    weights, "--ids", ids, "--windows", str(windows), "--length", "512"], check=True,
-                   stdout=subprocess.DEVNULL)
+                    weights, "--ids", ids, "--windows", str(windows), "--length", "512", "--distinct-layers",
+                    str(distinct)], check=True, stdout=subprocess.DEVNULL)
     return weights, ids
+
+
+def default_work() -> Path | None:
+    """The RAM disk where it has room, else what the system chooses."""
+    return RAM_DISK if RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > 8e9 else None
 
 
 def main() -> int:
@@ -133,7 +191,8 @@ def main() -> int:
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--ranks", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2, 4])
     parser.add_argument("--windows", type=int, default=40, help="of 512 tokens, for the runs that are compared")
-    parser.add_argument("--work", type=Path, help="where the weights go while it runs (default: the system's choice)")
+    parser.add_argument("--work", type=Path, default=default_work(),
+                        help="where the weights go while it runs (default: /dev/shm where it has room)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=options.work, prefix="kvcalib-ranks-"))
     try:
@@ -141,10 +200,15 @@ def main() -> int:
         print("| check | found | holds |\n|---|---|---|", flush=True)
         for weight_type in ("fp16", "bf16"):
             for tp in (8, 1):
-                weights, ids = make_weights(folder, weight_type, tp, options.windows)
+                weights, ids = make_weights(folder, "llama-96m", weight_type, tp, 8, options.windows)
                 expected = check.same_bytes(f"cut for {tp}, {weight_type}", weights, ids)
         check.launched(weights, ids, expected)
-        check.killed(*make_weights(folder, "fp16", 2, 100 * options.windows))
+        name, distinct, windows = LONG_RUN[options.device]
+        weights, ids = make_weights(folder, name, "fp16", 2, distinct, windows)
+        check.killed(weights, ids)
+        check.killed_alone(weights, ids)
+        if options.device == "gpu":
+            check.short_of_memory(weights, ids)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return int(check.failed)

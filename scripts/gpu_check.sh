@@ -3,7 +3,7 @@
 # gpu_check.sh [--multi] [OUTPUT]: everything that only a machine with a GPU can tell, in under nine minutes: builds, runs
 # the GPU's tests, the kernels' again under compute-sanitizer, holds ranges and bytes against the CPU's, and measures
 # (bench.sh). With --multi what needs several: NCCL's tests, the same bytes on 1, 2, 4 and 8 GPUs, ranks that others start,
-# a rank that is killed, and how a 104B model scales. Logs, bench.json and bench.md go to OUTPUT, by default
+# a rank that is killed or short of memory, and how models of 104B and 7B scale. Logs, bench.json and bench.md go to OUTPUT, by default
 # build-ci/gpu-check. Exit code 1 when anything failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -49,7 +49,7 @@ check_several() {
   grep -h 'PASSED\|FAILED\|SKIPPED' "$output/tests.log" | sort -u | head -n 20
   step ranks "$python" scripts/check_ranks.py --ranks "$(for n in 1 2 4 8; do [ $n -gt "$gpus" ] || echo $n; done | paste -sd,)"
   cat "$output/ranks.log"
-  step bench scripts/bench.sh --build build-ci --output "$output" --rows 104b
+  step bench scripts/bench.sh --build build-ci --output "$output" --rows 104b,7b
   [ ! -e "$output/bench.md" ] || cat "$output/bench.md"
   finish
 }

@@ -16,6 +16,8 @@ class LoneCommunicator final : public Communicator {
   void all_reduce_minimum(const at::Tensor& /*values*/) override {}
   void barrier() override {}
   void abort() override {}
+  void check() override {}
+  Interconnect interconnect() const override { return {}; }
 };
 
 }  // namespace

@@ -7,7 +7,8 @@
 #include <exception>
 #include <memory>
 
-#include "sharding/rank.h"
+#include "sharding/interconnect.h"
+#include "sharding/rendezvous.h"
 
 namespace kvcalib {
 
@@ -29,6 +30,11 @@ class Communicator {
   virtual void barrier() = 0;
   // From any thread: this rank gives up, and whoever waits for it throws instead of waiting on.
   virtual void abort() = 0;
+  // From any thread.  Throws PeerLost or Error when what was called before may not have happened: a
+  // rank was lost or gave up, or the network failed.  On a GPU a call says so only here.
+  virtual void check() = 0;
+
+  virtual Interconnect interconnect() const = 0;
 };
 
 // Aborts the communicator when the scope is left by an exception.
@@ -49,7 +55,7 @@ class AbortOnFailure {
 
 // The communicator for tensors on `device`: none for one rank, NCCL between GPUs, shared memory
 // between CPU ranks of one machine.  Throws Error when the ranks cannot talk, PeerLost when one of
-// them ended meanwhile.
+// them ended meanwhile.  `rendezvous` outlives it.
 std::unique_ptr<Communicator> make_communicator(const Rank& rank, const at::Device& device,
                                                 Rendezvous& rendezvous);
 

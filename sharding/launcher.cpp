@@ -14,9 +14,9 @@
 #include <iostream>
 #include <map>
 #include <thread>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "sharding/formats/error.h"
+#include "sharding/local_store.h"
 
 extern char** environ;
 
@@ -38,13 +38,11 @@ Environment current_environment() {
   return environment;
 }
 
-Environment rank_environment(int64_t rank, int64_t ranks, uint16_t port) {
+Environment rank_environment(int64_t rank, int64_t ranks, const std::string& store) {
   Environment environment = current_environment();
   environment["RANK"] = environment["LOCAL_RANK"] = std::to_string(rank);
   environment["WORLD_SIZE"] = environment["LOCAL_WORLD_SIZE"] = std::to_string(ranks);
-  environment["MASTER_ADDR"] = "127.0.0.1";
-  environment["MASTER_PORT"] = std::to_string(port);
-  environment["TORCHELASTIC_USE_AGENT_STORE"] = "True";  // the launcher serves the store
+  environment[LocalStore::kVariable] = store;
   environment[kLauncherVariable] = std::to_string(getpid());
   if (!environment.contains("OMP_NUM_THREADS")) {
     const int64_t cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
@@ -117,15 +115,11 @@ int judge(int64_t rank, int status) {
 }  // namespace
 
 int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments) {
-  c10d::TCPStoreOptions options;
-  options.port = 0;
-  options.isServer = true;
-  options.waitWorkers = false;
-  const auto store = c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+  const LocalStore store;
 
   Ranks running;
   for (int64_t rank = 0; rank < ranks; ++rank)
-    running.add(start_rank(arguments, rank_environment(rank, ranks, store->getPort())), rank);
+    running.add(start_rank(arguments, rank_environment(rank, ranks, store.path())), rank);
   bool delivered =
       false;  // rank 0 is through: what befalls the others on their way out is nobody's loss
   bool peer_lost = false;

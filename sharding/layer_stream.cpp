@@ -155,7 +155,7 @@ bool LayerStream::wait_until_free(int64_t layer) {
     reader_waits_ = true;
     changed_.wait(lock, [&] { return is_free() || stopping_ || failure_; });
     reader_waits_ = false;
-    if (is_first) progress_.read_seconds -= seconds_since(start);
+    if (is_first) cost_.read_seconds -= seconds_since(start);
   }
   return !stopping_ && !failure_;
 }
@@ -177,14 +177,15 @@ bool LayerStream::read_share(int64_t layer) {
       image, pieces, [&] { return wait_until_free(layer); }, stopped);
   if (stopped()) return false;
   const std::lock_guard lock(mutex_);
-  for (const ImagePiece& piece : pieces) progress_.bytes_read += piece.bytes;
-  progress_.read_seconds += seconds_since(start);
+  for (const ImagePiece& piece : pieces) cost_.bytes_read += piece.bytes;
+  cost_.read_seconds += seconds_since(start);
   return true;
 }
 
 void LayerStream::exchange_shares(int64_t layer) {
   const c10::InferenceMode inference;  // thread-local
-  const auto start = std::chrono::steady_clock::now();
+  const auto image_bytes = static_cast<uint64_t>(image(layer).numel());
+  const auto ranks = static_cast<uint64_t>(communicator_.size());
   std::exception_ptr failure;
   try {
     transport_->exchange(image(layer), communicator_);
@@ -192,7 +193,7 @@ void LayerStream::exchange_shares(int64_t layer) {
     failure = std::current_exception();
   }
   const std::lock_guard lock(mutex_);
-  progress_.read_seconds += seconds_since(start);
+  cost_.bytes_gathered += image_bytes / ranks * (ranks - 1);
   exchange_broken_ = exchange_broken_ || failure;
   if (failure && !failure_) failure_ = failure;
   if (!exchange_broken_) filled_ = layer + 1;
@@ -275,12 +276,13 @@ void LayerStream::check() const {
   if (failure_) std::rethrow_exception(failure_);
 }
 
-LayerStream::Progress LayerStream::progress() const {
+ReadingCost LayerStream::cost() const {
   const std::lock_guard lock(mutex_);
-  Progress progress = progress_;
-  progress.waited_seconds = transport_->computation_waited();
-  progress.read_seconds = std::max(0.0, progress.read_seconds);
-  return progress;
+  ReadingCost cost = cost_;
+  cost.read_seconds = std::max(0.0, cost.read_seconds);
+  cost.gather_seconds = transport_->gathered();
+  cost.waited_seconds = transport_->computation_waited();
+  return cost;
 }
 
 }  // namespace kvcalib

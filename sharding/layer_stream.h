@@ -13,6 +13,7 @@
 #include "sharding/communicator.h"
 #include "sharding/formats/layer_plan.h"
 #include "sharding/layer_transport.h"
+#include "sharding/reading_cost.h"
 #include "sharding/trace.h"
 #include "sharding/weight_matrix.h"
 
@@ -50,13 +51,6 @@ class LayerStream {
  public:
   using PlanOfLayer = std::function<LayerPlan(int64_t layer)>;
 
-  // What the reading cost so far.
-  struct Progress {
-    uint64_t bytes_read = 0;    // by this rank
-    double read_seconds = 0;    // reading and exchanging, in the background
-    double waited_seconds = 0;  // the computation stood still until the image was there
-  };
-
   // `compute_type`: float32 on the CPU, the weights' own 16-bit type on a GPU.  Starts reading the
   // first layer at once.
   LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicator& communicator,
@@ -72,7 +66,7 @@ class LayerStream {
   // On a GPU: the tensors that next() will fill.  Before its first call they hold whatever was in
   // memory.
   const LayerWeights& unfilled() const { return weights_; }
-  Progress progress() const;
+  ReadingCost cost() const;
   // Throws what the reading of a later layer has thrown meanwhile, if anything.
   void check() const;
 
@@ -105,7 +99,7 @@ class LayerStream {
   bool exchange_broken_ = false;  // layers after one that was not exchanged are not whole
   bool stopping_ = false;
   std::exception_ptr failure_;
-  Progress progress_;
+  ReadingCost cost_;
   int64_t handed_out_ = 0;
   std::thread reader_;
 };

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <deque>
 #include <mutex>
+#include <thread>
 
 #include "kernels/cuda_check.h"
 
@@ -38,7 +39,9 @@ class HostTransport final : public LayerTransport {
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
     const HostSpan span(trace_, "gather", "gather");
+    const Clock::time_point begin = Clock::now();
     communicator.all_gather(image);
+    gathered_ = gathered_ + std::chrono::duration<double>(Clock::now() - begin).count();
   }
   void begin_wait() override { wait_begin_ = Clock::now(); }
   void begin_use() override {
@@ -46,6 +49,7 @@ class HostTransport final : public LayerTransport {
   }
   void end_use() override {}
   double computation_waited() override { return waited_; }
+  double gathered() override { return gathered_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -54,6 +58,7 @@ class HostTransport final : public LayerTransport {
   Trace* trace_;
   Clock::time_point wait_begin_;
   std::atomic<double> waited_{0};
+  std::atomic<double> gathered_{0};
 };
 
 // Times that a stream spends between two points, each known when the stream has passed the second.
@@ -141,10 +146,17 @@ class CudaTransport final : public LayerTransport {
     const c10::cuda::CUDAStreamGuard guard(stream_);
     {
       const DeviceSpan span(trace_, "gather", "gather");
+      gather_.begin(stream_);
       communicator.all_gather(image);
+      gather_.end(stream_);
     }
     full_.record(stream_);
-    full_.synchronize();  // full means full, and this thread has nothing else to do
+    // Full means full, and this thread has nothing else to do.
+    while (!full_.query()) {
+      communicator.check();
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+    communicator.check();
   }
 
   void begin_wait() override { computation_wait_.begin(current_stream()); }
@@ -154,6 +166,7 @@ class CudaTransport final : public LayerTransport {
   }
   void end_use() override { used_.record(current_stream()); }
   double computation_waited() override { return computation_wait_.seconds(); }
+  double gathered() override { return gather_.seconds(); }
 
  private:
   c10::cuda::CUDAStream current_stream() const {
@@ -174,6 +187,7 @@ class CudaTransport final : public LayerTransport {
   at::cuda::CUDAEvent full_;
   at::cuda::CUDAEvent used_;
   StreamTimer computation_wait_;
+  StreamTimer gather_;
 };
 
 }  // namespace

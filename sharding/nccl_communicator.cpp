@@ -9,22 +9,30 @@
 #include <cstring>
 
 #include "sharding/formats/error.h"
+#include "sharding/nccl_log.h"
 
 namespace kvcalib {
 namespace {
 
-void check(ncclResult_t result, const char* call) {
+void require_success(ncclResult_t result, const char* call) {
+  if (result == ncclSuccess || result == ncclInProgress) return;
   if (result == ncclRemoteError) throw PeerLost(concat(call, ": ", ncclGetErrorString(result)));
-  if (result != ncclSuccess)
-    throw Error(concat(call, ": ", ncclGetErrorString(result), "; NCCL_DEBUG=INFO tells more"));
+  const std::string warning = last_warning(nccl_log());
+  throw Error(concat(call, ": ", ncclGetErrorString(result), "; ",
+                     warning.empty() ? "NCCL_DEBUG=INFO tells more" : warning));
 }
 
-#define NCCL_CHECK(call) check((call), #call)
+#define NCCL_CHECK(call) require_success((call), #call)
+
+int library_version() {
+  int version = 0;
+  NCCL_CHECK(ncclGetVersion(&version));
+  return version;
+}
 
 // A second, older libnccl in the process fails in ways that nobody can read.
 void check_library() {
-  int version = 0;
-  NCCL_CHECK(ncclGetVersion(&version));
+  const int version = library_version();
   if (version / 10000 != NCCL_VERSION_CODE / 10000)
     throw Error(concat("NCCL: the loaded library is version ", version,
                        ", the program was built for ", NCCL_VERSION_CODE,
@@ -35,7 +43,7 @@ void check_library() {
 
 NcclCommunicator::NcclCommunicator(const Rank& rank, const at::Device& device,
                                    Rendezvous& rendezvous)
-    : rank_(rank.index), size_(rank.world), device_(device) {
+    : rank_(rank.index), size_(rank.world), device_(device), rendezvous_(rendezvous) {
   check_library();
   ncclUniqueId id;
   if (rank_ == 0) {
@@ -50,15 +58,43 @@ NcclCommunicator::NcclCommunicator(const Rank& rank, const at::Device& device,
   ncclComm* communicator = nullptr;
   NCCL_CHECK(ncclCommInitRank(&communicator, static_cast<int>(size_), id, static_cast<int>(rank_)));
   communicator_ = communicator;
+  rendezvous_.peers().when_lost([this] { abort_calls(); });
 }
 
 NcclCommunicator::~NcclCommunicator() {
+  rendezvous_.peers().when_lost({});
   // Destroying waits for the peers, who may be gone when an exception is on its way.
-  if (std::uncaught_exceptions() > 0) abort();
+  if (std::uncaught_exceptions() > 0) abort_calls();
   if (ncclComm* communicator = communicator_.exchange(nullptr)) ncclCommDestroy(communicator);
 }
 
+ncclComm* NcclCommunicator::live() {
+  ncclComm* const communicator = communicator_;
+  if (communicator != nullptr) return communicator;
+  rendezvous_.peers().check();
+  throw PeerLost("the ranks gave up");
+}
+
 void NcclCommunicator::abort() {
+  rendezvous_.peers().give_up();
+  abort_calls();
+}
+
+void NcclCommunicator::check() {
+  const std::lock_guard lock(ending_);
+  ncclResult_t state = ncclSuccess;
+  NCCL_CHECK(ncclCommGetAsyncError(live(), &state));
+  require_success(state, "between the GPUs");
+}
+
+Interconnect NcclCommunicator::interconnect() const {
+  const int version = library_version();
+  return interconnect_from_log(
+      concat("NCCL ", version / 10000, ".", version / 100 % 100, ".", version % 100), nccl_log());
+}
+
+void NcclCommunicator::abort_calls() {
+  const std::lock_guard lock(ending_);
   if (ncclComm* communicator = communicator_.exchange(nullptr)) ncclCommAbort(communicator);
 }
 
@@ -67,14 +103,14 @@ void NcclCommunicator::all_gather(const at::Tensor& bytes) {
   auto* const data = static_cast<std::byte*>(bytes.data_ptr());
   const size_t share = static_cast<size_t>(bytes.numel() / size_);
   NCCL_CHECK(ncclAllGather(data + static_cast<size_t>(rank_) * share, data, share, ncclUint8,
-                           communicator_, at::cuda::getCurrentCUDAStream()));
+                           live(), at::cuda::getCurrentCUDAStream()));
 }
 
 void NcclCommunicator::all_reduce_minimum(const at::Tensor& values) {
   const c10::cuda::CUDAGuard guard(device_);
   float* const data = values.data_ptr<float>();
   NCCL_CHECK(ncclAllReduce(data, data, static_cast<size_t>(values.numel()), ncclFloat32, ncclMin,
-                           communicator_, at::cuda::getCurrentCUDAStream()));
+                           live(), at::cuda::getCurrentCUDAStream()));
 }
 
 void NcclCommunicator::barrier() {
@@ -82,6 +118,7 @@ void NcclCommunicator::barrier() {
   const at::Tensor token = at::zeros({1}, at::device(device_).dtype(at::kFloat));
   all_reduce_minimum(token);
   at::cuda::getCurrentCUDAStream().synchronize();
+  check();
 }
 
 }  // namespace kvcalib

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <mutex>
 
 #include "sharding/communicator.h"
 
@@ -24,11 +25,19 @@ class NcclCommunicator final : public Communicator {
   void all_reduce_minimum(const at::Tensor& values) override;
   void barrier() override;
   void abort() override;
+  void check() override;
+  Interconnect interconnect() const override;
 
  private:
+  // What calls are made on.  Throws PeerLost once it was given up.
+  ncclComm* live();
+  void abort_calls();
+
   int64_t rank_;
   int64_t size_;
   at::Device device_;
+  Rendezvous& rendezvous_;
+  std::mutex ending_;  // nobody asks a communicator for its state while it is freed
   std::atomic<ncclComm*> communicator_ = nullptr;
 };
 

@@ -1,15 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <c10/util/intrusive_ptr.h>
-
 #include <cstdint>
 #include <string>
-#include <string_view>
-
-namespace c10d {
-class Store;
-}
 
 namespace kvcalib {
 
@@ -25,30 +18,15 @@ struct Rank {
 // unset and MASTER_ADDR is set).  Throws UsageError when they contradict each other.
 Rank rank_from_environment();
 
-// A peer ended before it had done its part: its own message is the one worth reading.
-class PeerLost : public std::exception {
- public:
-  explicit PeerLost(std::string what) : what_(std::move(what)) {}
-  const char* what() const noexcept override { return what_.c_str(); }
-
- private:
-  std::string what_;
+// Where the ranks of a run meet.
+struct MeetingPlace {
+  std::string file;          // KVCALIB_STORE, of ranks that the program started itself; else empty
+  std::string address;       // MASTER_ADDR
+  uint16_t port = 0;         // MASTER_PORT
+  bool served_here = false;  // by this rank; else by another, or by who started the ranks
 };
 
-// The place where the ranks of a run meet: small named values, each set once.
-class Rendezvous {
- public:
-  // Joins the others at MASTER_ADDR:MASTER_PORT; rank 0 serves unless the launcher does.  A run of
-  // one rank needs no network.  Throws Error when the place cannot be reached.
-  explicit Rendezvous(const Rank& rank);
-  ~Rendezvous();
-
-  void set(std::string_view name, std::string_view value);
-  // Waits until a rank has set it.
-  std::string get(std::string_view name);
-
- private:
-  c10::intrusive_ptr<c10d::Store> store_;
-};
+// Throws UsageError when the environment names no place.
+MeetingPlace meeting_place(const Rank& rank);
 
 }  // namespace kvcalib

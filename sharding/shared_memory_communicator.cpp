@@ -2,12 +2,10 @@
 #include "sharding/shared_memory_communicator.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -41,11 +39,10 @@ struct SharedMemoryCommunicator::Header {
   std::atomic<int64_t> arrived;
   std::atomic<int64_t> round;
   std::atomic<bool> aborted;
-  std::array<std::atomic<pid_t>, kMaximumRanks> processes;
 };
 
 SharedMemoryCommunicator::SharedMemoryCommunicator(const Rank& rank, Rendezvous& rendezvous)
-    : rank_(rank.index), size_(rank.world) {
+    : rank_(rank.index), size_(rank.world), rendezvous_(rendezvous) {
   if (size_ > kMaximumRanks)
     throw Error(concat("--devices: ", size_, " CPU ranks, at most ", kMaximumRanks));
   mapped_bytes_ = 4096 + static_cast<size_t>(size_) * kSlotBytes;
@@ -69,13 +66,14 @@ SharedMemoryCommunicator::SharedMemoryCommunicator(const Rank& rank, Rendezvous&
   void* memory = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (memory == MAP_FAILED) fail("mmap");
   header_ = static_cast<Header*>(memory);
-  header_->processes[static_cast<size_t>(rank_)] = getpid();
   rendezvous.set(concat("mapped-", rank_), "1");
   for (int64_t peer = 0; peer < size_; ++peer) rendezvous.get(concat("mapped-", peer));
   close(file);  // not before all have opened it through rank 0
+  rendezvous_.peers().when_lost([header = header_] { header->aborted = true; });
 }
 
 SharedMemoryCommunicator::~SharedMemoryCommunicator() {
+  rendezvous_.peers().when_lost({});
   if (header_ != nullptr) munmap(header_, mapped_bytes_);
 }
 
@@ -92,21 +90,28 @@ void SharedMemoryCommunicator::barrier() {
     return;
   }
   for (int64_t waited = 0; header_->round.load() == round; ++waited) {
-    if (header_->aborted) throw PeerLost("another rank gave up");
-    if (waited < 200) {
+    if (header_->aborted) throw_lost();
+    if (waited < 200)
       std::this_thread::yield();
-      continue;
-    }
-    std::this_thread::sleep_for(std::chrono::microseconds(waited < 2000 ? 50 : 1000));
-    if (waited % 500 != 0) continue;
-    for (int64_t peer = 0; peer < size_; ++peer) {
-      if (kill(header_->processes[static_cast<size_t>(peer)], 0) != 0 && errno == ESRCH)
-        throw PeerLost(concat("rank ", peer, " has ended"));
-    }
+    else
+      std::this_thread::sleep_for(std::chrono::microseconds(waited < 2000 ? 50 : 1000));
   }
 }
 
-void SharedMemoryCommunicator::abort() { header_->aborted = true; }
+void SharedMemoryCommunicator::abort() {
+  rendezvous_.peers().give_up();
+  header_->aborted = true;
+}
+
+void SharedMemoryCommunicator::check() {
+  if (header_->aborted) throw_lost();
+}
+
+// Who gave up, where this is known already.
+void SharedMemoryCommunicator::throw_lost() {
+  rendezvous_.peers().check();
+  throw PeerLost("another rank gave up");
+}
 
 void SharedMemoryCommunicator::all_gather(const at::Tensor& bytes) {
   auto* const data = static_cast<std::byte*>(bytes.data_ptr());

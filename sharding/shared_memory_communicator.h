@@ -23,13 +23,17 @@ class SharedMemoryCommunicator final : public Communicator {
   void all_reduce_minimum(const at::Tensor& values) override;
   void barrier() override;
   void abort() override;
+  void check() override;
+  Interconnect interconnect() const override { return {"shared memory", {}, {}}; }
 
  private:
   struct Header;
+  [[noreturn]] void throw_lost();
   std::span<std::byte> slot(int64_t rank) const;
 
   int64_t rank_;
   int64_t size_;
+  Rendezvous& rendezvous_;
   Header* header_ = nullptr;
   size_t mapped_bytes_ = 0;
 };

@@ -17,7 +17,7 @@
 #include "sharding/image_reader.h"
 #include "sharding/layer_stream.h"
 #include "sharding/new_file.h"
-#include "sharding/rank.h"
+#include "sharding/rendezvous.h"
 #include "sharding/table_rows.h"
 #include "sharding/workers.h"
 

@@ -20,6 +20,7 @@
 #include "sharding/formats/preset.h"
 #include "sharding/formats/sha256.h"
 #include "sharding/launcher.h"
+#include "sharding/nccl_log.h"
 
 namespace kvcalib {
 namespace {
@@ -87,6 +88,7 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
               rendezvous, shape, tracing);
   run.observe(receive_ids(rendezvous), {});
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
+  rendezvous.peers().finish();
   return 0;
 }
 
@@ -181,13 +183,12 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   RunCost cost;
   cost.devices = devices.text();
   cost.ranks = rank.world;
+  cost.interconnect = run.interconnect();
   const KvStatistics observed = run.observe(drawn.ids, [&](const PassProgress& progress) {
     reporter.layer(progress);
     if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
     cost.layer_seconds = progress.seconds;
-    cost.waited_seconds = progress.waited_seconds;
-    cost.bytes_read = progress.bytes_read;
-    cost.read_seconds = progress.read_seconds;
+    cost.reading = progress.reading;
   });
   cost.peak_host_bytes = peak_host_bytes();
   cost.peak_device_bytes = run.peak_device_bytes();
@@ -225,6 +226,7 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
     return exit_code;
   }
   const c10::Device device = device_of(rank, devices);
+  if (rank.world > 1 && device.is_cuda()) prepare_nccl();
   if (rank.index > 0) return run_further_rank(options, rank, device);
   return run_first_rank(options, rank, devices, device);
 }

@@ -6,7 +6,8 @@
 #include "calibrate/command/options.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/engine/calibration_pass.h"
-#include "sharding/rank.h"
+#include "sharding/communicator.h"
+#include "sharding/rendezvous.h"
 #include "sharding/trace.h"
 
 namespace kvcalib {
@@ -23,6 +24,7 @@ class RankRun {
   // The ranges over all ranks' windows, when every rank is through.
   KvStatistics observe(std::span<const int32_t> ids, const ProgressObserver& progress);
 
+  Interconnect interconnect() const { return communicator_->interconnect(); }
   // What the device's memory held at most, in bytes; 0 on the CPU.
   uint64_t peak_device_bytes() const;
 

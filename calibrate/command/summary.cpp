@@ -26,16 +26,33 @@ std::vector<ScaleRow> rows_shown(std::vector<ScaleRow> rows) {
   return rows;
 }
 
+// Without what is not known.
+nlohmann::ordered_json to_json(const Interconnect& interconnect) {
+  nlohmann::ordered_json json = {{"library", interconnect.library}};
+  if (interconnect.multicast_channels)
+    json["multicast_channels"] = *interconnect.multicast_channels;
+  for (const Interconnect::Graph& graph : interconnect.graphs)
+    json["topology"].push_back({{"pattern", graph.pattern},
+                                {"channels", graph.channels},
+                                {"link", graph.link},
+                                {"network", graph.network},
+                                {"gigabytes_per_second_of_a_channel", graph.bandwidth}});
+  return json;
+}
+
 nlohmann::ordered_json to_json(const RunCost& cost) {
-  return {{"devices", cost.devices},
-          {"ranks", cost.ranks},
-          {"prepare_seconds", cost.prepare_seconds},
-          {"layer_seconds", cost.layer_seconds},
-          {"waited_for_reader_seconds", cost.waited_seconds},
-          {"read_seconds", cost.read_seconds},
-          {"bytes_read_by_rank_0", cost.bytes_read},
-          {"peak_host_bytes", cost.peak_host_bytes},
-          {"peak_device_bytes", cost.peak_device_bytes}};
+  nlohmann::ordered_json json = {{"devices", cost.devices}, {"ranks", cost.ranks}};
+  if (cost.ranks > 1) json["interconnect"] = to_json(cost.interconnect);
+  json.update({{"prepare_seconds", cost.prepare_seconds},
+               {"layer_seconds", cost.layer_seconds},
+               {"waited_for_reader_seconds", cost.reading.waited_seconds},
+               {"read_seconds", cost.reading.read_seconds},
+               {"bytes_read_by_rank_0", cost.reading.bytes_read},
+               {"gather_seconds", cost.reading.gather_seconds},
+               {"bytes_gathered_by_rank_0", cost.reading.bytes_gathered},
+               {"peak_host_bytes", cost.peak_host_bytes},
+               {"peak_device_bytes", cost.peak_device_bytes}});
+  return json;
 }
 
 std::string format_cost(const RunCost& cost, const Provenance& provenance) {
@@ -43,11 +60,12 @@ std::string format_cost(const RunCost& cost, const Provenance& provenance) {
   const double tokens = static_cast<double>(provenance.samples * provenance.length);
   text << std::fixed << std::setprecision(1) << provenance.samples << " windows x "
        << provenance.length << " tokens on " << cost.devices
-       << (cost.ranks > 1 ? concat(" (", cost.ranks, " ranks)") : "") << ": layers "
-       << cost.layer_seconds << " s (" << std::setprecision(0)
+       << (cost.ranks > 1 ? concat(" (", cost.ranks, " ranks, ", format(cost.interconnect), ")")
+                          : "")
+       << ": layers " << cost.layer_seconds << " s (" << std::setprecision(0)
        << tokens / std::max(cost.layer_seconds, 1e-9) << " tokens/s), preparation "
        << std::setprecision(1) << cost.prepare_seconds << " s, waited for the reader "
-       << std::setprecision(2) << cost.waited_seconds << " s, peak memory "
+       << std::setprecision(2) << cost.reading.waited_seconds << " s, peak memory "
        << static_cast<double>(cost.peak_host_bytes) / 1e9 << " GB";
   if (cost.peak_device_bytes > 0)
     text << ", on the GPU " << static_cast<double>(cost.peak_device_bytes) / 1e9 << " GB";

@@ -8,6 +8,8 @@
 
 #include "calibrate/command/target.h"
 #include "calibrate/report/scale_table.h"
+#include "sharding/interconnect.h"
+#include "sharding/reading_cost.h"
 
 namespace kvcalib {
 
@@ -15,12 +17,11 @@ namespace kvcalib {
 struct RunCost {
   std::string devices;
   int64_t ranks = 1;
+  Interconnect interconnect;
   double prepare_seconds =
-      0;                      // start of the program to the first layer: tokens drawn, ranks joined
-  double layer_seconds = 0;   // all layers
-  double waited_seconds = 0;  // of them, for the reader (this rank)
-  double read_seconds = 0;    // in the background (this rank)
-  uint64_t bytes_read = 0;    // by this rank
+      0;                     // start of the program to the first layer: tokens drawn, ranks joined
+  double layer_seconds = 0;  // all layers
+  ReadingCost reading;       // of the first rank
   uint64_t peak_host_bytes = 0;
   uint64_t peak_device_bytes = 0;  // 0 on the CPU
 };

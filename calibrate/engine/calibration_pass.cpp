@@ -117,10 +117,8 @@ class CalibrationPass::RankPass {
   void finish_layer(int64_t layer, const ProgressObserver& progress) {
     observations_.wait_for(layer);
     if (!progress) return;
-    const LayerStream::Progress read = stream_.progress();
     const std::chrono::duration<double> elapsed = Clock::now() - start_;
-    progress({layer + 1, context_.config.layers, tokens_, elapsed.count(), read.waited_seconds,
-              read.bytes_read, read.read_seconds});
+    progress({layer + 1, context_.config.layers, tokens_, elapsed.count(), stream_.cost()});
   }
 
   // Runs every shape of micro-batch that will come, on weights and activations that are not there

@@ -11,6 +11,7 @@
 #include "calibrate/statistics/kv_statistics.h"
 #include "sharding/communicator.h"
 #include "sharding/formats/weight_directory.h"
+#include "sharding/reading_cost.h"
 
 namespace kvcalib {
 
@@ -24,11 +25,9 @@ struct WindowIds {
 // Where a pass stands; given after every layer.
 struct PassProgress {
   int64_t layers_done = 0, layers = 0;
-  int64_t tokens = 0;         // of all ranks, per layer
-  double seconds = 0;         // since the first layer was asked for
-  double waited_seconds = 0;  // of them, for the reader
-  uint64_t bytes_read = 0;    // by this rank
-  double read_seconds = 0;    // in the background
+  int64_t tokens = 0;  // of all ranks, per layer
+  double seconds = 0;  // since the first layer was asked for
+  ReadingCost reading;
 };
 using ProgressObserver = std::function<void(const PassProgress&)>;
 

@@ -26,8 +26,9 @@ ProgressStyle progress_style(bool quiet) {
 std::string progress_text(const PassProgress& progress) {
   const double per_layer = progress.seconds / static_cast<double>(progress.layers_done);
   const double left = per_layer * static_cast<double>(progress.layers - progress.layers_done);
-  const double read_rate = progress.read_seconds > 0
-                               ? static_cast<double>(progress.bytes_read) / progress.read_seconds
+  const ReadingCost& reading = progress.reading;
+  const double read_rate = reading.read_seconds > 0
+                               ? static_cast<double>(reading.bytes_read) / reading.read_seconds
                                : 0.0;
   std::ostringstream text;
   text << std::fixed << "layer " << progress.layers_done << " of " << progress.layers << ", "

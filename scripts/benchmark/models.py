@@ -3,10 +3,10 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.session import ROOT, Calibration, Session, Skip, available_memory, gigabytes, run, script
+from benchmark.session import ROOT, Calibration, Session, Skip, available_memory, gigabytes, report, run, script
 from benchmark.table import Goal, Row, seconds
 from benchmark.shapes import GIGABYTE, Shape, read_preset
 
@@ -18,13 +18,20 @@ class LargeModel:
     preset: str
     windows: int
     length: int
-    memory: float  # gigabytes that a run may hold at most, on its device
+    # By the least number of GPUs that they are meant for:
+    memory: dict[int, float]  # gigabytes that a run may hold at most, on each device
+    process: dict[int, float] = field(default_factory=dict)  # seconds that a whole run may take at most
+
+    def goal(self, goals: dict[int, float], gpus: int) -> float | None:
+        return next((goals[least] for least in sorted(goals, reverse=True) if gpus >= least), None)
 
 
 LARGE_MODELS = {
-    "cpu": {"104b": LargeModel("internlm-104b", 1, 64, 14), "7b": LargeModel("llama-2-7b", 4, 256, 4)},
-    "gpu": {"104b": LargeModel("internlm-104b", 128, 2048, 24)},
+    "cpu": {"104b": LargeModel("internlm-104b", 1, 64, {1: 14}), "7b": LargeModel("llama-2-7b", 4, 256, {1: 4})},
+    "gpu": {"104b": LargeModel("internlm-104b", 128, 2048, {1: 24, 4: 16}, {8: 30}),
+            "7b": LargeModel("llama-2-7b", 128, 2048, {1: 24})},
 }
+SCALING = 95  # % of as many times faster as there are GPUs
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Floors:
     gemm_seconds: float
     read_bytes: int
     read_rate: float  # bytes a second
+    flop: float
 
     def seconds(self, gpus: int) -> float:
         return max(self.gemm_seconds / gpus, self.read_bytes / self.read_rate)
@@ -100,18 +108,29 @@ def measure(session: Session, task: Task) -> list[Row]:
     with session.checkpoint(task.preset, task.shape, DISTINCT, task.layers, host_memory + int(GIGABYTE)) as weights:
         floors = Floors((task.layers - 1) * gemm["layer_seconds"] + gemm["kv_seconds"],
                         session.plan(weights, task.windows, task.model.length)["bytes_to_read"],
-                        read_rate(session, weights))
+                        read_rate(session, weights),
+                        gemm["needed_flop"] * task.layers / gemm["layers"])
         session.floors[f"GEMMs and attention, {task.shape.name}, {task.windows} x {task.model.length}"] = \
             f"{gemm['sustained_teraflops']:.3g} TFLOP/s, {gemm['dtype']}"
         session.floors[f"reading the files of {task.shape.name}"] = f"{floors.read_rate / GIGABYTE:.2f} GB/s"
         ids = session.ids(task.windows, task.model.length, task.shape.vocab)
-        rows = []
+        rows, first = [], None
         for gpus in [count for count in (1, 2, 4, 8) if count <= session.gpus] or [1]:
             done = session.calibrate(weights, "--data", ids, gpus=gpus)
+            found = results(done)
+            first = first or (done, found)
             rows += rows_of_run(session, task, floors, done, gpus)
             if session.on_gpu:
                 rows.append(plan_row(session, task, weights, done, gpus))
+            if gpus > 1:
+                rows += rows_of_several(session, task, first, (done, found), gpus)
         return rows
+
+
+def results(done: Calibration) -> dict[str, bytes]:
+    """What must not depend on the number of GPUs."""
+    return {file.name: file.read_bytes() for file in done.output.iterdir()
+            if "past_kv_scale" in file.name or file.name == "kv_stats.safetensors"}
 
 
 def where(session: Session, task: Task, gpus: int) -> str:
@@ -121,19 +140,52 @@ def where(session: Session, task: Task, gpus: int) -> str:
 def rows_of_run(session: Session, task: Task, floors: Floors, done: Calibration, gpus: int) -> list[Row]:
     text, own, floor = where(session, task, gpus), done.cost["layer_seconds"], floors.seconds(gpus)
     peak = done.cost["peak_device_bytes" if session.on_gpu else "peak_host_bytes"] / GIGABYTE
+    process_limit = task.model.goal(task.model.process, gpus)
     found = {"process_seconds": done.seconds, "floor_seconds": floor, "gemm_seconds": floors.gemm_seconds,
              "read_bytes": floors.read_bytes, "read_bytes_per_second": floors.read_rate, **done.cost}
     if session.on_gpu:
-        speed = Row(task.name, f"layers' phase, {text}", Goal(1.15 * floor + 5, "s"), own, seconds(own),
+        speed = Row(task.name, f"layers' phase, {text}", Goal(1.15 * floor + 5, "s"), own,
+                    ", ".join([seconds(own), *rates(task, floors, done.cost, gpus)]),
                     f"{floors.text(gpus)}; the goal is 1.15 x that + 5 s", details=found)
     else:
         speed = Row(task.name, f"layers' phase, {text}", Goal(1.25, "x"), own / floor, seconds(own), floors.text(gpus),
                     details=found)
     verified = json.loads(run(session.program("kvcalib"), "verify", done.output, "--json", allowed=(0, 1)).out)
-    return [speed,
-            Row(task.name, f"peak memory, {text}", Goal(task.model.memory, "GB"), peak, f"{peak:.1f} GB"),
+    whole = [Row(task.name, f"whole process, {text}", Goal(process_limit, "s"), done.seconds, seconds(done.seconds),
+                 f"its layers' phase {seconds(own)}")] if process_limit else []
+    return [speed, *whole,
+            Row(task.name, f"peak memory, {text}", Goal(task.model.goal(task.model.memory, gpus), "GB"), peak,
+                f"{peak:.1f} GB"),
             Row(task.name, f"kvcalib verify, {text}", Goal(0, "faults"), len(verified["faults"]),
                 f"{len(list(done.output.glob('layers.*.past_kv_scale.*')))} scale files", details=verified)]
+
+
+def rates(task: Task, floors: Floors, cost: dict, gpus: int) -> list[str]:
+    """What a run on GPUs reached; reading and gathering by the first rank."""
+    own = cost["layer_seconds"]
+    tokens = task.windows * task.model.length
+    found = [f"{tokens / own:.0f} tokens/s", f"{floors.flop / own / gpus / 1e12:.0f} TFLOP/s a GPU",
+             f"read {cost['bytes_read_by_rank_0'] / cost['read_seconds'] / GIGABYTE:.1f} GB/s a rank"]
+    if gpus > 1:
+        found.append(f"gathered {cost['bytes_gathered_by_rank_0'] / cost['gather_seconds'] / GIGABYTE:.0f} GB/s")
+    return found
+
+
+def rows_of_several(session: Session, task: Task, first: tuple, last: tuple, gpus: int) -> list[Row]:
+    """What several GPUs must reach beside the first run's one."""
+    (alone, alone_results), (done, done_results) = first, last
+    one, several = (run.cost["layer_seconds"] for run in (alone, done))
+    different = [name for name in alone_results | done_results if alone_results.get(name) != done_results.get(name)]
+    layer_bytes = (done.cost["bytes_gathered_by_rank_0"] // task.layers) * gpus // (gpus - 1)
+    raw = report(session.program("bench_engine"), "gather", "--device", session.torch_device, "--ranks", gpus,
+                 "--bytes", layer_bytes)
+    session.floors[f"all-gather of a layer of {task.shape.name}, {gpus} GPUs"] = \
+        f"{raw['gigabytes_per_second']:.0f} GB/s to each ({raw['interconnect']})"
+    return [Row(task.name, f"scaling of the layers' phase, {where(session, task, gpus)}",
+                Goal(SCALING, "%", at_least=True), 100 * one / several / gpus, seconds(several),
+                f"one GPU {seconds(one)}", details={"gather": raw}),
+            Row(task.name, f"scales and statistics beside one GPU's, {where(session, task, gpus)}", Goal(0, "files"),
+                len(different), f"{len(done_results)} files", "the same bytes")]
 
 
 def plan_row(session: Session, task: Task, weights: Path, done: Calibration, gpus: int) -> Row:

@@ -195,5 +195,5 @@ ROWS = {
     "cpu": {"layers": layers, "waiting": waiting, "hugging-face": hugging_face, "reading": reading, "start": start,
             "observer": observer, "7b": large_models("7b"), "104b": large_models("104b")},
     "gpu": {"layers": layers, "whole": whole, "hugging-face": hugging_face, "observer": observer, "reading": reading,
-            "104b": large_models("104b")},
+            "104b": large_models("104b"), "7b": large_models("7b")},
 }

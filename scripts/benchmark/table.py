@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 
 COLUMNS = ("row", "what", "kvcalib", "against", "result", "goal", "verdict")
-DIGITS = {"x": 2, "%": 1, "s": 2, "GB": 1, "faults": 0}
+DIGITS = {"x": 2, "%": 1, "s": 2, "GB": 1, "faults": 0, "files": 0}
 
 
 def quantity(value: float, unit: str) -> str:

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_engine pass  times the layers' phase of a calibration in one process, with and without the
-//                    observer in turn
-// bench_engine read  times the reading of all layers, and in turn the same bytes by plain pread
+// bench_engine pass    times the layers' phase of a calibration in one process, with and without
+// the
+//                      observer in turn
+// bench_engine read    times the reading of all layers, and in turn the same bytes by plain pread
+// bench_engine gather  times the all-gather of a layer's bytes between ranks, and nothing beside it
 // One JSON object goes to stdout.  Figures are medians over the turns; gigabytes are 1e9 bytes.
 #include "tests/benchmarks/bench_engine.h"
 
@@ -10,13 +12,18 @@
 
 #include <cxxopts.hpp>
 #include <iostream>
+#include <map>
 
 #include "sharding/formats/error.h"
 
 namespace kvcalib {
 namespace {
 
-constexpr const char* kUsage = "usage: bench_engine pass|read --weights DIR [OPTION...]";
+constexpr const char* kUsage = "usage: bench_engine pass|read|gather [OPTION...]";
+
+using Benchmark = nlohmann::ordered_json (*)(const EngineBenchmark&);
+const std::map<std::string, Benchmark> kCommands = {
+    {"pass", benchmark_pass}, {"read", benchmark_read}, {"gather", benchmark_gather}};
 
 // As kvcalib itself reads.
 int64_t default_reading_threads(const c10::Device& device) { return device.is_cuda() ? 12 : 2; }
@@ -26,9 +33,15 @@ cxxopts::Options declare_options(const std::string& command) {
   auto add = options.add_options();
   const auto text = [] { return cxxopts::value<std::string>(); };
   const auto number = [] { return cxxopts::value<int64_t>(); };
-  add("weights", "TurboMind weights directory", text(), "DIR");
   add("device", "cpu or cuda", text()->default_value("cpu"), "NAME");
   add("repeat", "turns", number()->default_value("3"), "N");
+  add("help", "print this and leave");
+  if (command == "gather") {
+    add("ranks", "threads, each with a GPU of its own", number(), "N");
+    add("bytes", "of the whole that every rank has in the end", number(), "N");
+    return options;
+  }
+  add("weights", "TurboMind weights directory", text(), "DIR");
   add("reading-threads", "threads that read (default: 2 for a CPU, 12 for a GPU)", number(), "N");
   if (command == "pass") {
     add("windows", "windows of random ids", number(), "N");
@@ -37,7 +50,6 @@ cxxopts::Options declare_options(const std::string& command) {
   } else {
     add("cold", "drop the files from the page cache before each reading");
   }
-  add("help", "print this and leave");
   return options;
 }
 
@@ -63,10 +75,16 @@ c10::Device device_named(const std::string& name) {
 EngineBenchmark read_options(const std::string& command, const cxxopts::ParseResult& given) {
   if (!given.unmatched().empty())
     throw UsageError(concat("unexpected argument '", given.unmatched().front(), "'"));
-  if (given.count("weights") == 0) throw UsageError("--weights is missing");
   EngineBenchmark benchmark;
-  benchmark.weights = given["weights"].as<std::string>();
   benchmark.repeat = positive(given, "repeat", 3);
+  benchmark.device = device_named(given["device"].as<std::string>());
+  if (command == "gather") {
+    benchmark.ranks = positive(given, "ranks", {});
+    benchmark.bytes = positive(given, "bytes", {});
+    return benchmark;
+  }
+  if (given.count("weights") == 0) throw UsageError("--weights is missing");
+  benchmark.weights = given["weights"].as<std::string>();
   if (command == "pass") {
     benchmark.windows = positive(given, "windows", {});
     benchmark.length = positive(given, "length", {});
@@ -74,7 +92,6 @@ EngineBenchmark read_options(const std::string& command, const cxxopts::ParseRes
   } else {
     benchmark.cold = given.count("cold") > 0;
   }
-  benchmark.device = device_named(given["device"].as<std::string>());
   benchmark.reading_threads =
       positive(given, "reading-threads", default_reading_threads(benchmark.device));
   return benchmark;
@@ -83,10 +100,12 @@ EngineBenchmark read_options(const std::string& command, const cxxopts::ParseRes
 int run(int argc, char** argv) {
   const std::string command = argc > 1 ? argv[1] : "--help";
   if (command == "--help") {
-    std::cout << kUsage << "\n" << declare_options("pass").help() << declare_options("read").help();
+    std::cout << kUsage << "\n";
+    for (const auto& [name, measure] : kCommands) std::cout << declare_options(name).help();
     return 0;
   }
-  if (command != "pass" && command != "read")
+  const auto found = kCommands.find(command);
+  if (found == kCommands.end())
     throw UsageError(concat("unknown command '", command, "'; ", kUsage));
   cxxopts::Options options = declare_options(command);
   const cxxopts::ParseResult given = options.parse(argc - 1, argv + 1);
@@ -94,9 +113,7 @@ int run(int argc, char** argv) {
     std::cout << options.help();
     return 0;
   }
-  const EngineBenchmark benchmark = read_options(command, given);
-  const auto result = command == "pass" ? benchmark_pass(benchmark) : benchmark_read(benchmark);
-  std::cout << result.dump(2) << "\n";
+  std::cout << found->second(read_options(command, given)).dump(2) << "\n";
   return 0;
 }
 

@@ -20,12 +20,15 @@ struct EngineBenchmark {
   int64_t micro_batch_tokens = 0;   // pass only; 0: the default
   int64_t reading_threads = 0;
   int64_t repeat = 0;
-  bool cold = false;  // read only
+  bool cold = false;             // read only
+  int64_t ranks = 0, bytes = 0;  // gather only
 };
 
-// What bench_engine prints.  Both throw Error for weights that cannot be read.
+// What bench_engine prints.  They throw Error for weights that cannot be read and GPUs that are not
+// there.
 nlohmann::ordered_json benchmark_pass(const EngineBenchmark& benchmark);
 nlohmann::ordered_json benchmark_read(const EngineBenchmark& benchmark);
+nlohmann::ordered_json benchmark_gather(const EngineBenchmark& benchmark);
 
 inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -71,8 +71,8 @@ nlohmann::ordered_json benchmark_pass(const EngineBenchmark& benchmark) {
       const PassProgress reached = runner.run(observe);
       (observe ? observed : unobserved).push_back(reached.seconds);
       if (!observe) continue;
-      waited.push_back(reached.waited_seconds);
-      read.push_back(reached.read_seconds);
+      waited.push_back(reached.reading.waited_seconds);
+      read.push_back(reached.reading.read_seconds);
       last = reached;
     }
     costs.push_back(observed.back() / unobserved.back() - 1);
@@ -89,7 +89,7 @@ nlohmann::ordered_json benchmark_pass(const EngineBenchmark& benchmark) {
           {"observer_cost", median(costs)},  // of a turn's two passes
           {"waited_seconds", median(waited)},
           {"read_seconds", median(read)},
-          {"bytes_read", last.bytes_read},
+          {"bytes_read", last.reading.bytes_read},
           {"observed_seconds_in_each_turn", observed},
           {"unobserved_seconds_in_each_turn", unobserved}};
 }

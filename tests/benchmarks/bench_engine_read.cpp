@@ -34,7 +34,7 @@ class StreamReader {
 
   struct Turn {
     double seconds = 0;  // until the last layer is whole, in the compute type
-    LayerStream::Progress progress;
+    ReadingCost cost;
   };
 
   Turn run() {
@@ -46,7 +46,7 @@ class StreamReader {
     const auto start = std::chrono::steady_clock::now();
     for (int64_t layer = 0; layer < config.layers; ++layer) stream.next();
     if (benchmark_.device.is_cuda()) c10::cuda::device_synchronize();
-    return {seconds_since(start), stream.progress()};
+    return {seconds_since(start), stream.cost()};
   }
 
  private:
@@ -184,8 +184,8 @@ nlohmann::ordered_json benchmark_read(const EngineBenchmark& benchmark) {
     if (benchmark.cold) forget(plans);
     raw_seconds.push_back(raw.run());
     stream_seconds.push_back(read.seconds);
-    reader_seconds.push_back(read.progress.read_seconds);
-    bytes = read.progress.bytes_read;
+    reader_seconds.push_back(read.cost.read_seconds);
+    bytes = read.cost.bytes_read;
   }
   const double stream_rate = gigabytes_per_second(bytes, median(stream_seconds));
   const double reader_rate = gigabytes_per_second(bytes, median(reader_seconds));

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import unittest
@@ -164,6 +165,39 @@ class KilledRanks(ProgramTest):
                     after = {name: digest for name, digest in digests(weights).items() if name[0] != "."}
                     self.assertEqual(after, before)
                     shutil.rmtree(weights.parent)
+
+    def test_end_the_others_when_nobody_watches_over_them(self):
+        """Ranks that are started one by one must notice by themselves."""
+        ids = self.windows(5, count=96, length=1024)
+        for which, words in ((0, "rank 0"), (1, "rank 1 has ended")):
+            with self.subTest(which=which):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", 0))
+                    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+                ranks = [start("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids),
+                               "--devices", "cpu", "--output", self.folder / "output", RANK=str(rank), **place)
+                         for rank in (0, 1)]
+                for rank in ranks:
+                    self.addCleanup(rank.kill)
+                self.await_first_layer(ranks[0])
+                ranks[which].kill()
+                began = time.monotonic()
+                out, err = ranks[1 - which].communicate(timeout=60)
+                self.assertLess(time.monotonic() - began, 20)  # ten on a machine that does nothing else
+                ranks[which].communicate()
+                self.assertEqual((ranks[1 - which].returncode, out), (1, ""), err)
+                self.assertIn(f"rank {1 - which}: error: ", err)
+                self.assertIn(words, err)
+                self.assertFalse((self.folder / "output").exists())
+                if which == 1:
+                    self.assertEqual([entry.name for entry in self.folder.iterdir()], [ids.name], "something is left")
+
+    def await_first_layer(self, process):
+        """Reads the progress of a rank until it computes."""
+        while line := process.stderr.readline():
+            if line.startswith("layer 1 "):
+                return
+        self.fail("the run ended before its first layer")
 
     def test_all_end_when_the_launcher_is_killed(self):
         ids = self.windows(4, count=96, length=1024)

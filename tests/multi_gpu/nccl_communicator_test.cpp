@@ -9,7 +9,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <iostream>
 
+#include "sharding/nccl_log.h"
 #include "tests/streaming/rank_threads.h"
 
 namespace kvcalib {
@@ -20,6 +22,7 @@ constexpr int64_t kRanks = 2;
 // A test over two GPUs of one machine; skipped where there are fewer.
 class NcclBetweenGpus : public ::testing::Test {
  protected:
+  static void SetUpTestSuite() { prepare_nccl(); }
   void SetUp() override {
     if (c10::cuda::device_count() < kRanks)
       GTEST_SKIP() << "needs " << kRanks << " GPUs, sees "
@@ -59,6 +62,39 @@ TEST_F(NcclBetweenGpus, ReducesToTheMinimumOnEveryRank) {
     equal += at::equal(values.cpu(), at::full({1000}, -3.0)) ? 1 : 0;
   });
   EXPECT_EQ(equal, kRanks);
+}
+
+TEST_F(NcclBetweenGpus, TellsItsTopologyAndUsesNoMulticast) {
+  std::atomic<int64_t> told{0};
+  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
+    const c10::cuda::CUDAGuard guard(device_of(rank));
+    NcclCommunicator communicator(rank, device_of(rank), rendezvous);
+    const Interconnect found = communicator.interconnect();
+    communicator.barrier();
+    told += found.library.starts_with("NCCL 2.") && !found.graphs.empty() &&
+                    found.graphs.front().pattern == "ring" && found.graphs.front().channels > 0 &&
+                    found.multicast_channels == 0
+                ? 1
+                : 0;
+    if (rank.index == 0) std::cout << format(found) << "\n";
+  });
+  EXPECT_EQ(told, kRanks);
+}
+
+TEST_F(NcclBetweenGpus, ThrowsWhereOthersWaitForARankThatGaveUp) {
+  std::atomic<int64_t> lost{0};
+  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
+    const c10::cuda::CUDAGuard guard(device_of(rank));
+    NcclCommunicator communicator(rank, device_of(rank), rendezvous);
+    communicator.barrier();
+    if (rank.index == 1) return communicator.abort();
+    try {
+      communicator.barrier();
+    } catch (const PeerLost& failure) {
+      lost += std::string(failure.what()).find("rank 1 has failed") != std::string::npos ? 1 : 0;
+    }
+  });
+  EXPECT_EQ(lost, 1);
 }
 
 }  // namespace

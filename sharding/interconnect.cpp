@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/interconnect.h"
+
+#include <array>
+#include <cstdio>
+#include <sstream>
+
+namespace kvcalib {
+namespace {
+
+// By NCCL_TOPO_PATTERN_*.
+std::string pattern_name(int pattern) {
+  static const std::array<const char*, 7> kNames = {"",     "balanced tree", "split tree", "tree",
+                                                    "ring", "nvls",          "collnet"};
+  if (pattern > 0 && pattern < static_cast<int>(kNames.size()))
+    return kNames[static_cast<size_t>(pattern)];
+  return "pattern " + std::to_string(pattern);
+}
+
+std::optional<Interconnect::Graph> graph_of_line(const std::string& line) {
+  const size_t start = line.find("Pattern ");
+  if (start == std::string::npos) return std::nullopt;
+  int pattern = 0, channels = 0;
+  double bandwidth = 0;
+  std::array<char, 8> link{}, network{};
+  if (std::sscanf(line.c_str() + start,
+                  "Pattern %d, crossNic %*d, nChannels %d, bw %lf/%*f, type %7[^/]/%7[^,],",
+                  &pattern, &channels, &bandwidth, link.data(), network.data()) != 5)
+    return std::nullopt;
+  return Interconnect::Graph{pattern_name(pattern), channels, bandwidth, link.data(),
+                             network.data()};
+}
+
+std::optional<int64_t> multicast_of_line(const std::string& line) {
+  int channels = 0;
+  const size_t start = line.find(" collnet channels, ");
+  if (start == std::string::npos) return std::nullopt;
+  if (std::sscanf(line.c_str() + start, " collnet channels, %d nvls channels", &channels) != 1)
+    return std::nullopt;
+  return channels;
+}
+
+}  // namespace
+
+std::string format(const Interconnect& interconnect) {
+  std::ostringstream text;
+  text << interconnect.library;
+  for (const Interconnect::Graph& graph : interconnect.graphs) {
+    if (graph.channels == 0) continue;
+    text << (&graph == &interconnect.graphs.front() ? ": " : ", ") << graph.pattern << " of "
+         << graph.channels << " channels over " << graph.link;
+  }
+  if (interconnect.multicast_channels)
+    text << (*interconnect.multicast_channels == 0 ? ", no multicast" : ", NVLink multicast");
+  return text.str();
+}
+
+Interconnect interconnect_from_log(std::string library, std::string_view log) {
+  Interconnect found;
+  found.library = std::move(library);
+  std::istringstream lines{std::string(log)};
+  for (std::string line; std::getline(lines, line);) {
+    if (const auto graph = graph_of_line(line)) found.graphs.push_back(*graph);
+    if (const auto channels = multicast_of_line(line)) found.multicast_channels = channels;
+  }
+  return found;
+}
+
+std::string last_warning(std::string_view log) {
+  constexpr std::string_view kMark = "NCCL WARN ";
+  const size_t start = log.rfind(kMark);
+  if (start == std::string_view::npos) return {};
+  const std::string_view rest = log.substr(start + kMark.size());
+  return std::string(rest.substr(0, rest.find('\n')));
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <c10/util/intrusive_ptr.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace c10d {
+class Store;
+}
+
+namespace kvcalib {
+
+// A peer ended before it had done its part: its own message is the one worth reading.
+class PeerLost : public std::exception {
+ public:
+  explicit PeerLost(std::string what) : what_(std::move(what)) {}
+  const char* what() const noexcept override { return what_.c_str(); }
+
+ private:
+  std::string what_;
+};
+
+// Whether the ranks of a run are still there, also when nobody but themselves would notice: GPUs
+// wait for each other for ever.  Every rank counts up a number at the store from a thread of its
+// own; one that stands still is a rank that was killed, or a machine that is gone.  All ranks learn
+// the same reason within seconds.  A process that does not end of itself then is ended.
+class PeerWatch {
+ public:
+  // `store`: a connection of its own to where the ranks meet.  In a world of one nothing is
+  // watched.
+  PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world);
+  // This rank has done its part; or it has failed, when an exception is on its way.
+  ~PeerWatch();
+  PeerWatch(const PeerWatch&) = delete;
+  PeerWatch& operator=(const PeerWatch&) = delete;
+
+  // Any thread.  Throws PeerLost with the reason once a rank is lost.
+  void check() const;
+  bool lost() const;
+  // Any thread.  Tells the others that this rank has failed, unless it only follows another.
+  void give_up();
+  // Nobody need wait for this rank any more, and it waits for nobody.
+  void finish();
+  // `action` is called when a rank is lost, by the watch's thread, or at once if one is already. An
+  // empty one takes the place of an earlier one, which is not running any more when this returns.
+  void when_lost(std::function<void()> action);
+
+ private:
+  struct Peer {
+    int64_t count = 0;
+    int silent_ticks = 0;
+  };
+
+  void watch();
+  bool wait_for_tick();
+  int64_t count_of(int64_t rank);
+  // What one look at the store says has happened; empty when all is well.
+  std::string look();
+  void lose(std::string reason);
+  void end_process_unless_finished();
+
+  const c10::intrusive_ptr<c10d::Store> store_;
+  const int64_t rank_;
+  const int exceptions_;
+  std::vector<Peer> peers_;  // used by the watch's thread
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool finished_ = false;
+  std::string loss_;
+
+  std::mutex action_mutex_;
+  std::function<void()> action_;
+  std::thread thread_;
+};
+
+}  // namespace kvcalib

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/interconnect.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <sstream>
@@ -60,7 +61,10 @@ Interconnect interconnect_from_log(std::string library, std::string_view log) {
   found.library = std::move(library);
   std::istringstream lines{std::string(log)};
   for (std::string line; std::getline(lines, line);) {
-    if (const auto graph = graph_of_line(line)) found.graphs.push_back(*graph);
+    // Ranks of one process share a log.
+    if (const auto graph = graph_of_line(line);
+        graph && std::find(found.graphs.begin(), found.graphs.end(), *graph) == found.graphs.end())
+      found.graphs.push_back(*graph);
     if (const auto channels = multicast_of_line(line)) found.multicast_channels = channels;
   }
   return found;

@@ -18,6 +18,8 @@ struct Interconnect {
     double bandwidth = 0;  // of a channel between GPUs of one machine, as NCCL rates it, in GB/s
     std::string link;      // between them: NVL, PIX, PHB, SYS, ... (NCCL's names)
     std::string network;   // the same between machines
+
+    bool operator==(const Graph&) const = default;
   };
 
   std::string library;  // with its version; empty for a single rank

@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <chrono>
 #include <future>
 
 #include "sharding/formats/error.h"
@@ -17,10 +16,6 @@ namespace kvcalib {
 namespace {
 
 constexpr uint64_t kShareAlignment = 4096;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // Image bytes that divide into equal aligned shares.
 int64_t padded_bytes(uint64_t bytes, int64_t ranks) {
@@ -149,21 +144,13 @@ void LayerStream::read_layers() {
 bool LayerStream::wait_until_free(int64_t layer) {
   std::unique_lock lock(mutex_);
   const auto is_free = [&] { return layer - released_ < static_cast<int64_t>(images_.size()); };
-  if (!is_free() && !stopping_) {
-    const auto start = std::chrono::steady_clock::now();
-    const bool is_first = !reader_waits_;  // of several threads that wait, one counts
-    reader_waits_ = true;
-    changed_.wait(lock, [&] { return is_free() || stopping_ || failure_; });
-    reader_waits_ = false;
-    if (is_first) cost_.read_seconds -= seconds_since(start);
-  }
+  changed_.wait(lock, [&] { return is_free() || stopping_ || failure_; });
   return !stopping_ && !failure_;
 }
 
 bool LayerStream::read_share(int64_t layer) {
   const LayerPlan plan = plan_of_layer_(layer);
   const HostSpan span(trace_, "reader", "read", layer);
-  const auto start = std::chrono::steady_clock::now();
   const at::Tensor& image = this->image(layer);
   const auto share = static_cast<uint64_t>(image.numel() / communicator_.size());
   const uint64_t first = share * static_cast<uint64_t>(communicator_.rank());
@@ -178,7 +165,6 @@ bool LayerStream::read_share(int64_t layer) {
   if (stopped()) return false;
   const std::lock_guard lock(mutex_);
   for (const ImagePiece& piece : pieces) cost_.bytes_read += piece.bytes;
-  cost_.read_seconds += seconds_since(start);
   return true;
 }
 
@@ -279,7 +265,7 @@ void LayerStream::check() const {
 ReadingCost LayerStream::cost() const {
   const std::lock_guard lock(mutex_);
   ReadingCost cost = cost_;
-  cost.read_seconds = std::max(0.0, cost.read_seconds);
+  cost.read_seconds = transport_->read();
   cost.gather_seconds = transport_->gathered();
   cost.waited_seconds = transport_->computation_waited();
   return cost;

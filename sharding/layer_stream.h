@@ -93,9 +93,8 @@ class LayerStream {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  int64_t filled_ = 0;    // layers whose bytes have come
-  int64_t released_ = 0;  // layers whose image may be overwritten
-  bool reader_waits_ = false;
+  int64_t filled_ = 0;            // layers whose bytes have come
+  int64_t released_ = 0;          // layers whose image may be overwritten
   bool exchange_broken_ = false;  // layers after one that was not exchanged are not whole
   bool stopping_ = false;
   std::exception_ptr failure_;

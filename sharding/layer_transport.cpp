@@ -18,6 +18,12 @@
 namespace kvcalib {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 // On the CPU the files are read straight into the image.
 class HostTransport final : public LayerTransport {
  public:
@@ -34,31 +40,31 @@ class HostTransport final : public LayerTransport {
     const auto memory = [base](int64_t /*worker*/, const ImagePiece& piece) {
       return std::span(base + piece.image_offset, piece.bytes);
     };
+    const Clock::time_point begin = Clock::now();
     read_image(pieces, reading_threads_, {memory, {}, stopped});
+    read_ = read_ + seconds_since(begin);
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
     const HostSpan span(trace_, "gather", "gather");
     const Clock::time_point begin = Clock::now();
     communicator.all_gather(image);
-    gathered_ = gathered_ + std::chrono::duration<double>(Clock::now() - begin).count();
+    gathered_ = gathered_ + seconds_since(begin);
   }
   void begin_wait() override { wait_begin_ = Clock::now(); }
-  void begin_use() override {
-    waited_ = waited_ + std::chrono::duration<double>(Clock::now() - wait_begin_).count();
-  }
+  void begin_use() override { waited_ = waited_ + seconds_since(wait_begin_); }
   void end_use() override {}
-  double computation_waited() override { return waited_; }
+  double read() override { return read_; }
   double gathered() override { return gathered_; }
+  double computation_waited() override { return waited_; }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   int64_t reading_threads_;
   Trace* trace_;
   Clock::time_point wait_begin_;
-  std::atomic<double> waited_{0};
+  std::atomic<double> read_{0};
   std::atomic<double> gathered_{0};
+  std::atomic<double> waited_{0};
 };
 
 // Times that a stream spends between two points, each known when the stream has passed the second.
@@ -120,6 +126,7 @@ class CudaTransport final : public LayerTransport {
             const std::function<bool()>& wait_until_free,
             const std::function<bool()>& stopped) override {
     std::once_flag ordered;
+    bool begun = false;
     auto* const base = static_cast<std::byte*>(image.data_ptr());
     const auto memory = [this](int64_t worker, const ImagePiece& piece) {
       Buffers& own = buffers_[static_cast<size_t>(worker)];
@@ -130,8 +137,10 @@ class CudaTransport final : public LayerTransport {
     const auto copy = [&, base](int64_t worker, const ImagePiece& piece) {
       if (!wait_until_free()) return;
       const c10::cuda::CUDAStreamGuard guard(stream_);
-      std::call_once(ordered, [this] {
+      std::call_once(ordered, [&] {
         if (used_.isCreated()) used_.block(stream_);
+        read_.begin(stream_);
+        begun = true;
       });
       const DeviceSpan span(trace_, "copies", "copy");
       Buffers& own = buffers_[static_cast<size_t>(worker)];
@@ -140,6 +149,7 @@ class CudaTransport final : public LayerTransport {
       own.copied[own.turn].record(stream_);
     };
     read_image(pieces, reading_threads_, {memory, copy, stopped});
+    if (begun) read_.end(stream_);
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
@@ -165,8 +175,9 @@ class CudaTransport final : public LayerTransport {
     computation_wait_.end(current_stream());
   }
   void end_use() override { used_.record(current_stream()); }
-  double computation_waited() override { return computation_wait_.seconds(); }
+  double read() override { return read_.seconds(); }
   double gathered() override { return gather_.seconds(); }
+  double computation_waited() override { return computation_wait_.seconds(); }
 
  private:
   c10::cuda::CUDAStream current_stream() const {
@@ -186,8 +197,9 @@ class CudaTransport final : public LayerTransport {
   std::vector<Buffers> buffers_;
   at::cuda::CUDAEvent full_;
   at::cuda::CUDAEvent used_;
-  StreamTimer computation_wait_;
+  StreamTimer read_;
   StreamTimer gather_;
+  StreamTimer computation_wait_;
 };
 
 }  // namespace

@@ -18,7 +18,8 @@ constexpr const char* kLog =
     "channels, 32 p2p channels per peer\n";
 
 TEST(Interconnect, IsWhatNcclLogged) {
-  const Interconnect found = interconnect_from_log("NCCL 2.28.9", kLog);
+  // Of two ranks in one process.
+  const Interconnect found = interconnect_from_log("NCCL 2.28.9", std::string(kLog) + kLog);
   ASSERT_EQ(found.graphs.size(), 2U);
   EXPECT_EQ(found.graphs[0].pattern, "ring");
   EXPECT_EQ(found.graphs[0].channels, 24);

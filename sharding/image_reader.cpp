@@ -15,6 +15,9 @@ namespace {
 // Read and looked at in turn: what a core's own cache holds.
 constexpr uint64_t kCheckedBytes = uint64_t{256} << 10;
 
+// Of every worker, that the system is asked to fetch while it reads one.
+constexpr size_t kPiecesAhead = 2;
+
 bool all_finite32(std::span<const std::byte> floats) {
   constexpr uint32_t kExponent = 0x7f800000;
   uint32_t found = 0;
@@ -26,10 +29,17 @@ bool all_finite32(std::span<const std::byte> floats) {
   return found == 0;
 }
 
+uint64_t file_offset(const ImagePiece& piece) {
+  return piece.range->offset + piece.image_offset - piece.range->image_offset;
+}
+
+void fetch_ahead(const ImagePiece& piece) {
+  RangedFile(piece.range->file).will_read(file_offset(piece), piece.bytes);
+}
+
 void read_piece(const ImagePiece& piece, std::span<std::byte> out) {
   const RangedFile file(piece.range->file);
-  const uint64_t offset = piece.range->offset + piece.image_offset - piece.range->image_offset;
-  file.will_read(offset, out.size());
+  const uint64_t offset = file_offset(piece);
   for (uint64_t done = 0; done < out.size(); done += kCheckedBytes) {
     const auto part = out.subspan(done, std::min<uint64_t>(kCheckedBytes, out.size() - done));
     file.read(offset + done, part);
@@ -72,8 +82,12 @@ std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_
 }
 
 void read_image(const std::vector<ImagePiece>& pieces, int64_t workers, const PieceSink& sink) {
+  // A disk has something to do while the workers look at what has come.
+  const size_t ahead = kPiecesAhead * static_cast<size_t>(workers);
+  for (size_t i = 0; i < std::min(ahead, pieces.size()); ++i) fetch_ahead(pieces[i]);
   run_workers(pieces.size(), workers, [&](int64_t worker, size_t i) {
     if (sink.stopped && sink.stopped()) return false;
+    if (i + ahead < pieces.size()) fetch_ahead(pieces[i + ahead]);
     read_piece(pieces[i], sink.memory(worker, pieces[i]));
     if (sink.done) sink.done(worker, pieces[i]);
     return true;

@@ -23,9 +23,11 @@ int64_t padded_bytes(uint64_t bytes, int64_t ranks) {
   return static_cast<int64_t>((bytes + unit - 1) / unit * unit);
 }
 
-// On the CPU in huge pages where the system has them: columns of a wide matrix are far apart, and
-// with small pages looking up their addresses costs more than reading them.
-at::Tensor make_image(int64_t bytes, const at::Device& device) {
+}  // namespace
+
+// Columns of a wide matrix are far apart: with small pages looking up their addresses costs more
+// than reading them.
+at::Tensor make_layer_image(int64_t bytes, const at::Device& device) {
   at::Tensor image = at::empty({bytes}, at::device(device).dtype(at::kByte));
   if (device.is_cpu()) {
     constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
@@ -36,8 +38,6 @@ at::Tensor make_image(int64_t bytes, const at::Device& device) {
   }
   return image;
 }
-
-}  // namespace
 
 at::ScalarType scalar_type(ElementType type) {
   switch (type) {
@@ -99,7 +99,8 @@ LayerStream::LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicat
   for (int64_t layer = 1; layer < config_.layers; ++layer)
     image_bytes = std::max(image_bytes, plan_of_layer_(layer).image_bytes);
   const int64_t bytes = padded_bytes(image_bytes, communicator.size());
-  for (int i = 0; i < (device.is_cpu() ? 2 : 1); ++i) images_.push_back(make_image(bytes, device));
+  for (int i = 0; i < (device.is_cpu() ? 2 : 1); ++i)
+    images_.push_back(make_layer_image(bytes, device));
   for (const TensorBlock& block : first.blocks) {
     const auto [rows, columns] = tensor_shape(config_, block.tensor);
     if (at::Tensor* const vector = weights_.vector(block.tensor); vector != nullptr) {

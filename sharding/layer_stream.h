@@ -42,6 +42,10 @@ struct LayerWeights {
   WeightMatrix* matrix(LayerTensor tensor);
 };
 
+// Memory for one layer's bytes (uint8 [bytes]), not touched yet: on the CPU in huge pages where the
+// system has them.
+at::Tensor make_layer_image(int64_t bytes, const at::Device& device);
+
 // Hands out a model's layers one after the other.  While the caller computes with one, every rank
 // reads its own share of the next layer's bytes and the ranks exchange them: each byte is read once
 // by one rank.  Holds two layers: the one in use and the image of the next.  (On the CPU both are

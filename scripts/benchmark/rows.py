@@ -159,11 +159,10 @@ def reading(session: Session) -> list[Row]:
     warm_count = 8 if session.quick else shape.layers  # the memory for two of them is new to the process
     memory = session.plan(preset, 1, 1)["memory_bytes_per_device"]
     rows = []
-    for distinct, count, state in ((4, warm_count, "warm"), (cold_count, cold_count, "cold")):
-        cold = state == "cold"
-        with session.checkpoint(preset, shape, distinct, count, memory, disk=cold) as weights:
-            rows.append(reading_row(session, weights, f"{count} layers of {shape.name}", state,
-                                    *(("--cold",) if cold else ())))
+    for distinct, count, state, arguments in ((4, warm_count, "in the page cache", ()),
+                                              (cold_count, cold_count, "cold", ("--cold",))):
+        with session.checkpoint(preset, shape, distinct, count, memory, disk=True) as weights:
+            rows.append(reading_row(session, weights, f"{count} layers of {shape.name}", state, *arguments))
     return rows
 
 

@@ -169,7 +169,7 @@ class Session:
 
     def _place(self, needed: int, memory: int, disk: bool) -> Path:
         if disk and is_ram_disk(self.work):
-            raise Skip(f"{self.work} is a RAM disk, which is never cold; name a folder on a disk by --work")
+            raise Skip(f"{self.work} is a RAM disk, which has no page cache; name a folder on a disk by --work")
         free_memory, margin = available_memory(), needed // 50
         if memory > free_memory:
             raise Skip(f"{gigabytes(memory)} of memory are needed, {gigabytes(free_memory)} free")

@@ -45,10 +45,20 @@ void PeerWatch::check() const {
   if (!loss_.empty()) throw PeerLost(loss_);
 }
 
+void PeerWatch::explain() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, 4 * kTick, [this] { return !loss_.empty() || gave_up_ || finished_; });
+  }
+  check();
+  throw PeerLost("another rank gave up");
+}
+
 void PeerWatch::give_up() {
   {
     const std::lock_guard lock(mutex_);
     if (!loss_.empty() || finished_) return;
+    gave_up_ = true;
   }
   try {
     const std::string reason = concat("rank ", rank_, " has failed; its own message says why");
@@ -131,9 +141,10 @@ void PeerWatch::watch() {
 void PeerWatch::lose(std::string reason) {
   {
     const std::lock_guard lock(mutex_);
-    if (finished_) return;
+    if (finished_ || gave_up_) return;
     loss_ = std::move(reason);
   }
+  changed_.notify_all();
   {
     const std::lock_guard lock(action_mutex_);
     if (action_) action_();

@@ -44,6 +44,8 @@ class PeerWatch {
   // Any thread.  Throws PeerLost with the reason once a rank is lost.
   void check() const;
   bool lost() const;
+  // The same where it is known already that one is; the reason may come a moment later.
+  [[noreturn]] void explain();
   // Any thread.  Tells the others that this rank has failed, unless it only follows another.
   void give_up();
   // Nobody need wait for this rank any more, and it waits for nobody.
@@ -74,6 +76,7 @@ class PeerWatch {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool finished_ = false;
+  bool gave_up_ = false;  // what ends this rank is its own failure
   std::string loss_;
 
   std::mutex action_mutex_;

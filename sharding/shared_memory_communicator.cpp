@@ -90,7 +90,7 @@ void SharedMemoryCommunicator::barrier() {
     return;
   }
   for (int64_t waited = 0; header_->round.load() == round; ++waited) {
-    if (header_->aborted) throw_lost();
+    check();
     if (waited < 200)
       std::this_thread::yield();
     else
@@ -104,13 +104,7 @@ void SharedMemoryCommunicator::abort() {
 }
 
 void SharedMemoryCommunicator::check() {
-  if (header_->aborted) throw_lost();
-}
-
-// Who gave up, where this is known already.
-void SharedMemoryCommunicator::throw_lost() {
-  rendezvous_.peers().check();
-  throw PeerLost("another rank gave up");
+  if (header_->aborted) rendezvous_.peers().explain();
 }
 
 void SharedMemoryCommunicator::all_gather(const at::Tensor& bytes) {

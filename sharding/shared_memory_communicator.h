@@ -28,7 +28,6 @@ class SharedMemoryCommunicator final : public Communicator {
 
  private:
   struct Header;
-  [[noreturn]] void throw_lost();
   std::span<std::byte> slot(int64_t rank) const;
 
   int64_t rank_;

@@ -190,6 +190,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     cost.layer_seconds = progress.seconds;
     cost.reading = progress.reading;
   });
+  if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
   cost.peak_host_bytes = peak_host_bytes();
   cost.peak_device_bytes = run.peak_device_bytes();
   reporter.finish();

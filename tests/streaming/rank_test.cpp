@@ -6,14 +6,16 @@
 #include <cstdlib>
 #include <map>
 
+#include "sharding/local_store.h"
 #include "tests/message_of.h"
 
 namespace kvcalib {
 namespace {
 
 void clear_launcher_variables() {
-  for (const char* name : {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_PROCID",
-                           "SLURM_LOCALID", "SLURM_NTASKS"})
+  for (const char* name :
+       {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "SLURM_PROCID", "SLURM_LOCALID",
+        "SLURM_NTASKS", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE", LocalStore::kVariable})
     unsetenv(name);
 }
 
@@ -66,6 +68,43 @@ TEST(Rank, RefusesVariablesThatContradictEachOther) {
   {
     const LauncherEnvironment environment({{"RANK", "x"}, {"WORLD_SIZE", "2"}});
     EXPECT_HOLDS("RANK=x", message_of([] { rank_from_environment(); }));
+  }
+}
+
+TEST(MeetingPlace, IsServedByTheFirstRankUnlessAnAgentDoes) {
+  const Rank first{0, 0, 2, true}, second{1, 1, 2, true};
+  {
+    const LauncherEnvironment environment({{"MASTER_ADDR", "node7"}, {"MASTER_PORT", "29500"}});
+    EXPECT_EQ(meeting_place(first).address, "node7");
+    EXPECT_EQ(meeting_place(first).port, 29500);
+    EXPECT_TRUE(meeting_place(first).served_here);
+    EXPECT_FALSE(meeting_place(second).served_here);
+  }
+  {
+    const LauncherEnvironment environment({{"MASTER_ADDR", "node7"},
+                                           {"MASTER_PORT", "29500"},
+                                           {"TORCHELASTIC_USE_AGENT_STORE", "True"}});
+    EXPECT_FALSE(meeting_place(first).served_here);
+  }
+}
+
+TEST(MeetingPlace, OfRanksThatTheProgramStartedIsItsFile) {
+  const LauncherEnvironment environment({{"MASTER_ADDR", "node7"},
+                                         {"MASTER_PORT", "29500"},
+                                         {LocalStore::kVariable, "/proc/self/fd/9"}});
+  EXPECT_EQ(meeting_place({0, 0, 2, true}).file, "/proc/self/fd/9");
+  EXPECT_FALSE(meeting_place({0, 0, 2, true}).served_here);
+}
+
+TEST(MeetingPlace, IsRefusedWhereItIsNone) {
+  const Rank rank{0, 0, 2, true};
+  {
+    const LauncherEnvironment environment(Variables{{"MASTER_PORT", "29500"}});
+    EXPECT_HOLDS("MASTER_ADDR is not", message_of([&] { meeting_place(rank); }));
+  }
+  for (const char* port : {"0", "65536", "http"}) {
+    const LauncherEnvironment environment({{"MASTER_ADDR", "node7"}, {"MASTER_PORT", port}});
+    EXPECT_HOLDS(concat("MASTER_PORT=", port), message_of([&] { meeting_place(rank); }));
   }
 }
 

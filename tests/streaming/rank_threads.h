@@ -27,6 +27,7 @@ inline void run_rank_threads(int64_t world,
     });
   }
   for (std::thread& thread : threads) thread.join();
+  unsetenv(LocalStore::kVariable);
 }
 
 }  // namespace kvcalib

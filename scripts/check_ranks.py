@@ -7,7 +7,7 @@ usage: check_ranks.py [--program build-ci/kvcalib] [--device gpu|cpu] [--ranks 1
 Models of 96M parameters with random weights, cut for 8 ranks and for 1, as fp16 and as bf16. Statistics and scale
 files must be the same on every number of ranks, also when the ranks are started one by one with RANK, WORLD_SIZE,
 MASTER_ADDR and MASTER_PORT, and by torchrun. A rank that is killed must end the run within ten seconds, named, with
-nothing written; a GPU without memory must be refused with what is needed and what it has; NVLink multicast must not be
+nothing written, one that is stopped within fifteen; a GPU without memory must be refused with what is needed and what it has; NVLink multicast must not be
 used. Prints a table; exit code 1 when something is off.
 """
 
@@ -95,16 +95,17 @@ class Check:
         found = json.loads((output / "summary.json").read_text())["cost"]["interconnect"]
         used = [f"{graph['pattern']} of {graph['channels']} channels over {graph['link']}"
                 for graph in found.get("topology", [])]
-        holds = self.device == "cpu" or bool(used) and found.get("multicast_channels") == 0
+        holds = bool(used) and found.get("multicast_channels") == 0
         self.row("no NVLink multicast", f"{found['library']}: {', '.join(used)}; multicast channels: "
-                                        f"{found.get('multicast_channels', 'none')}", holds)
+                                        f"{found.get('multicast_channels', 'unknown')}", holds)
 
     def launched(self, weights: Path, ids: Path, expected: dict[str, bytes]) -> None:
         world, output = self.ranks[-1], self.output()
         self.finish(*self.start_one_by_one(weights, ids, output))
         same = self.bytes_of(output) == expected
         self.row(f"{world} ranks started one by one", "same bytes" if same else "differs", same)
-        self.interconnect(output)
+        if self.device == "gpu":
+            self.interconnect(output)
         output = self.output()
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--no-python", f"--nproc-per-node={world}",
                     f"--master-port={free_port()}"]
@@ -121,21 +122,21 @@ class Check:
             told += line
         raise SystemExit(f"a run that was to be killed ended before its first layer: {told}")
 
-    def killed(self, weights: Path, ids: Path) -> None:
+    def struck(self, weights: Path, ids: Path, name: str, number: signal.Signals, limit: float, *words: str) -> None:
+        """One of the ranks that the program started gets a signal."""
         world, output = self.ranks[-1], self.output()
         process = self.run([word for word in self.words(weights, ids, output, world) if word != "--quiet"])
         self.await_first_layer(process)
         victims = children(process.pid)
         if len(victims) < world:
-            raise SystemExit(f"expected {world} ranks to kill one of, found {len(victims)}")
-        os.kill(victims[-1], signal.SIGKILL)
+            raise SystemExit(f"expected {world} ranks to strike one of, found {len(victims)}")
+        os.kill(victims[-1], number)
         started = time.monotonic()
         _, errors = process.communicate(timeout=120)
         took = time.monotonic() - started
-        holds = process.returncode == 1 and took < SECONDS_TO_END and "rank" in errors and "signal 9" in errors \
-            and not output.exists()
-        self.row("a rank killed", f"ended after {took:.1f} s with {process.returncode}: "
-                                  f"{' '.join(errors.split())[:160]}", holds)
+        holds = process.returncode == 1 and took < limit and all(word in errors for word in words) \
+            and f"rank {world - 1} " in errors and not output.exists()
+        self.row(name, f"ended after {took:.1f} s with {process.returncode}: {' '.join(errors.split())[:160]}", holds)
 
     def killed_alone(self, weights: Path, ids: Path) -> None:
         """Ranks that nobody watches over."""
@@ -147,7 +148,7 @@ class Check:
         errors = " ".join(process.communicate(timeout=120)[1] for process in others)
         took = time.monotonic() - started
         codes = {process.returncode for process in others}
-        holds = codes == {1} and took < SECONDS_TO_END and f"rank {len(others)} has ended" in errors \
+        holds = codes == {1} and took < SECONDS_TO_END and f"rank {len(others)} has not been heard of" in errors \
             and victim.wait() < 0 and not output.exists()
         self.row("a rank killed of those started one by one", f"the others ended after {took:.1f} s with {codes}: "
                                                               f"{' '.join(errors.split())[:200]}", holds)
@@ -205,7 +206,8 @@ def main() -> int:
         check.launched(weights, ids, expected)
         name, distinct, windows = LONG_RUN[options.device]
         weights, ids = make_weights(folder, name, "fp16", 2, distinct, windows)
-        check.killed(weights, ids)
+        check.struck(weights, ids, "a rank killed", signal.SIGKILL, SECONDS_TO_END, "signal 9")
+        check.struck(weights, ids, "a rank stopped", signal.SIGSTOP, 1.5 * SECONDS_TO_END, "has not been heard of")
         check.killed_alone(weights, ids)
         if options.device == "gpu":
             check.short_of_memory(weights, ids)

@@ -70,12 +70,4 @@ Interconnect interconnect_from_log(std::string library, std::string_view log) {
   return found;
 }
 
-std::string last_warning(std::string_view log) {
-  constexpr std::string_view kMark = "NCCL WARN ";
-  const size_t start = log.rfind(kMark);
-  if (start == std::string_view::npos) return {};
-  const std::string_view rest = log.substr(start + kMark.size());
-  return std::string(rest.substr(0, rest.find('\n')));
-}
-
 }  // namespace kvcalib

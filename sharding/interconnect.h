@@ -35,7 +35,4 @@ std::string format(const Interconnect& interconnect);
 // stays unknown.
 Interconnect interconnect_from_log(std::string library, std::string_view log);
 
-// The last warning in a log of NCCL; empty where there is none.
-std::string last_warning(std::string_view log);
-
 }  // namespace kvcalib

@@ -14,9 +14,11 @@
 #include <iostream>
 #include <map>
 #include <thread>
+#include <torch/csrc/distributed/c10d/FileStore.hpp>
 
 #include "sharding/formats/error.h"
 #include "sharding/local_store.h"
+#include "sharding/peer_watch.h"
 
 extern char** environ;
 
@@ -24,7 +26,9 @@ namespace kvcalib {
 namespace {
 
 constexpr const char* kLauncherVariable = "KVCALIB_LAUNCHER_PID";
-constexpr std::chrono::seconds kGrace{3};  // for the cause to show after a rank lost a peer
+// After a rank lost a peer: for the peer to be seen dead, or to say itself what is wrong.
+constexpr std::chrono::seconds kGrace{3};
+constexpr std::chrono::seconds kGraceOfFailed{60};
 
 using Environment = std::map<std::string, std::string>;
 
@@ -123,20 +127,24 @@ int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments) {
   bool delivered =
       false;  // rank 0 is through: what befalls the others on their way out is nobody's loss
   bool peer_lost = false;
+  Loss loss;
   auto give_up = std::chrono::steady_clock::time_point::max();
   while (running.any() && std::chrono::steady_clock::now() < give_up) {
     const auto [rank, status] = running.wait_for_one(std::chrono::milliseconds(200));
     if (rank == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) delivered = true;
     if (rank < 0 || delivered || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) continue;
     if (WIFEXITED(status) && WEXITSTATUS(status) == kPeerLostExitCode) {
-      if (!peer_lost) give_up = std::chrono::steady_clock::now() + kGrace;
+      if (peer_lost) continue;
       peer_lost = true;
+      loss = loss_at(*c10::make_intrusive<c10d::FileStore>(store.path(), -1));
+      give_up = std::chrono::steady_clock::now() + (loss.is_failure ? kGraceOfFailed : kGrace);
       continue;
     }
     return judge(rank, status);  // the others are stopped on the way out
   }
   if (delivered || !peer_lost) return 0;
-  std::cerr << "kvcalib: the ranks lost each other\n";
+  std::cerr << concat(
+      "kvcalib: error: ", loss.reason.empty() ? "the ranks lost each other" : loss.reason, "\n");
   return 1;
 }
 

@@ -7,11 +7,11 @@
 
 namespace kvcalib {
 
-// Starts this program again `ranks` times with `arguments` (argv without the program's name) and
-// the environment that torchrun would set, and waits.  When a rank fails, the others are stopped
-// within seconds.  Returns the exit code of the run: 0 when every rank returned 0, else that of the
-// rank that failed first; a rank killed by a signal is reported on stderr by its number.  The ranks
-// die with this process.
+// Starts this program again `ranks` times with `arguments` (argv without the program's name), RANK,
+// LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE as torchrun sets them and a LocalStore to meet at,
+// and waits.  When a rank fails, the others are stopped within seconds.  Returns the exit code of
+// the run: 0 when every rank returned 0, else that of the rank that failed first; a rank killed by
+// a signal is reported on stderr by its number.  The ranks die with this process.
 int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments);
 
 // To be called first in a process that launch_ranks started (no effect in others): ties its life to

@@ -6,7 +6,9 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <nccl.h>
 
+#include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "sharding/formats/error.h"
 #include "sharding/nccl_log.h"
@@ -14,19 +16,20 @@
 namespace kvcalib {
 namespace {
 
-void require_success(ncclResult_t result, const char* call) {
+// When a peer is gone, the watch knows which one.
+void require_success(ncclResult_t result, const char* call, PeerWatch& peers) {
   if (result == ncclSuccess || result == ncclInProgress) return;
-  if (result == ncclRemoteError) throw PeerLost(concat(call, ": ", ncclGetErrorString(result)));
-  const std::string warning = last_warning(nccl_log());
+  if (result == ncclRemoteError) peers.explain();
+  const std::string reason = ncclGetLastError(nullptr);
   throw Error(concat(call, ": ", ncclGetErrorString(result), "; ",
-                     warning.empty() ? "NCCL_DEBUG=INFO tells more" : warning));
+                     reason.empty() ? "NCCL_DEBUG=INFO tells more" : reason));
 }
 
-#define NCCL_CHECK(call) require_success((call), #call)
+#define NCCL_CHECK(call) require_success((call), #call, rendezvous_.peers())
 
 int library_version() {
   int version = 0;
-  NCCL_CHECK(ncclGetVersion(&version));
+  if (ncclGetVersion(&version) != ncclSuccess) throw Error("NCCL: tells no version");
   return version;
 }
 
@@ -64,14 +67,13 @@ NcclCommunicator::NcclCommunicator(const Rank& rank, const at::Device& device,
 NcclCommunicator::~NcclCommunicator() {
   rendezvous_.peers().when_lost({});
   // Destroying waits for the peers, who may be gone when an exception is on its way.
-  if (std::uncaught_exceptions() > 0) abort_calls();
-  if (ncclComm* communicator = communicator_.exchange(nullptr)) ncclCommDestroy(communicator);
+  if (std::uncaught_exceptions() > 0) abort();
+  if (communicator_ != nullptr) ncclCommDestroy(communicator_);
 }
 
 ncclComm* NcclCommunicator::live() {
-  ncclComm* const communicator = communicator_;
-  if (communicator == nullptr) rendezvous_.peers().explain();
-  return communicator;
+  if (communicator_ == nullptr) rendezvous_.peers().explain();
+  return communicator_;
 }
 
 void NcclCommunicator::abort() {
@@ -80,10 +82,10 @@ void NcclCommunicator::abort() {
 }
 
 void NcclCommunicator::check() {
-  const std::lock_guard lock(ending_);
+  const std::lock_guard lock(calls_);
   ncclResult_t state = ncclSuccess;
   NCCL_CHECK(ncclCommGetAsyncError(live(), &state));
-  require_success(state, "between the GPUs");
+  require_success(state, "between the GPUs", rendezvous_.peers());
 }
 
 Interconnect NcclCommunicator::interconnect() const {
@@ -92,15 +94,19 @@ Interconnect NcclCommunicator::interconnect() const {
       concat("NCCL ", version / 10000, ".", version / 100 % 100, ".", version % 100), nccl_log());
 }
 
+// A call that waits for a peer keeps the communicator; then the watch ends the process.
 void NcclCommunicator::abort_calls() {
-  const std::lock_guard lock(ending_);
-  if (ncclComm* communicator = communicator_.exchange(nullptr)) ncclCommAbort(communicator);
+  const std::unique_lock lock(calls_, std::chrono::seconds(1));
+  if (!lock) return;
+  if (ncclComm* const communicator = std::exchange(communicator_, nullptr))
+    ncclCommAbort(communicator);
 }
 
 void NcclCommunicator::all_gather(const at::Tensor& bytes) {
   const c10::cuda::CUDAGuard guard(device_);
   auto* const data = static_cast<std::byte*>(bytes.data_ptr());
   const size_t share = static_cast<size_t>(bytes.numel() / size_);
+  const std::lock_guard lock(calls_);
   NCCL_CHECK(ncclAllGather(data + static_cast<size_t>(rank_) * share, data, share, ncclUint8,
                            live(), at::cuda::getCurrentCUDAStream()));
 }
@@ -108,6 +114,7 @@ void NcclCommunicator::all_gather(const at::Tensor& bytes) {
 void NcclCommunicator::all_reduce_minimum(const at::Tensor& values) {
   const c10::cuda::CUDAGuard guard(device_);
   float* const data = values.data_ptr<float>();
+  const std::lock_guard lock(calls_);
   NCCL_CHECK(ncclAllReduce(data, data, static_cast<size_t>(values.numel()), ncclFloat32, ncclMin,
                            live(), at::cuda::getCurrentCUDAStream()));
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <mutex>
 
 #include "sharding/communicator.h"
@@ -29,7 +28,7 @@ class NcclCommunicator final : public Communicator {
   Interconnect interconnect() const override;
 
  private:
-  // What calls are made on.  Throws PeerLost once it was given up.
+  // What calls are made on, under calls_.  Throws PeerLost once it was given up.
   ncclComm* live();
   void abort_calls();
 
@@ -37,8 +36,8 @@ class NcclCommunicator final : public Communicator {
   int64_t size_;
   at::Device device_;
   Rendezvous& rendezvous_;
-  std::mutex ending_;  // nobody asks a communicator for its state while it is freed
-  std::atomic<ncclComm*> communicator_ = nullptr;
+  std::timed_mutex calls_;  // a communicator is not freed while somebody calls it
+  ncclComm* communicator_ = nullptr;
 };
 
 }  // namespace kvcalib

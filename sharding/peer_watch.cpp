@@ -16,16 +16,27 @@ constexpr std::chrono::milliseconds kTick{250};
 // Counted in ticks of this process: one that was suspended together with the others loses nobody.
 constexpr int kSilentTicks = 20;
 constexpr int kJoiningTicks = 5 * 60 * 4;
-constexpr std::chrono::seconds kGrace{3};  // to end by itself
+// To end by itself: after the loss of another, and of a rank that failed and has to say so.
+constexpr std::chrono::seconds kGrace{3};
+constexpr std::chrono::seconds kGraceOfFailed{60};
 constexpr int64_t kFinished = int64_t{1} << 40;
 
 const std::string kLossKey = "kvcalib/loss";
+constexpr std::string_view kFailed = " has failed; its own message says why";
 
 std::string key_of(int64_t rank) { return concat("kvcalib/alive/", rank); }
 
 std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 
 }  // namespace
+
+Loss loss_at(c10d::Store& store) {
+  if (!store.check({kLossKey})) return {};
+  const std::vector<uint8_t> bytes = store.get(kLossKey);
+  std::string reason(bytes.begin(), bytes.end());
+  const bool is_failure = reason.ends_with(kFailed);
+  return {std::move(reason), is_failure};
+}
 
 PeerWatch::PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world)
     : store_(std::move(store)),
@@ -48,7 +59,9 @@ void PeerWatch::check() const {
 void PeerWatch::explain() {
   {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, 4 * kTick, [this] { return !loss_.empty() || gave_up_ || finished_; });
+    follows_ = true;
+    changed_.wait_for(lock, (kSilentTicks + 4) * kTick,
+                      [this] { return !loss_.empty() || gave_up_ || finished_; });
   }
   check();
   throw PeerLost("another rank gave up");
@@ -57,12 +70,11 @@ void PeerWatch::explain() {
 void PeerWatch::give_up() {
   {
     const std::lock_guard lock(mutex_);
-    if (!loss_.empty() || finished_) return;
+    if (!loss_.empty() || follows_ || finished_) return;
     gave_up_ = true;
   }
   try {
-    const std::string reason = concat("rank ", rank_, " has failed; its own message says why");
-    store_->compareSet(kLossKey, {}, bytes_of(reason));
+    store_->compareSet(kLossKey, {}, bytes_of(concat("rank ", rank_, kFailed)));
   } catch (const std::exception&) {
     // The store is gone, which the others see as well.
   }
@@ -80,7 +92,12 @@ void PeerWatch::finish() {
 void PeerWatch::when_lost(std::function<void()> action) {
   const std::lock_guard lock(action_mutex_);
   action_ = std::move(action);
-  if (action_ && lost()) action_();
+  if (lost()) act();
+}
+
+// Under action_mutex_.
+void PeerWatch::act() {
+  if (const auto action = std::exchange(action_, {})) action();
 }
 
 bool PeerWatch::lost() const {
@@ -103,10 +120,7 @@ int64_t PeerWatch::count_of(int64_t rank) {
 
 std::string PeerWatch::look() {
   store_->add(key_of(rank_), 1);
-  if (store_->check({kLossKey})) {
-    const std::vector<uint8_t> reason = store_->get(kLossKey);
-    return {reason.begin(), reason.end()};
-  }
+  if (std::string reason = loss_at(*store_).reason; !reason.empty()) return reason;
   for (size_t i = 0; i < peers_.size(); ++i) {
     if (static_cast<int64_t>(i) == rank_) continue;
     const int64_t count = count_of(static_cast<int64_t>(i));
@@ -117,7 +131,9 @@ std::string PeerWatch::look() {
     if (count == 0 && peer.silent_ticks > kJoiningTicks)
       return concat("rank ", i, " has not joined within five minutes");
     if (count > 0 && peer.silent_ticks > kSilentTicks)
-      return concat("rank ", i, " has ended without a word, or its machine has");
+      return concat("rank ", i,
+                    " has not been heard of for five seconds; it was killed or stopped, ",
+                    "or its machine is gone");
   }
   return {};
 }
@@ -130,7 +146,7 @@ void PeerWatch::watch() {
       // Of several reasons at a time the first counts, for all ranks.
       const std::vector<uint8_t> first = store_->compareSet(kLossKey, {}, bytes_of(reason));
       if (!first.empty()) reason.assign(first.begin(), first.end());
-      return lose(std::move(reason));
+      return lose(reason);
     } while (wait_for_tick());
     store_->add(key_of(rank_), kFinished);
   } catch (const std::exception&) {
@@ -138,26 +154,29 @@ void PeerWatch::watch() {
   }
 }
 
-void PeerWatch::lose(std::string reason) {
+void PeerWatch::lose(const std::string& reason) {
+  bool own_failure = false;
   {
     const std::lock_guard lock(mutex_);
-    if (finished_ || gave_up_) return;
-    loss_ = std::move(reason);
+    if (finished_) return;
+    own_failure = gave_up_;
+    if (!own_failure) loss_ = reason;
   }
   changed_.notify_all();
-  {
-    const std::lock_guard lock(action_mutex_);
-    if (action_) action_();
-  }
-  end_process_unless_finished();
+  // Beside the action, which may never return: a library waits for a peer that is stopped.
+  const std::jthread end(
+      [&] { end_process_unless_finished(own_failure ? kGraceOfFailed : kGrace, reason); });
+  if (own_failure) return;
+  const std::lock_guard lock(action_mutex_);
+  act();
 }
 
-void PeerWatch::end_process_unless_finished() {
+void PeerWatch::end_process_unless_finished(std::chrono::seconds grace, const std::string& reason) {
   std::unique_lock lock(mutex_);
-  if (changed_.wait_for(lock, kGrace, [this] { return finished_; })) return;
+  if (changed_.wait_for(lock, grace, [this] { return finished_; })) return;
   // No exception reaches a thread that waits inside a driver or computes for minutes.
   if (!was_launched_here())
-    std::cerr << concat("kvcalib: rank ", rank_, ": error: ", loss_, "\n") << std::flush;
+    std::cerr << concat("kvcalib: rank ", rank_, ": error: ", reason, "\n") << std::flush;
   std::_Exit(was_launched_here() ? kPeerLostExitCode : 1);
 }
 

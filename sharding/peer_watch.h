@@ -3,12 +3,15 @@
 
 #include <c10/util/intrusive_ptr.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace c10d {
@@ -27,10 +30,21 @@ class PeerLost : public std::exception {
   std::string what_;
 };
 
+// Why the ranks of a run end early.
+struct Loss {
+  std::string reason;  // empty while nobody is lost
+  // The rank that it names failed, and says more itself.
+  bool is_failure = false;
+};
+
+// The loss that a watch has told the store of.
+Loss loss_at(c10d::Store& store);
+
 // Whether the ranks of a run are still there, also when nobody but themselves would notice: GPUs
 // wait for each other for ever.  Every rank counts up a number at the store from a thread of its
-// own; one that stands still is a rank that was killed, or a machine that is gone.  All ranks learn
-// the same reason within seconds.  A process that does not end of itself then is ended.
+// own; one that stands still is a rank that was killed, or a machine that is gone (the one that
+// serves the store: as soon as its connections are).  All ranks learn the same reason within
+// seconds.  A process that does not end of itself then is ended.
 class PeerWatch {
  public:
   // `store`: a connection of its own to where the ranks meet.  In a world of one nothing is
@@ -44,14 +58,15 @@ class PeerWatch {
   // Any thread.  Throws PeerLost with the reason once a rank is lost.
   void check() const;
   bool lost() const;
-  // The same where it is known already that one is; the reason may come a moment later.
+  // The same where it is known already that one is: waits for the reason.
   [[noreturn]] void explain();
   // Any thread.  Tells the others that this rank has failed, unless it only follows another.
   void give_up();
   // Nobody need wait for this rank any more, and it waits for nobody.
   void finish();
-  // `action` is called when a rank is lost, by the watch's thread, or at once if one is already. An
-  // empty one takes the place of an earlier one, which is not running any more when this returns.
+  // `action` is called once when a rank is lost, by the watch's thread, or at once if one is
+  // already.  An empty one takes the place of an earlier one, which is not running any more when
+  // this returns.
   void when_lost(std::function<void()> action);
 
  private:
@@ -65,8 +80,9 @@ class PeerWatch {
   int64_t count_of(int64_t rank);
   // What one look at the store says has happened; empty when all is well.
   std::string look();
-  void lose(std::string reason);
-  void end_process_unless_finished();
+  void lose(const std::string& reason);
+  void act();
+  void end_process_unless_finished(std::chrono::seconds grace, const std::string& reason);
 
   const c10::intrusive_ptr<c10d::Store> store_;
   const int64_t rank_;
@@ -77,6 +93,7 @@ class PeerWatch {
   std::condition_variable changed_;
   bool finished_ = false;
   bool gave_up_ = false;  // what ends this rank is its own failure
+  bool follows_ = false;  // it is not
   std::string loss_;
 
   std::mutex action_mutex_;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_engine pass    times the layers' phase of a calibration in one process, with and without
-// the
-//                      observer in turn
-// bench_engine read    times the reading of all layers, and in turn the same bytes by plain pread
-// bench_engine gather  times the all-gather of a layer's bytes between ranks, and nothing beside it
-// One JSON object goes to stdout.  Figures are medians over the turns; gigabytes are 1e9 bytes.
+// bench_engine pass    times the layers' phase in one process, with and without the observer in
+// turn bench_engine read    times the reading of all layers, and in turn the same bytes by plain
+// pread bench_engine gather  times the all-gather of a layer's bytes between ranks, and nothing
+// beside it One JSON object goes to stdout.  Figures are medians over the turns; gigabytes are 1e9
+// bytes.
 #include "tests/benchmarks/bench_engine.h"
 
 #include <c10/cuda/CUDAFunctions.h>

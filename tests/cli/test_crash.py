@@ -166,10 +166,22 @@ class KilledRanks(ProgramTest):
                     self.assertEqual(after, before)
                     shutil.rmtree(weights.parent)
 
+    def test_that_are_stopped_end_the_run(self):
+        ids, output = self.windows(6, count=96, length=1024), self.folder / "output"
+        process = start("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids), "--devices",
+                        "cpu:2", "--output", output)
+        self.addCleanup(process.kill)
+        self.await_first_layer(process)
+        os.kill(children(process.pid)[1], signal.SIGSTOP)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, out), (1, ""), err)
+        self.assertIn("rank 1 has not been heard of", err)
+        self.assertFalse(output.exists())
+
     def test_end_the_others_when_nobody_watches_over_them(self):
         """Ranks that are started one by one must notice by themselves."""
         ids = self.windows(5, count=96, length=1024)
-        for which, words in ((0, "rank 0"), (1, "rank 1 has ended")):
+        for which, words in ((0, "rank 0"), (1, "rank 1 has not been heard of")):
             with self.subTest(which=which):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", 0))

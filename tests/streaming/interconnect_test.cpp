@@ -49,12 +49,5 @@ TEST(Interconnect, StaysUnknownWithoutALogThatItCanRead) {
   }
 }
 
-TEST(LastWarning, IsTheLastOfALog) {
-  EXPECT_EQ(last_warning(kLog), "");
-  EXPECT_EQ(
-      last_warning("a\n[0] init.cc:1 NCCL WARN first\nb\n[0] p.cc:2 NCCL WARN no memory\nc\n"),
-      "no memory");
-}
-
 }  // namespace
 }  // namespace kvcalib

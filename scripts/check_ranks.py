@@ -23,11 +23,11 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmark.session import RAM_DISK, ROOT, results
+
 SECONDS_TO_END = 10
 # What takes several seconds a layer or in all, so that a rank can be killed within.
 LONG_RUN = {"cpu": ("llama-96m", 8, 80), "gpu": ("llama-2-7b", 2, 2000)}  # preset, distinct layers, windows
-RAM_DISK = Path("/dev/shm")
 
 
 def free_port() -> int:
@@ -57,11 +57,7 @@ class Check:
     def words(self, weights: Path, ids: Path, output: Path, ranks: int | None) -> list[str]:
         devices = self.device if ranks is None else f"{self.device}:{ranks}"
         return [str(word) for word in (self.program, "calibrate", "--weights", weights, "--data", ids, "--output", output,
-                                       "--devices", devices, "--quiet")]
-
-    def bytes_of(self, output: Path) -> dict[str, bytes]:
-        return {file.name: file.read_bytes() for file in output.iterdir()
-                if "past_kv_scale" in file.name or file.name == "kv_stats.safetensors"}
+                                       "--devices", devices)]
 
     def run(self, command: list[str], **environment: str) -> subprocess.Popen:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -74,21 +70,20 @@ class Check:
                 raise SystemExit(f"{' '.join(process.args)}: exit code {process.returncode}: {errors.strip()}")
 
     def same_bytes(self, name: str, weights: Path, ids: Path) -> dict[str, bytes]:
-        results = {}
+        found = {}
         for ranks in self.ranks:
             output = self.output()
             self.finish(self.run(self.words(weights, ids, output, ranks)))
-            results[ranks] = self.bytes_of(output)
-        first = results[self.ranks[0]]
+            found[ranks] = results(output)
+        first = found[self.ranks[0]]
         for ranks in self.ranks[1:]:
-            same = bool(first) and results[ranks] == first
+            same = bool(first) and found[ranks] == first
             self.row(f"{name}: {ranks} ranks beside {self.ranks[0]}", "same bytes" if same else "differs", same)
         return first
 
     def start_one_by_one(self, weights: Path, ids: Path, output: Path) -> list[subprocess.Popen]:
         world, port = self.ranks[-1], str(free_port())
-        words = [word for word in self.words(weights, ids, output, None) if word != "--quiet"]
-        return [self.run(words, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
+        return [self.run(self.words(weights, ids, output, None), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
                          MASTER_PORT=port) for rank in range(world)]
 
     def interconnect(self, output: Path) -> None:
@@ -102,7 +97,7 @@ class Check:
     def launched(self, weights: Path, ids: Path, expected: dict[str, bytes]) -> None:
         world, output = self.ranks[-1], self.output()
         self.finish(*self.start_one_by_one(weights, ids, output))
-        same = self.bytes_of(output) == expected
+        same = results(output) == expected
         self.row(f"{world} ranks started one by one", "same bytes" if same else "differs", same)
         if self.device == "gpu":
             self.interconnect(output)
@@ -110,7 +105,7 @@ class Check:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--no-python", f"--nproc-per-node={world}",
                     f"--master-port={free_port()}"]
         self.finish(self.run(torchrun + self.words(weights, ids, output, None)))
-        same = self.bytes_of(output) == expected
+        same = results(output) == expected
         self.row(f"{world} ranks of torchrun", "same bytes" if same else "differs", same)
 
     def await_first_layer(self, process: subprocess.Popen) -> None:
@@ -125,7 +120,7 @@ class Check:
     def struck(self, weights: Path, ids: Path, name: str, number: signal.Signals, limit: float, *words: str) -> None:
         """One of the ranks that the program started gets a signal."""
         world, output = self.ranks[-1], self.output()
-        process = self.run([word for word in self.words(weights, ids, output, world) if word != "--quiet"])
+        process = self.run(self.words(weights, ids, output, world))
         self.await_first_layer(process)
         victims = children(process.pid)
         if len(victims) < world:
@@ -156,7 +151,7 @@ class Check:
     def short_of_memory(self, weights: Path, ids: Path) -> None:
         import torch
         world, output = self.ranks[-1], self.output()
-        command = self.words(weights, ids, output, world)
+        command = [*self.words(weights, ids, output, world), "--quiet"]
         needed = json.loads(subprocess.run([*command, "--dry-run", "--json"], check=True, capture_output=True,
                                            text=True).stdout)["memory_bytes_per_device"]
         last = world - 1

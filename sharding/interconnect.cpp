@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <sstream>
+#include <utility>
 
 namespace kvcalib {
 namespace {
@@ -46,10 +47,11 @@ std::optional<int64_t> multicast_of_line(const std::string& line) {
 std::string format(const Interconnect& interconnect) {
   std::ostringstream text;
   text << interconnect.library;
+  const char* separator = ": ";
   for (const Interconnect::Graph& graph : interconnect.graphs) {
     if (graph.channels == 0) continue;
-    text << (&graph == &interconnect.graphs.front() ? ": " : ", ") << graph.pattern << " of "
-         << graph.channels << " channels over " << graph.link;
+    text << std::exchange(separator, ", ") << graph.pattern << " of " << graph.channels
+         << " channels over " << graph.link;
   }
   if (interconnect.multicast_channels)
     text << (*interconnect.multicast_channels == 0 ? ", no multicast" : ", NVLink multicast");

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <thread>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
 
@@ -26,9 +27,6 @@ namespace kvcalib {
 namespace {
 
 constexpr const char* kLauncherVariable = "KVCALIB_LAUNCHER_PID";
-// After a rank lost a peer: for the peer to be seen dead, or to say itself what is wrong.
-constexpr std::chrono::seconds kGrace{3};
-constexpr std::chrono::seconds kGraceOfFailed{60};
 
 using Environment = std::map<std::string, std::string>;
 
@@ -126,25 +124,24 @@ int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments) {
     running.add(start_rank(arguments, rank_environment(rank, ranks, store.path())), rank);
   bool delivered =
       false;  // rank 0 is through: what befalls the others on their way out is nobody's loss
-  bool peer_lost = false;
-  Loss loss;
+  std::optional<Loss> loss;
   auto give_up = std::chrono::steady_clock::time_point::max();
   while (running.any() && std::chrono::steady_clock::now() < give_up) {
     const auto [rank, status] = running.wait_for_one(std::chrono::milliseconds(200));
     if (rank == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) delivered = true;
     if (rank < 0 || delivered || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) continue;
     if (WIFEXITED(status) && WEXITSTATUS(status) == kPeerLostExitCode) {
-      if (peer_lost) continue;
-      peer_lost = true;
+      if (loss) continue;
       loss = loss_at(*c10::make_intrusive<c10d::FileStore>(store.path(), -1));
-      give_up = std::chrono::steady_clock::now() + (loss.is_failure ? kGraceOfFailed : kGrace);
+      // For the peer to be seen dead, or to say itself what is wrong.
+      give_up = std::chrono::steady_clock::now() + (loss->is_failure ? kGraceOfFailed : kGrace);
       continue;
     }
     return judge(rank, status);  // the others are stopped on the way out
   }
-  if (delivered || !peer_lost) return 0;
+  if (delivered || !loss) return 0;
   std::cerr << concat(
-      "kvcalib: error: ", loss.reason.empty() ? "the ranks lost each other" : loss.reason, "\n");
+      "kvcalib: error: ", loss->reason.empty() ? "the ranks lost each other" : loss->reason, "\n");
   return 1;
 }
 

@@ -163,16 +163,11 @@ bool LayerStream::read_share(int64_t layer) {
   };
   transport_->fill(
       image, pieces, [&] { return wait_until_free(layer); }, stopped);
-  if (stopped()) return false;
-  const std::lock_guard lock(mutex_);
-  for (const ImagePiece& piece : pieces) cost_.bytes_read += piece.bytes;
-  return true;
+  return !stopped();
 }
 
 void LayerStream::exchange_shares(int64_t layer) {
   const c10::InferenceMode inference;  // thread-local
-  const auto image_bytes = static_cast<uint64_t>(image(layer).numel());
-  const auto ranks = static_cast<uint64_t>(communicator_.size());
   std::exception_ptr failure;
   try {
     transport_->exchange(image(layer), communicator_);
@@ -180,7 +175,6 @@ void LayerStream::exchange_shares(int64_t layer) {
     failure = std::current_exception();
   }
   const std::lock_guard lock(mutex_);
-  cost_.bytes_gathered += image_bytes / ranks * (ranks - 1);
   exchange_broken_ = exchange_broken_ || failure;
   if (failure && !failure_) failure_ = failure;
   if (!exchange_broken_) filled_ = layer + 1;
@@ -261,15 +255,6 @@ const LayerWeights& LayerStream::next() {
 void LayerStream::check() const {
   const std::lock_guard lock(mutex_);
   if (failure_) std::rethrow_exception(failure_);
-}
-
-ReadingCost LayerStream::cost() const {
-  const std::lock_guard lock(mutex_);
-  ReadingCost cost = cost_;
-  cost.read_seconds = transport_->read();
-  cost.gather_seconds = transport_->gathered();
-  cost.waited_seconds = transport_->computation_waited();
-  return cost;
 }
 
 }  // namespace kvcalib

@@ -70,7 +70,7 @@ class LayerStream {
   // On a GPU: the tensors that next() will fill.  Before its first call they hold whatever was in
   // memory.
   const LayerWeights& unfilled() const { return weights_; }
-  ReadingCost cost() const;
+  ReadingCost cost() const { return transport_->cost(); }
   // Throws what the reading of a later layer has thrown meanwhile, if anything.
   void check() const;
 
@@ -102,7 +102,6 @@ class LayerStream {
   bool exchange_broken_ = false;  // layers after one that was not exchanged are not whole
   bool stopping_ = false;
   std::exception_ptr failure_;
-  ReadingCost cost_;
   int64_t handed_out_ = 0;
   std::thread reader_;
 };

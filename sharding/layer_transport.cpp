@@ -14,14 +14,22 @@
 #include <thread>
 
 #include "kernels/cuda_check.h"
+#include "sharding/seconds_since.h"
 
 namespace kvcalib {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+uint64_t bytes_of(const std::vector<ImagePiece>& pieces) {
+  uint64_t bytes = 0;
+  for (const ImagePiece& piece : pieces) bytes += piece.bytes;
+  return bytes;
+}
+
+// Of the others' shares of an image.
+uint64_t gathered_bytes(const at::Tensor& image, const Communicator& communicator) {
+  return static_cast<uint64_t>(image.numel() / communicator.size() * (communicator.size() - 1));
 }
 
 // On the CPU the files are read straight into the image.
@@ -42,29 +50,36 @@ class HostTransport final : public LayerTransport {
     };
     const Clock::time_point begin = Clock::now();
     read_image(pieces, reading_threads_, {memory, {}, stopped});
-    read_ = read_ + seconds_since(begin);
+    const std::lock_guard lock(mutex_);
+    cost_.bytes_read += bytes_of(pieces);
+    cost_.read_seconds += seconds_since(begin);
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
     const HostSpan span(trace_, "gather", "gather");
     const Clock::time_point begin = Clock::now();
     communicator.all_gather(image);
-    gathered_ = gathered_ + seconds_since(begin);
+    const std::lock_guard lock(mutex_);
+    cost_.bytes_gathered += gathered_bytes(image, communicator);
+    cost_.gather_seconds += seconds_since(begin);
   }
   void begin_wait() override { wait_begin_ = Clock::now(); }
-  void begin_use() override { waited_ = waited_ + seconds_since(wait_begin_); }
+  void begin_use() override {
+    const std::lock_guard lock(mutex_);
+    cost_.waited_seconds += seconds_since(wait_begin_);
+  }
   void end_use() override {}
-  double read() override { return read_; }
-  double gathered() override { return gathered_; }
-  double computation_waited() override { return waited_; }
+  ReadingCost cost() override {
+    const std::lock_guard lock(mutex_);
+    return cost_;
+  }
 
  private:
   int64_t reading_threads_;
   Trace* trace_;
   Clock::time_point wait_begin_;
-  std::atomic<double> read_{0};
-  std::atomic<double> gathered_{0};
-  std::atomic<double> waited_{0};
+  std::mutex mutex_;
+  ReadingCost cost_;
 };
 
 // Times that a stream spends between two points, each known when the stream has passed the second.
@@ -150,6 +165,7 @@ class CudaTransport final : public LayerTransport {
     };
     read_image(pieces, reading_threads_, {memory, copy, stopped});
     if (begun) read_.end(stream_);
+    bytes_read_ += bytes_of(pieces);
   }
 
   void exchange(const at::Tensor& image, Communicator& communicator) override {
@@ -160,6 +176,7 @@ class CudaTransport final : public LayerTransport {
       communicator.all_gather(image);
       gather_.end(stream_);
     }
+    bytes_gathered_ += gathered_bytes(image, communicator);
     full_.record(stream_);
     // Full means full, and this thread has nothing else to do.
     while (!full_.query()) {
@@ -175,9 +192,10 @@ class CudaTransport final : public LayerTransport {
     computation_wait_.end(current_stream());
   }
   void end_use() override { used_.record(current_stream()); }
-  double read() override { return read_.seconds(); }
-  double gathered() override { return gather_.seconds(); }
-  double computation_waited() override { return computation_wait_.seconds(); }
+  ReadingCost cost() override {
+    return {bytes_read_, read_.seconds(), bytes_gathered_, gather_.seconds(),
+            computation_wait_.seconds()};
+  }
 
  private:
   c10::cuda::CUDAStream current_stream() const {
@@ -197,6 +215,7 @@ class CudaTransport final : public LayerTransport {
   std::vector<Buffers> buffers_;
   at::cuda::CUDAEvent full_;
   at::cuda::CUDAEvent used_;
+  std::atomic<uint64_t> bytes_read_{0}, bytes_gathered_{0};
   StreamTimer read_;
   StreamTimer gather_;
   StreamTimer computation_wait_;

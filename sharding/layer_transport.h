@@ -9,6 +9,7 @@
 
 #include "sharding/communicator.h"
 #include "sharding/image_reader.h"
+#include "sharding/reading_cost.h"
 #include "sharding/trace.h"
 
 namespace kvcalib {
@@ -37,13 +38,10 @@ class LayerTransport {
   virtual void begin_use() = 0;
   virtual void end_use() = 0;
 
-  // Any thread.  Seconds from the first byte of a fill to its last, while the image was free.
-  virtual double read() = 0;
-  // Any thread.  Seconds that exchanges took, from the beginning of the call on this rank.
-  virtual double gathered() = 0;
-  // Any thread.  Seconds in which the computation stood still between begin_wait and begin_use: not
-  // those in which a GPU still worked on what it was given before.
-  virtual double computation_waited() = 0;
+  // Any thread.  What fills, exchanges and waits cost so far.  An exchange takes from the beginning
+  // of the call on this rank; a wait between begin_wait and begin_use does not count while a GPU
+  // still works on what it was given before.
+  virtual ReadingCost cost() = 0;
 };
 
 std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads,

@@ -58,9 +58,8 @@ NcclCommunicator::NcclCommunicator(const Rank& rank, const at::Device& device,
     std::memcpy(id.internal, text.data(), sizeof(id.internal));
   }
   const c10::cuda::CUDAGuard guard(device_);
-  ncclComm* communicator = nullptr;
-  NCCL_CHECK(ncclCommInitRank(&communicator, static_cast<int>(size_), id, static_cast<int>(rank_)));
-  communicator_ = communicator;
+  NCCL_CHECK(
+      ncclCommInitRank(&communicator_, static_cast<int>(size_), id, static_cast<int>(rank_)));
   rendezvous_.peers().when_lost([this] { abort_calls(); });
 }
 

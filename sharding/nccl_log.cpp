@@ -18,8 +18,7 @@ int log_file = -1;  // in memory, open until the process ends
 
 void prepare_nccl() {
   setenv("NCCL_NVLS_ENABLE", "0", 1);
-  if (log_file >= 0 || getenv("NCCL_DEBUG") != nullptr || getenv("NCCL_DEBUG_FILE") != nullptr)
-    return;
+  if (getenv("NCCL_DEBUG") != nullptr || getenv("NCCL_DEBUG_FILE") != nullptr) return;
   log_file = memfd_create("nccl-log", MFD_CLOEXEC);
   if (log_file < 0) return;
   setenv("NCCL_DEBUG", "INFO", 1);

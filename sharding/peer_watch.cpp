@@ -16,9 +16,6 @@ constexpr std::chrono::milliseconds kTick{250};
 // Counted in ticks of this process: one that was suspended together with the others loses nobody.
 constexpr int kSilentTicks = 20;
 constexpr int kJoiningTicks = 5 * 60 * 4;
-// To end by itself: after the loss of another, and of a rank that failed and has to say so.
-constexpr std::chrono::seconds kGrace{3};
-constexpr std::chrono::seconds kGraceOfFailed{60};
 constexpr int64_t kFinished = int64_t{1} << 40;
 
 const std::string kLossKey = "kvcalib/loss";

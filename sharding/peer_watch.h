@@ -30,6 +30,11 @@ class PeerLost : public std::exception {
   std::string what_;
 };
 
+// To end by itself: for a rank that learns that another is lost, and for one that failed and has to
+// say why.
+inline constexpr std::chrono::seconds kGrace{3};
+inline constexpr std::chrono::seconds kGraceOfFailed{60};
+
 // Why the ranks of a run end early.
 struct Loss {
   std::string reason;  // empty while nobody is lost
@@ -57,9 +62,10 @@ class PeerWatch {
 
   // Any thread.  Throws PeerLost with the reason once a rank is lost.
   void check() const;
-  bool lost() const;
   // The same where it is known already that one is: waits for the reason.
   [[noreturn]] void explain();
+  // Any thread.
+  bool lost() const;
   // Any thread.  Tells the others that this rank has failed, unless it only follows another.
   void give_up();
   // Nobody need wait for this rank any more, and it waits for nobody.

@@ -21,15 +21,12 @@
 #include "sharding/formats/sha256.h"
 #include "sharding/launcher.h"
 #include "sharding/nccl_log.h"
+#include "sharding/seconds_since.h"
 
 namespace kvcalib {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 bool is_preset(const std::filesystem::path& path) { return path.extension() == ".json"; }
 

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.session import ROOT, Calibration, Session, Skip, available_memory, gigabytes, report, run, script
+from benchmark.session import (ROOT, Calibration, Session, Skip, available_memory, gigabytes, report, results, run,
+                               script)
 from benchmark.table import Goal, Row, seconds
 from benchmark.shapes import GIGABYTE, Shape, read_preset
 
@@ -22,9 +23,6 @@ class LargeModel:
     memory: dict[int, float]  # gigabytes that a run may hold at most, on each device
     process: dict[int, float] = field(default_factory=dict)  # seconds that a whole run may take at most
 
-    def goal(self, goals: dict[int, float], gpus: int) -> float | None:
-        return next((goals[least] for least in sorted(goals, reverse=True) if gpus >= least), None)
-
 
 LARGE_MODELS = {
     "cpu": {"104b": LargeModel("internlm-104b", 1, 64, {1: 14}), "7b": LargeModel("llama-2-7b", 4, 256, {1: 4})},
@@ -32,6 +30,10 @@ LARGE_MODELS = {
             "7b": LargeModel("llama-2-7b", 128, 2048, {1: 24})},
 }
 SCALING = 95  # % of as many times faster as there are GPUs
+
+
+def goal_for(gpus: int, goals: dict[int, float]) -> float | None:
+    return next((goals[least] for least in sorted(goals, reverse=True) if gpus >= least), None)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def measure(session: Session, task: Task) -> list[Row]:
         rows, first = [], None
         for gpus in [count for count in (1, 2, 4, 8) if count <= session.gpus] or [1]:
             done = session.calibrate(weights, "--data", ids, gpus=gpus)
-            found = results(done)
+            found = results(done.output)
             first = first or (done, found)
             rows += rows_of_run(session, task, floors, done, gpus)
             if session.on_gpu:
@@ -127,12 +129,6 @@ def measure(session: Session, task: Task) -> list[Row]:
         return rows
 
 
-def results(done: Calibration) -> dict[str, bytes]:
-    """What must not depend on the number of GPUs."""
-    return {file.name: file.read_bytes() for file in done.output.iterdir()
-            if "past_kv_scale" in file.name or file.name == "kv_stats.safetensors"}
-
-
 def where(session: Session, task: Task, gpus: int) -> str:
     return f"{task.text}, {gpus} GPU{'s' if gpus > 1 else ''}" if session.on_gpu else task.text
 
@@ -140,7 +136,7 @@ def where(session: Session, task: Task, gpus: int) -> str:
 def rows_of_run(session: Session, task: Task, floors: Floors, done: Calibration, gpus: int) -> list[Row]:
     text, own, floor = where(session, task, gpus), done.cost["layer_seconds"], floors.seconds(gpus)
     peak = done.cost["peak_device_bytes" if session.on_gpu else "peak_host_bytes"] / GIGABYTE
-    process_limit = task.model.goal(task.model.process, gpus)
+    process_limit = goal_for(gpus, task.model.process)
     found = {"process_seconds": done.seconds, "floor_seconds": floor, "gemm_seconds": floors.gemm_seconds,
              "read_bytes": floors.read_bytes, "read_bytes_per_second": floors.read_rate, **done.cost}
     if session.on_gpu:
@@ -154,7 +150,7 @@ def rows_of_run(session: Session, task: Task, floors: Floors, done: Calibration,
     whole = [Row(task.name, f"whole process, {text}", Goal(process_limit, "s"), done.seconds, seconds(done.seconds),
                  f"its layers' phase {seconds(own)}")] if process_limit else []
     return [speed, *whole,
-            Row(task.name, f"peak memory, {text}", Goal(task.model.goal(task.model.memory, gpus), "GB"), peak,
+            Row(task.name, f"peak memory, {text}", Goal(goal_for(gpus, task.model.memory), "GB"), peak,
                 f"{peak:.1f} GB"),
             Row(task.name, f"kvcalib verify, {text}", Goal(0, "faults"), len(verified["faults"]),
                 f"{len(list(done.output.glob('layers.*.past_kv_scale.*')))} scale files", details=verified)]

@@ -88,6 +88,12 @@ def write_ids(file: Path, windows: int, length: int, vocab: int) -> None:
     file.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + ids.tobytes())
 
 
+def results(output: Path) -> dict[str, bytes]:
+    """The files of a calibration that do not depend on how it was run."""
+    return {file.name: file.read_bytes() for file in output.iterdir()
+            if "past_kv_scale" in file.name or file.name == "kv_stats.safetensors"}
+
+
 def weights_bytes(shape: Shape, distinct: int) -> int:
     """What make_checkpoint.py writes, small vectors left out."""
     products = shape.products()

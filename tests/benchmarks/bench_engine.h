@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "sharding/seconds_since.h"
+
 namespace kvcalib {
 
 // What the command line of bench_engine says.
@@ -29,10 +31,6 @@ struct EngineBenchmark {
 nlohmann::ordered_json benchmark_pass(const EngineBenchmark& benchmark);
 nlohmann::ordered_json benchmark_read(const EngineBenchmark& benchmark);
 nlohmann::ordered_json benchmark_gather(const EngineBenchmark& benchmark);
-
-inline double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // Of at least one value.
 inline double median(std::vector<double> values) {

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,15 @@ def start(*arguments, **variables: str) -> subprocess.Popen:
     """The program in the background, its output in pipes."""
     return subprocess.Popen([str(PROGRAM), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, stdin=subprocess.DEVNULL, env=environment(**variables))
+
+
+def start_one_by_one(ranks: int, *arguments) -> list[subprocess.Popen]:
+    """The program as ranks that find each other as a launcher's do, with nobody watching over them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [start(*arguments, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1",
+                  MASTER_PORT=str(port)) for rank in range(ranks)]
 
 
 def digests(directory: Path) -> dict[str, str]:

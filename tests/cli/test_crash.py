@@ -6,13 +6,13 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import unittest
 from pathlib import Path
 
-from program import TINY, ProgramTest, config_values, digests, scales, shape_options, start
+from program import (TINY, ProgramTest, config_values, digests, scales, shape_options, start,
+                     start_one_by_one)
 
 KILLS = 40
 FRESH_STARTS = 5  # how often at least the directory is made new, without scales
@@ -131,8 +131,9 @@ class KilledInPlaceRuns(ProgramTest):
 
 
 class KilledRanks(ProgramTest):
-    def run_and_kill(self, weights: Path, place: list, which: int) -> tuple[int, str, str, float]:
-        """Kills the rank of that index while layers are computed: exit code, stdout, stderr, seconds it took to end."""
+    def run_and_strike(self, weights: Path, place: list, which: int,
+                       number: signal.Signals = signal.SIGKILL) -> tuple[int, str, str, float]:
+        """Signals the rank of that index while layers are computed: exit code, stdout, stderr, seconds it took to end."""
         ids = self.windows(3, count=96, length=1024)
         process = start("calibrate", "--weights", weights, "--data", ids, *shape_options(ids), "--devices",
                         "cpu:2", *place)
@@ -144,7 +145,7 @@ class KilledRanks(ProgramTest):
         self.assertEqual(len(ranks), 2, "one process per rank")
         time.sleep(1.5)
         self.assertIsNone(process.poll(), "the run ended too soon for this test")
-        os.kill(ranks[which], signal.SIGKILL)
+        os.kill(ranks[which], number)
         began = time.monotonic()
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err, time.monotonic() - began
@@ -155,7 +156,7 @@ class KilledRanks(ProgramTest):
                 with self.subTest(which=which, place=place[0]):
                     weights = self.tiny(f"workspace-{which}-{len(place)}")
                     before = digests(weights)
-                    code, out, err, seconds = self.run_and_kill(weights, place, which)
+                    code, out, err, seconds = self.run_and_strike(weights, place, which)
                     self.assertEqual(code, 1, err)
                     self.assertLess(seconds, 10)
                     self.assertRegex(err, re.compile(rf"rank {which}\b"))
@@ -167,14 +168,9 @@ class KilledRanks(ProgramTest):
                     shutil.rmtree(weights.parent)
 
     def test_that_are_stopped_end_the_run(self):
-        ids, output = self.windows(6, count=96, length=1024), self.folder / "output"
-        process = start("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids), "--devices",
-                        "cpu:2", "--output", output)
-        self.addCleanup(process.kill)
-        self.await_first_layer(process)
-        os.kill(children(process.pid)[1], signal.SIGSTOP)
-        out, err = process.communicate(timeout=60)
-        self.assertEqual((process.returncode, out), (1, ""), err)
+        output = self.folder / "output"
+        code, out, err, _ = self.run_and_strike(TINY / "weights", ["--output", output], 1, signal.SIGSTOP)
+        self.assertEqual((code, out), (1, ""), err)
         self.assertIn("rank 1 has not been heard of", err)
         self.assertFalse(output.exists())
 
@@ -183,12 +179,8 @@ class KilledRanks(ProgramTest):
         ids = self.windows(5, count=96, length=1024)
         for which, words in ((0, "rank 0"), (1, "rank 1 has not been heard of")):
             with self.subTest(which=which):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", 0))
-                    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
-                ranks = [start("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids),
-                               "--devices", "cpu", "--output", self.folder / "output", RANK=str(rank), **place)
-                         for rank in (0, 1)]
+                ranks = start_one_by_one(2, "calibrate", "--weights", TINY / "weights", "--data", ids,
+                                         *shape_options(ids), "--devices", "cpu", "--output", self.folder / "output")
                 for rank in ranks:
                     self.addCleanup(rank.kill)
                 self.await_first_layer(ranks[0])

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the result must not depend on: ranks, sharding, micro-batches, who starts the ranks, the order of windows."""
 
-import socket
 import unittest
 
 import numpy as np
 
-from program import TINY, ProgramTest, scales, shape_options, start, statistics
+from program import TINY, ProgramTest, scales, shape_options, start_one_by_one, statistics
 from reference.calibration import RANGE_NAMES
 from reference.models import random_model
 
@@ -33,13 +32,8 @@ class Invariance(ProgramTest):
     def test_ranks_that_a_launcher_started(self):
         ids = self.windows(3, count=5, length=96)
         alone = self.calibrate(TINY / "weights", ids, name="alone")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        arguments = ["calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids), "--output",
-                     self.folder / "launched", "--devices", "cpu", "--quiet"]
-        ranks = [start(*arguments, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
-                       MASTER_PORT=str(port)) for rank in range(2)]
+        ranks = start_one_by_one(2, "calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids),
+                                 "--output", self.folder / "launched", "--devices", "cpu", "--quiet")
         for rank, process in enumerate(ranks):
             out, err = process.communicate(timeout=120)
             self.assertEqual(process.returncode, 0, f"rank {rank}: {err}")

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <iostream>
 
 #include "sharding/nccl_log.h"
@@ -30,19 +31,22 @@ class NcclBetweenGpus : public ::testing::Test {
   }
 };
 
-at::Device device_of(const Rank& rank) {
-  return {at::kCUDA, static_cast<at::DeviceIndex>(rank.index)};
+// Runs `work` as every rank, on its own GPU, with a communicator between them.
+void run_ranks(const std::function<void(const at::Device&, NcclCommunicator&)>& work) {
+  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
+    const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(rank.index));
+    const c10::cuda::CUDAGuard guard(device);
+    NcclCommunicator communicator(rank, device, rendezvous);
+    work(device, communicator);
+  });
 }
 
 TEST_F(NcclBetweenGpus, GathersEveryRanksShareOnEveryRank) {
   std::atomic<int64_t> equal{0};
-  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
-    const c10::cuda::CUDAGuard guard(device_of(rank));
-    NcclCommunicator communicator(rank, device_of(rank), rendezvous);
+  run_ranks([&](const at::Device& device, NcclCommunicator& communicator) {
     const int64_t share = 1 << 20;
-    const at::Tensor bytes =
-        at::full({kRanks * share}, 255, at::device(device_of(rank)).dtype(at::kByte));
-    bytes.narrow(0, rank.index * share, share).fill_(rank.index + 1);
+    const at::Tensor bytes = at::full({kRanks * share}, 255, at::device(device).dtype(at::kByte));
+    bytes.narrow(0, communicator.rank() * share, share).fill_(communicator.rank() + 1);
     communicator.all_gather(bytes);
     const at::Tensor expected = at::arange(1, kRanks + 1).to(at::kByte).repeat_interleave(share);
     equal += at::equal(bytes.cpu(), expected) ? 1 : 0;
@@ -52,11 +56,9 @@ TEST_F(NcclBetweenGpus, GathersEveryRanksShareOnEveryRank) {
 
 TEST_F(NcclBetweenGpus, ReducesToTheMinimumOnEveryRank) {
   std::atomic<int64_t> equal{0};
-  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
-    const c10::cuda::CUDAGuard guard(device_of(rank));
-    NcclCommunicator communicator(rank, device_of(rank), rendezvous);
-    const at::Tensor values = at::full({1000}, 5.0, at::device(device_of(rank)));
-    values.narrow(0, 500 * rank.index, 500).fill_(-3.0);
+  run_ranks([&](const at::Device& device, NcclCommunicator& communicator) {
+    const at::Tensor values = at::full({1000}, 5.0, at::device(device));
+    values.narrow(0, 500 * communicator.rank(), 500).fill_(-3.0);
     communicator.all_reduce_minimum(values);
     communicator.barrier();
     equal += at::equal(values.cpu(), at::full({1000}, -3.0)) ? 1 : 0;
@@ -66,9 +68,7 @@ TEST_F(NcclBetweenGpus, ReducesToTheMinimumOnEveryRank) {
 
 TEST_F(NcclBetweenGpus, TellsItsTopologyAndUsesNoMulticast) {
   std::atomic<int64_t> told{0};
-  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
-    const c10::cuda::CUDAGuard guard(device_of(rank));
-    NcclCommunicator communicator(rank, device_of(rank), rendezvous);
+  run_ranks([&](const at::Device& /*device*/, NcclCommunicator& communicator) {
     const Interconnect found = communicator.interconnect();
     communicator.barrier();
     told += found.library.starts_with("NCCL 2.") && !found.graphs.empty() &&
@@ -76,18 +76,16 @@ TEST_F(NcclBetweenGpus, TellsItsTopologyAndUsesNoMulticast) {
                     found.multicast_channels == 0
                 ? 1
                 : 0;
-    if (rank.index == 0) std::cout << format(found) << "\n";
+    if (communicator.rank() == 0) std::cout << format(found) << "\n";
   });
   EXPECT_EQ(told, kRanks);
 }
 
 TEST_F(NcclBetweenGpus, ThrowsWhereOthersWaitForARankThatGaveUp) {
   std::atomic<int64_t> lost{0};
-  run_rank_threads(kRanks, [&](const Rank& rank, Rendezvous& rendezvous) {
-    const c10::cuda::CUDAGuard guard(device_of(rank));
-    NcclCommunicator communicator(rank, device_of(rank), rendezvous);
+  run_ranks([&](const at::Device& /*device*/, NcclCommunicator& communicator) {
     communicator.barrier();
-    if (rank.index == 1) return communicator.abort();
+    if (communicator.rank() == 1) return communicator.abort();
     try {
       communicator.barrier();
     } catch (const PeerLost& failure) {

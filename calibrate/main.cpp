@@ -6,9 +6,9 @@
 
 #include "calibrate/command/command_line.h"
 #include "calibrate/command/commands.h"
-#include "sharding/formats/error.h"
-#include "sharding/launcher.h"
-#include "sharding/peer_watch.h"
+#include "sharding/files/error.h"
+#include "sharding/ranks/launcher.h"
+#include "sharding/ranks/peer_watch.h"
 
 namespace kvcalib {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/numeric.h"
-#include "sharding/formats/safetensors.h"
+#include "sharding/files/safetensors.h"
 #include "tests/turbomind_fixture.h"
 
 namespace kvcalib::fixture {

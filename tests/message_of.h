@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 // That `text` holds `part`; both are strings.
 #define EXPECT_HOLDS(part, text) EXPECT_PRED_FORMAT2(::testing::IsSubstring, part, text)

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 #include "sharding/formats/layer_plan.h"
 
 namespace kvcalib::fixture {

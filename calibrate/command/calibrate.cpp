@@ -9,19 +9,20 @@
 #include "calibrate/command/devices.h"
 #include "calibrate/command/plan.h"
 #include "calibrate/command/rank_run.h"
-#include "calibrate/command/summary.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/delivery/summary.h"
 #include "calibrate/output/weights_transaction.h"
 #include "calibrate/report/progress.h"
-#include "sharding/formats/error.h"
-#include "sharding/formats/file_bytes.h"
+#include "calibrate/runtimes/turbomind/rotation.h"
+#include "sharding/files/error.h"
+#include "sharding/files/file_bytes.h"
+#include "sharding/files/seconds_since.h"
+#include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
 #include "sharding/formats/preset.h"
-#include "sharding/formats/sha256.h"
-#include "sharding/launcher.h"
-#include "sharding/nccl_log.h"
-#include "sharding/seconds_since.h"
+#include "sharding/ranks/launcher.h"
+#include "sharding/ranks/nccl_log.h"
 
 namespace kvcalib {
 namespace {
@@ -81,8 +82,10 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   Rendezvous rendezvous(rank);
   const WindowShape shape = receive_shape(rendezvous);  // sent when all is checked
   const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
-  RankRun run(options, *directory, RuntimeRelease::parse(options.scales.runtime), rank, device,
-              rendezvous, shape, tracing);
+  RankRun run(
+      options, *directory,
+      rotation_on(RuntimeRelease::parse(options.scales.runtime), directory->config(), shape.length),
+      rank, device, rendezvous, shape, tracing);
   run.observe(receive_ids(rendezvous), {});
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
   rendezvous.peers().finish();
@@ -172,8 +175,8 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "preparation", "draw windows");
     return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
   });
-  RankRun run(options, *job.directory, job.target.release, rank, device, rendezvous, shape,
-              tracing);
+  RankRun run(options, *job.directory, rotation_on(job.target.release, config, shape.length), rank,
+              device, rendezvous, shape, tracing);
   const TokenWindows drawn = drawing.get();
   if (rank.world > 1) send_ids(rendezvous, drawn.ids);
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "calibrate/command/parser.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

@@ -8,7 +8,7 @@
 #include <charconv>
 #include <optional>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "sharding/rank.h"
+#include "sharding/ranks/rank.h"
 
 namespace kvcalib {
 

@@ -2,10 +2,10 @@
 #include <iostream>
 
 #include "calibrate/command/commands.h"
-#include "calibrate/command/summary.h"
-#include "calibrate/command/target.h"
-#include "calibrate/engine/rotary_embedding.h"
-#include "sharding/formats/error.h"
+#include "calibrate/delivery/summary.h"
+#include "calibrate/delivery/target.h"
+#include "calibrate/runtimes/turbomind/rotation.h"
+#include "sharding/files/error.h"
 #include "sharding/formats/fingerprint.h"
 
 namespace kvcalib {
@@ -28,7 +28,8 @@ void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& 
   const Provenance& provenance = statistics.provenance;
   const RuntimeRelease observed = RuntimeRelease::parse(provenance.runtime);
   const ModelConfig& config = directory.config();
-  if (!rotate_alike(provenance.model, observed, config, release, provenance.length))
+  if (rotation_on(observed, provenance.model, provenance.length) !=
+      rotation_on(release, config, provenance.length))
     throw Error(concat(options.statistics.string(), ": was taken as ", observed.name(),
                        " rotates K; ", release.name(), " rotates this model's otherwise (rope and ",
                        "NTK keys of config.ini); calibrate with --runtime ", release.name()));

@@ -2,10 +2,10 @@
 #include <iostream>
 
 #include "calibrate/command/commands.h"
-#include "calibrate/output/scale_files.h"
 #include "calibrate/report/scale_table.h"
+#include "calibrate/runtimes/turbomind/scale_files.h"
 #include "calibrate/statistics/statistics_file.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 

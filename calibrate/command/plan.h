@@ -5,8 +5,8 @@
 
 #include "calibrate/command/devices.h"
 #include "calibrate/command/options.h"
-#include "calibrate/command/target.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/delivery/target.h"
 #include "calibrate/engine/calibration_pass.h"
 
 namespace kvcalib {

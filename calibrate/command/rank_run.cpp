@@ -13,7 +13,7 @@
 #include "calibrate/output/file_operations.h"
 #include "calibrate/report/gigabytes.h"
 #include "kernels/cuda_check.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
@@ -67,11 +67,11 @@ std::string_view as_bytes(std::span<const T> values) {
 }  // namespace
 
 RankRun::RankRun(const CalibrateOptions& options, const WeightDirectory& directory,
-                 const RuntimeRelease& release, const Rank& rank, const c10::Device& device,
+                 const Rotation& rotation, const Rank& rank, const c10::Device& device,
                  Rendezvous& rendezvous, const WindowShape& shape, Trace* trace)
     : device_(device),
       communicator_(join(rank, device, rendezvous)),
-      pass_(directory, release, shape.samples, shape.length, *communicator_,
+      pass_(directory, rotation, shape.samples, shape.length, *communicator_,
             checked_settings(options, directory, device, *communicator_, shape, trace)) {}
 
 KvStatistics RankRun::observe(std::span<const int32_t> ids, const ProgressObserver& progress) {

@@ -6,9 +6,9 @@
 #include "calibrate/command/options.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/engine/calibration_pass.h"
-#include "sharding/communicator.h"
-#include "sharding/rendezvous.h"
-#include "sharding/trace.h"
+#include "sharding/ranks/communicator.h"
+#include "sharding/ranks/rendezvous.h"
+#include "sharding/streaming/trace.h"
 
 namespace kvcalib {
 
@@ -18,7 +18,7 @@ class RankRun {
   // Returns when the device is ready.  Directory, rendezvous and trace outlive the run; `trace` may
   // be null.
   RankRun(const CalibrateOptions& options, const WeightDirectory& directory,
-          const RuntimeRelease& release, const Rank& rank, const c10::Device& device,
+          const Rotation& rotation, const Rank& rank, const c10::Device& device,
           Rendezvous& rendezvous, const WindowShape& shape, Trace* trace);
 
   // The ranges over all ranks' windows, when every rank is through.

@@ -13,15 +13,15 @@
 #include "calibrate/data/tokenizer_folder.h"
 #include "calibrate/output/file_operations.h"
 #include "calibrate/output/output_directory.h"
-#include "calibrate/output/runtime_release.h"
-#include "calibrate/output/turbomind_config.h"
 #include "calibrate/report/gigabytes.h"
 #include "calibrate/report/progress.h"
-#include "sharding/formats/error.h"
-#include "sharding/formats/file_bytes.h"
+#include "calibrate/runtimes/turbomind/deployed_config.h"
+#include "calibrate/runtimes/turbomind/release.h"
+#include "sharding/files/error.h"
+#include "sharding/files/file_bytes.h"
 #include "sharding/formats/turbomind_directory.h"
-#include "sharding/table_rows.h"
-#include "sharding/turbomind_writer.h"
+#include "sharding/writing/table_rows.h"
+#include "sharding/writing/turbomind_writer.h"
 
 namespace kvcalib {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "calibrate/output/verify.h"
+#include "calibrate/runtimes/turbomind/verify.h"
 
 #include <iostream>
 #include <nlohmann/json.hpp>

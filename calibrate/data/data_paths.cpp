@@ -7,7 +7,7 @@
 
 #include "calibrate/data/document_file.h"
 #include "calibrate/data/windows.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "calibrate/data/json_text.h"
 #include "calibrate/data/utf8.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

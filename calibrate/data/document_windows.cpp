@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "calibrate/data/python_random.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

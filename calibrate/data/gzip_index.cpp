@@ -5,7 +5,7 @@
 #include <array>
 #include <new>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

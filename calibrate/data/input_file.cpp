@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "sharding/formats/error.h"
-#include "sharding/formats/sha256.h"
+#include "sharding/files/error.h"
+#include "sharding/files/sha256.h"
 
 namespace kvcalib {
 namespace {

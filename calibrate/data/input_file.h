@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "sharding/formats/ranged_file.h"
+#include "sharding/files/ranged_file.h"
 
 namespace kvcalib {
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "calibrate/data/utf8.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

@@ -7,7 +7,7 @@
 #include <limits>
 #include <regex>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "sharding/formats/error.h"
-#include "sharding/formats/file_bytes.h"
+#include "sharding/files/error.h"
+#include "sharding/files/file_bytes.h"
 
 namespace kvcalib {
 namespace {

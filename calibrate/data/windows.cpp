@@ -8,7 +8,7 @@
 #include "calibrate/data/document_windows.h"
 #include "calibrate/data/npy_file.h"
 #include "calibrate/data/python_random.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

@@ -12,7 +12,8 @@
 #include "calibrate/engine/decoder_layer.h"
 #include "calibrate/engine/embedding.h"
 #include "calibrate/engine/observations.h"
-#include "sharding/layer_stream.h"
+#include "calibrate/engine/rotary_table.h"
+#include "sharding/streaming/layer_stream.h"
 
 namespace kvcalib {
 namespace {
@@ -32,13 +33,13 @@ at::Tensor to_device(const std::vector<float>& values, at::IntArrayRef shape,
   return at::from_blob(const_cast<float*>(values.data()), shape, at::kFloat).clone().to(device);
 }
 
-LayerContext make_context(const ModelConfig& config, const RuntimeRelease& release, int64_t window,
+LayerContext make_context(const ModelConfig& config, const Rotation& rotation, int64_t window,
                           const PassSettings& settings) {
-  const RotaryTable table = make_rotary_table(config, release, window);
+  const RotaryTable table = make_rotary_table(rotation, window);
   const RotaryTensors rotary = {
       to_device(table.cosine, {window, config.head_dim / 2}, settings.device),
       to_device(table.sine, {window, config.head_dim / 2}, settings.device),
-      to_device(table.query_scale, {window}, settings.device)};
+      to_device(rotation.query_scale, {window}, settings.device)};
   return {config, rotary, window, settings.trace};
 }
 
@@ -46,13 +47,13 @@ LayerContext make_context(const ModelConfig& config, const RuntimeRelease& relea
 
 class CalibrationPass::RankPass {
  public:
-  RankPass(const WeightDirectory& directory, const RuntimeRelease& release, int64_t samples,
+  RankPass(const WeightDirectory& directory, const Rotation& rotation, int64_t samples,
            int64_t length, Communicator& communicator, const PassSettings& settings)
       : directory_(directory),
         communicator_(communicator),
         settings_(settings),
         tokens_(samples * length),
-        context_(make_context(directory.config(), release, length, settings)),
+        context_(make_context(directory.config(), rotation, length, settings)),
         stream_(
             context_.config, [&](int64_t layer) { return directory.layer_plan(layer); },
             communicator, settings.device, compute_type(context_.config, settings.device),
@@ -151,12 +152,12 @@ class CalibrationPass::RankPass {
   Clock::time_point start_;
 };
 
-CalibrationPass::CalibrationPass(const WeightDirectory& directory, const RuntimeRelease& release,
+CalibrationPass::CalibrationPass(const WeightDirectory& directory, const Rotation& rotation,
                                  int64_t samples, int64_t length, Communicator& communicator,
                                  const PassSettings& settings) {
   const c10::InferenceMode inference;
   rank_pass_ =
-      std::make_unique<RankPass>(directory, release, samples, length, communicator, settings);
+      std::make_unique<RankPass>(directory, rotation, samples, length, communicator, settings);
 }
 
 CalibrationPass::~CalibrationPass() = default;
@@ -173,10 +174,10 @@ void CalibrationPass::run_unobserved(std::span<const int32_t> ids,
   rank_pass_->run(ids, progress);
 }
 
-KvStatistics run_calibration_pass(const WeightDirectory& directory, const RuntimeRelease& release,
+KvStatistics run_calibration_pass(const WeightDirectory& directory, const Rotation& rotation,
                                   const WindowIds& windows, Communicator& communicator,
                                   const PassSettings& settings, const ProgressObserver& progress) {
-  return CalibrationPass(directory, release, windows.samples, windows.length, communicator,
+  return CalibrationPass(directory, rotation, windows.samples, windows.length, communicator,
                          settings)
       .run(windows.ids, progress);
 }

@@ -7,11 +7,11 @@
 #include <span>
 
 #include "calibrate/engine/pass_plan.h"
-#include "calibrate/engine/rotary_embedding.h"
 #include "calibrate/statistics/kv_statistics.h"
-#include "sharding/communicator.h"
+#include "sharding/formats/rotation.h"
 #include "sharding/formats/weight_directory.h"
-#include "sharding/reading_cost.h"
+#include "sharding/ranks/communicator.h"
+#include "sharding/streaming/reading_cost.h"
 
 namespace kvcalib {
 
@@ -37,7 +37,7 @@ class CalibrationPass {
   // Takes the device's memory and starts to read the first layer; on a GPU also runs a layer on
   // whatever that memory holds, so that kernels are loaded and libraries are ready before the first
   // real one.  Directory and communicator outlive the pass.
-  CalibrationPass(const WeightDirectory& directory, const RuntimeRelease& release, int64_t samples,
+  CalibrationPass(const WeightDirectory& directory, const Rotation& rotation, int64_t samples,
                   int64_t length, Communicator& communicator, const PassSettings& settings);
   ~CalibrationPass();
   CalibrationPass(const CalibrationPass&) = delete;
@@ -57,7 +57,7 @@ class CalibrationPass {
 };
 
 // A pass from beginning to end.
-KvStatistics run_calibration_pass(const WeightDirectory& directory, const RuntimeRelease& release,
+KvStatistics run_calibration_pass(const WeightDirectory& directory, const Rotation& rotation,
                                   const WindowIds& windows, Communicator& communicator,
                                   const PassSettings& settings, const ProgressObserver& progress);
 

@@ -6,8 +6,8 @@
 #include "calibrate/engine/observations.h"
 #include "calibrate/engine/operations.h"
 #include "sharding/formats/model_config.h"
-#include "sharding/layer_stream.h"
-#include "sharding/trace.h"
+#include "sharding/streaming/layer_stream.h"
+#include "sharding/streaming/trace.h"
 
 namespace kvcalib {
 

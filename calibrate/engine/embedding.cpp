@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <atomic>
 
-#include "sharding/formats/error.h"
-#include "sharding/formats/ranged_file.h"
-#include "sharding/image_reader.h"
-#include "sharding/layer_stream.h"
+#include "sharding/files/error.h"
+#include "sharding/files/ranged_file.h"
+#include "sharding/streaming/image_reader.h"
+#include "sharding/streaming/layer_stream.h"
 
 namespace kvcalib {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "sharding/weight_matrix.h"
+#include "sharding/streaming/weight_matrix.h"
 
 namespace kvcalib {
 

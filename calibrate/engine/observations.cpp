@@ -8,7 +8,7 @@
 #include <array>
 #include <limits>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
@@ -73,8 +73,8 @@ KvStatistics Observations::merged(Communicator& communicator) const {
   KvStatistics statistics(config_.layers, config_.kv_heads, config_.head_dim);
   const auto count = static_cast<size_t>(config_.kv_heads * config_.head_dim);
   const std::array<std::vector<float>*, 4> parts = {
-      &statistics.key_minimum, &statistics.key_maximum, &statistics.value_minimum,
-      &statistics.value_maximum};
+      &statistics.keys.minimum, &statistics.keys.maximum, &statistics.values.minimum,
+      &statistics.values.maximum};
   const at::Tensor host = ranges_.cpu().contiguous();
   const float* source = host.const_data_ptr<float>();
   for (size_t layer = 0; layer < static_cast<size_t>(config_.layers); ++layer) {

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "calibrate/statistics/kv_statistics.h"
-#include "sharding/communicator.h"
 #include "sharding/formats/model_config.h"
+#include "sharding/ranks/communicator.h"
 
 namespace kvcalib {
 

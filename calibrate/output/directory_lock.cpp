@@ -9,7 +9,7 @@
 #include <cerrno>
 
 #include "calibrate/output/file_operations.h"
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 

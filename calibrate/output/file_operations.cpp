@@ -11,8 +11,8 @@
 #include <cstring>
 #include <utility>
 
-#include "sharding/formats/error.h"
-#include "sharding/formats/file_bytes.h"
+#include "sharding/files/error.h"
+#include "sharding/files/file_bytes.h"
 
 namespace kvcalib {
 namespace {

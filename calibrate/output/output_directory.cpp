@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "calibrate/output/file_operations.h"
-#include "calibrate/output/scale_files.h"
-#include "sharding/formats/error.h"
+#include "calibrate/runtimes/turbomind/scale_files.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

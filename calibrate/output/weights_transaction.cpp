@@ -8,9 +8,9 @@
 
 #include "calibrate/output/file_operations.h"
 #include "calibrate/output/output_directory.h"
-#include "calibrate/output/scale_files.h"
-#include "sharding/formats/error.h"
-#include "sharding/formats/file_bytes.h"
+#include "calibrate/runtimes/turbomind/scale_files.h"
+#include "sharding/files/error.h"
+#include "sharding/files/file_bytes.h"
 
 namespace kvcalib {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <iomanip>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 

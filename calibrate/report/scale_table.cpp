@@ -7,7 +7,7 @@
 #include <iomanip>
 #include <sstream>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
@@ -34,10 +34,10 @@ MedianSteps median_steps(const KvStatistics& statistics, const ScaleRow& row, in
   const int64_t channels = statistics.kv_heads / ranks * statistics.head_dim;
   const auto first = static_cast<size_t>((row.layer * ranks + row.rank) * channels);
   const auto last = first + static_cast<size_t>(channels);
-  return {
-      median_span(statistics.key_minimum, statistics.key_maximum, first, last) / row.scale.k_scale,
-      median_span(statistics.value_minimum, statistics.value_maximum, first, last) /
-          row.scale.v_scale};
+  return {median_span(statistics.keys.minimum, statistics.keys.maximum, first, last) /
+              row.scale.k_scale,
+          median_span(statistics.values.minimum, statistics.values.maximum, first, last) /
+              row.scale.v_scale};
 }
 
 // The channels of a row that reach beyond half of the farthest, farthest first.
@@ -65,10 +65,10 @@ void add_statistics(ScaleRow& row, const KvStatistics& statistics, int64_t ranks
   row.steps = median_steps(statistics, row, ranks);
   if (row.steps->key < kFewSteps)
     row.key_outliers =
-        far_channels(statistics, statistics.key_minimum, statistics.key_maximum, row, ranks);
+        far_channels(statistics, statistics.keys.minimum, statistics.keys.maximum, row, ranks);
   if (row.steps->value < kFewSteps)
     row.value_outliers =
-        far_channels(statistics, statistics.value_minimum, statistics.value_maximum, row, ranks);
+        far_channels(statistics, statistics.values.minimum, statistics.values.maximum, row, ranks);
 }
 
 // "kv head 0 channels 3, 17; kv head 2 channel 5"

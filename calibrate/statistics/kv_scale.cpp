@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
@@ -18,13 +18,13 @@ struct Step {
 // -0 would be another byte pattern of the same zero.
 float plain_zero(float value) { return value == 0.0f ? 0.0f : value; }
 
-Range range_of(const std::vector<float>& minimum, const std::vector<float>& maximum,
-               const KvStatistics& statistics, int64_t layer, int64_t rank, int64_t ranks,
-               const char* tensor) {
-  const int64_t channels = statistics.kv_heads / ranks * statistics.head_dim;
-  const int64_t first = (layer * ranks + rank) * channels;
+Range range_of(const TensorStatistics& channels, const KvStatistics& statistics, int64_t layer,
+               int64_t rank, int64_t ranks, const char* tensor) {
+  const auto& [minimum, maximum] = channels;
+  const int64_t count = statistics.kv_heads / ranks * statistics.head_dim;
+  const int64_t first = (layer * ranks + rank) * count;
   Range range;
-  for (int64_t i = first; i < first + channels; ++i) {
+  for (int64_t i = first; i < first + count; ++i) {
     const auto at = static_cast<size_t>(i);
     if (!std::isfinite(minimum[at]) || !std::isfinite(maximum[at])) {
       throw Error(concat("layer ", layer, ", rank ", rank, ", ", tensor, ": a channel's range is [",
@@ -53,13 +53,11 @@ Step step_of(const Range& range, ScaleMethod method) {
 }  // namespace
 
 Range key_range(const KvStatistics& statistics, int64_t layer, int64_t rank, int64_t ranks) {
-  return range_of(statistics.key_minimum, statistics.key_maximum, statistics, layer, rank, ranks,
-                  "K");
+  return range_of(statistics.keys, statistics, layer, rank, ranks, "K");
 }
 
 Range value_range(const KvStatistics& statistics, int64_t layer, int64_t rank, int64_t ranks) {
-  return range_of(statistics.value_minimum, statistics.value_maximum, statistics, layer, rank,
-                  ranks, "V");
+  return range_of(statistics.values, statistics, layer, rank, ranks, "V");
 }
 
 std::vector<KvScale> compute_scales(const KvStatistics& statistics, int64_t ranks,

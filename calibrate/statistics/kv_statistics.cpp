@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
@@ -41,7 +41,8 @@ void widen(std::vector<float>& extremes, const std::vector<float>& others, bool 
 
 // Rounds the ranges of K or V in place.
 void round_ranges(const KvStatistics& shape, const char* tensor, const Precision& precision,
-                  std::vector<float>& minimum, std::vector<float>& maximum) {
+                  TensorStatistics& ranges) {
+  auto& [minimum, maximum] = ranges;
   for (size_t i = 0; i < minimum.size(); ++i) {
     const float low = round_to(minimum[i], precision);
     const float high = round_to(maximum[i], precision);
@@ -64,10 +65,15 @@ KvStatistics::KvStatistics(int64_t layers, int64_t kv_heads, int64_t head_dim)
     : layers(layers), kv_heads(kv_heads), head_dim(head_dim) {
   const auto size = static_cast<size_t>(layers * kv_heads * head_dim);
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  key_minimum.assign(size, kInfinity);
-  key_maximum.assign(size, -kInfinity);
-  value_minimum.assign(size, kInfinity);
-  value_maximum.assign(size, -kInfinity);
+  for (TensorStatistics* const tensor : {&keys, &values}) {
+    tensor->minimum.assign(size, kInfinity);
+    tensor->maximum.assign(size, -kInfinity);
+  }
+}
+
+void TensorStatistics::merge(const TensorStatistics& other) {
+  widen(minimum, other.minimum, false);
+  widen(maximum, other.maximum, true);
 }
 
 void KvStatistics::merge(const KvStatistics& other) {
@@ -76,17 +82,15 @@ void KvStatistics::merge(const KvStatistics& other) {
                        other.layers, ", ", other.kv_heads, ", ", other.head_dim,
                        "] are of different models; merge only ranks of one run"));
   }
-  widen(key_minimum, other.key_minimum, false);
-  widen(key_maximum, other.key_maximum, true);
-  widen(value_minimum, other.value_minimum, false);
-  widen(value_maximum, other.value_maximum, true);
+  keys.merge(other.keys);
+  values.merge(other.values);
 }
 
 KvStatistics KvStatistics::rounded(WeightType type) const {
   const Precision& precision = type == WeightType::kFloat16 ? kHalf : kBrain;
   KvStatistics result = *this;
-  round_ranges(*this, "K", precision, result.key_minimum, result.key_maximum);
-  round_ranges(*this, "V", precision, result.value_minimum, result.value_maximum);
+  round_ranges(*this, "K", precision, result.keys);
+  round_ranges(*this, "V", precision, result.values);
   return result;
 }
 

@@ -11,9 +11,18 @@
 
 namespace kvcalib {
 
-// The range that every K and V channel took over all tokens of all windows: what any scale can be
-// made from. Each vector is [layers, kv_heads, head_dim] row-major; channels are in the order of
-// the weights directory.
+// The range that every channel of K or of V took: each vector is [layers, kv_heads, head_dim]
+// row-major, channels in the order of the weights directory.
+struct TensorStatistics {
+  std::vector<float> minimum, maximum;
+
+  // Widens these ranges by `other`'s, which has the same shape.
+  void merge(const TensorStatistics& other);
+
+  bool operator==(const TensorStatistics&) const = default;
+};
+
+// The ranges of K and V over all tokens of all windows: what any scale can be made from.
 struct KvStatistics {
   KvStatistics() = default;
   // Empty ranges: minimum +inf, maximum -inf.
@@ -22,7 +31,7 @@ struct KvStatistics {
   int64_t layers = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
-  std::vector<float> key_minimum, key_maximum, value_minimum, value_maximum;
+  TensorStatistics keys, values;
 
   // Widens these ranges by `other`'s.  Throws Error when the shapes differ.
   void merge(const KvStatistics& other);

@@ -6,9 +6,9 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "sharding/formats/error.h"
-#include "sharding/formats/file_bytes.h"
-#include "sharding/formats/safetensors.h"
+#include "sharding/files/error.h"
+#include "sharding/files/file_bytes.h"
+#include "sharding/files/safetensors.h"
 
 namespace kvcalib {
 namespace {
@@ -180,7 +180,8 @@ std::vector<float> read_tensor(const Safetensors& file, const std::string& origi
 }
 
 void check_ranges(const KvStatistics& statistics, const std::string& origin, const char* tensor,
-                  const std::vector<float>& minimum, const std::vector<float>& maximum) {
+                  const TensorStatistics& ranges) {
+  const auto& [minimum, maximum] = ranges;
   for (size_t i = 0; i < minimum.size(); ++i) {
     if (std::isfinite(minimum[i]) && std::isfinite(maximum[i]) && minimum[i] <= maximum[i]) {
       continue;
@@ -202,10 +203,11 @@ std::string to_safetensors(const KvStatistics& statistics, const Provenance& pro
   file.metadata["version"] = kVersion;
   file.metadata["provenance"] =
       to_json(provenance).dump(-1, ' ', false, json::error_handler_t::replace);
-  file.tensors["key.minimum"] = to_tensor(statistics, statistics.key_minimum);
-  file.tensors["key.maximum"] = to_tensor(statistics, statistics.key_maximum);
-  file.tensors["value.minimum"] = to_tensor(statistics, statistics.value_minimum);
-  file.tensors["value.maximum"] = to_tensor(statistics, statistics.value_maximum);
+  for (const auto& [name, tensor] :
+       {std::pair{"key", &statistics.keys}, {"value", &statistics.values}}) {
+    file.tensors[concat(name, ".minimum")] = to_tensor(statistics, tensor->minimum);
+    file.tensors[concat(name, ".maximum")] = to_tensor(statistics, tensor->maximum);
+  }
   return file.to_bytes();
 }
 
@@ -222,12 +224,13 @@ StatisticsFile parse_statistics(std::string_view bytes, const std::string& origi
   statistics.layers = model.layers;
   statistics.kv_heads = model.kv_heads;
   statistics.head_dim = model.head_dim;
-  statistics.key_minimum = read_tensor(file, origin, "key.minimum", model);
-  statistics.key_maximum = read_tensor(file, origin, "key.maximum", model);
-  statistics.value_minimum = read_tensor(file, origin, "value.minimum", model);
-  statistics.value_maximum = read_tensor(file, origin, "value.maximum", model);
-  check_ranges(statistics, origin, "key", statistics.key_minimum, statistics.key_maximum);
-  check_ranges(statistics, origin, "value", statistics.value_minimum, statistics.value_maximum);
+  for (const auto& [name, tensor] :
+       {std::pair{"key", &statistics.keys}, {"value", &statistics.values}}) {
+    tensor->minimum = read_tensor(file, origin, concat(name, ".minimum"), model);
+    tensor->maximum = read_tensor(file, origin, concat(name, ".maximum"), model);
+  }
+  check_ranges(statistics, origin, "key", statistics.keys);
+  check_ranges(statistics, origin, "value", statistics.values);
   return result;
 }
 

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "kernels/numeric.h"
-#include "sharding/formats/error.h"
-#include "sharding/formats/ranged_file.h"
-#include "sharding/formats/sha256.h"
+#include "sharding/files/error.h"
+#include "sharding/files/ranged_file.h"
+#include "sharding/files/sha256.h"
 
 namespace kvcalib {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "sharding/formats/json_object.h"
+#include "sharding/files/json_object.h"
 #include "sharding/formats/model_config.h"
 #include "sharding/formats/model_family.h"
 

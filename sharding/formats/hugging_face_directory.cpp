@@ -5,7 +5,7 @@
 #include <set>
 #include <tuple>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 #include "sharding/formats/hugging_face_config.h"
 
 namespace kvcalib {

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <memory>
 
+#include "sharding/files/json_object.h"
 #include "sharding/formats/hugging_face_layer.h"
-#include "sharding/formats/json_object.h"
 #include "sharding/formats/model_family.h"
 #include "sharding/formats/safetensors_index.h"
 #include "sharding/formats/weight_directory.h"

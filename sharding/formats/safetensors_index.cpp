@@ -6,10 +6,10 @@
 #include <set>
 #include <span>
 
-#include "sharding/formats/error.h"
-#include "sharding/formats/file_bytes.h"
-#include "sharding/formats/ranged_file.h"
-#include "sharding/formats/safetensors_header.h"
+#include "sharding/files/error.h"
+#include "sharding/files/file_bytes.h"
+#include "sharding/files/ranged_file.h"
+#include "sharding/files/safetensors_header.h"
 
 namespace kvcalib {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

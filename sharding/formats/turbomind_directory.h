@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "sharding/formats/ini_file.h"
+#include "sharding/files/ini_file.h"
 #include "sharding/formats/layer_plan.h"
 #include "sharding/formats/model_config.h"
 #include "sharding/formats/weight_directory.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/formats/weight_directory.h"
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 #include "sharding/formats/hugging_face_directory.h"
 #include "sharding/formats/turbomind_directory.h"
 

@@ -13,7 +13,7 @@
 #include <iostream>
 #include <map>
 
-#include "sharding/formats/error.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {

@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "sharding/seconds_since.h"
+#include "sharding/files/seconds_since.h"
 
 namespace kvcalib {
 

@@ -3,11 +3,11 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/cuda/CUDAFunctions.h>
 
-#include "sharding/communicator.h"
-#include "sharding/formats/error.h"
-#include "sharding/nccl_log.h"
+#include "sharding/files/error.h"
+#include "sharding/ranks/communicator.h"
+#include "sharding/ranks/nccl_log.h"
 #include "tests/benchmarks/bench_engine.h"
-#include "tests/streaming/rank_threads.h"
+#include "tests/ranks/rank_threads.h"
 
 namespace kvcalib {
 namespace {

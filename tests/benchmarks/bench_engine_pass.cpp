@@ -36,8 +36,11 @@ class PassRunner {
     settings_.observe = observe;
     PassProgress reached;
     const auto note = [&reached](const PassProgress& progress) { reached = progress; };
-    CalibrationPass pass(directory_, RuntimeRelease(0, 3, 0), windows_, length_, *communicator_,
-                         settings_);
+    CalibrationPass pass(
+        directory_,
+        Rotation{
+            frequencies_of(directory_.config().rope_theta, directory_.config().head_dim), 1.0, {}},
+        windows_, length_, *communicator_, settings_);
     if (observe)
       pass.run(ids_, note);
     else

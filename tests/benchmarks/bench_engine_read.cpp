@@ -12,10 +12,10 @@
 #include <set>
 #include <thread>
 
-#include "sharding/formats/error.h"
-#include "sharding/formats/ranged_file.h"
+#include "sharding/files/error.h"
+#include "sharding/files/ranged_file.h"
 #include "sharding/formats/turbomind_directory.h"
-#include "sharding/layer_stream.h"
+#include "sharding/streaming/layer_stream.h"
 #include "tests/benchmarks/bench_engine.h"
 
 namespace kvcalib {

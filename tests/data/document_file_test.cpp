@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "sharding/formats/sha256.h"
+#include "sharding/files/sha256.h"
 #include "tests/data/data_fixture.h"
 
 namespace kvcalib {

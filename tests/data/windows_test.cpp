@@ -8,7 +8,7 @@
 
 #include "calibrate/data/python_random.h"
 #include "calibrate/data/tokenizer.h"
-#include "sharding/formats/sha256.h"
+#include "sharding/files/sha256.h"
 #include "tests/data/data_fixture.h"
 
 namespace kvcalib {

@@ -10,8 +10,8 @@
 #include "calibrate/engine/embedding.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "tests/message_of.h"
+#include "tests/ranks/rank_threads.h"
 #include "tests/streaming/plain_directory.h"
-#include "tests/streaming/rank_threads.h"
 #include "tests/turbomind_fixture.h"
 
 namespace kvcalib {
@@ -27,15 +27,17 @@ std::vector<int32_t> some_ids(int64_t count, int64_t vocab) {
   return ids;
 }
 
-const RuntimeRelease kRelease(0, 3, 0);
+Rotation plain_rotation(const ModelConfig& config) {
+  return {frequencies_of(config.rope_theta, config.head_dim), 1.0, {}};
+}
 
 KvStatistics calibrate(const WeightDirectory& directory, int64_t samples, int64_t length,
                        int64_t micro_batch) {
   const std::vector<int32_t> ids = some_ids(samples * length, directory.config().vocab);
   Rendezvous rendezvous({});
   const auto communicator = make_communicator({}, at::kCPU, rendezvous);
-  return run_calibration_pass(directory, kRelease, {ids, samples, length}, *communicator,
-                              {at::kCPU, micro_batch, 2}, {});
+  return run_calibration_pass(directory, plain_rotation(directory.config()), {ids, samples, length},
+                              *communicator, {at::kCPU, micro_batch, 2}, {});
 }
 
 KvStatistics calibrate(const std::filesystem::path& folder, int64_t samples, int64_t length,
@@ -44,8 +46,7 @@ KvStatistics calibrate(const std::filesystem::path& folder, int64_t samples, int
 }
 
 bool same(const KvStatistics& a, const KvStatistics& b) {
-  return a.key_minimum == b.key_minimum && a.key_maximum == b.key_maximum &&
-         a.value_minimum == b.value_minimum && a.value_maximum == b.value_maximum;
+  return a.keys == b.keys && a.values == b.values;
 }
 
 at::Tensor whole_tensor(const ModelConfig& config, int64_t layer, LayerTensor tensor) {
@@ -131,10 +132,10 @@ void expect_plain_ranges(const WeightDirectory& directory, int64_t length) {
   const auto [keys, values] = plain_forward(model, hidden);
   for (int64_t layer = 0; layer < model.layers; ++layer) {
     const auto index = static_cast<size_t>(layer);
-    expect_close(found.key_minimum, layer, keys[index].amin(0));
-    expect_close(found.key_maximum, layer, keys[index].amax(0));
-    expect_close(found.value_minimum, layer, values[index].amin(0));
-    expect_close(found.value_maximum, layer, values[index].amax(0));
+    expect_close(found.keys.minimum, layer, keys[index].amin(0));
+    expect_close(found.keys.maximum, layer, keys[index].amax(0));
+    expect_close(found.values.minimum, layer, values[index].amin(0));
+    expect_close(found.values.maximum, layer, values[index].amax(0));
   }
 }
 
@@ -226,8 +227,9 @@ TEST(CalibrationPass, GivesTheSameBitsOnEveryNumberOfRanks) {
     int64_t equal = 0;
     run_rank_threads(world, [&](const Rank& rank, Rendezvous& rendezvous) {
       const auto communicator = make_communicator(rank, at::kCPU, rendezvous);
-      const KvStatistics found = run_calibration_pass(directory, kRelease, {ids, samples, length},
-                                                      *communicator, {at::kCPU, length, 1}, {});
+      const KvStatistics found =
+          run_calibration_pass(directory, plain_rotation(directory.config()),
+                               {ids, samples, length}, *communicator, {at::kCPU, length, 1}, {});
       const std::lock_guard lock(mutex);
       equal += same(found, alone) ? 1 : 0;
     });

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "sharding/files/ranged_file.h"
 #include "sharding/formats/fingerprint.h"
-#include "sharding/formats/ranged_file.h"
 #include "tests/hugging_face_fixture.h"
 #include "tests/message_of.h"
 

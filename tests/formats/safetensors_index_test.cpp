@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "sharding/formats/safetensors.h"
+#include "sharding/files/safetensors.h"
 #include "tests/message_of.h"
 #include "tests/turbomind_fixture.h"
 

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "sharding/formats/turbomind_directory.h"
-#include "sharding/layer_stream.h"
+#include "sharding/streaming/layer_stream.h"
 #include "tests/message_of.h"
 #include "tests/turbomind_fixture.h"
 
@@ -16,7 +16,9 @@ namespace {
 using fixture::element_bits;
 using fixture::TemporaryFolder;
 
-const RuntimeRelease kRelease(0, 3, 0);
+Rotation plain_rotation(const ModelConfig& config) {
+  return {frequencies_of(config.rope_theta, config.head_dim), 1.0, {}};
+}
 const at::Device kGpu(at::kCUDA, 0);
 
 // A test that runs on the first GPU; skipped where there is none.
@@ -45,8 +47,8 @@ KvStatistics calibrate(const std::filesystem::path& folder, const at::Device& de
     ids.push_back(static_cast<int32_t>(i * i * 7 % directory.config().vocab));
   Rendezvous rendezvous({});
   const auto communicator = make_communicator({}, device, rendezvous);
-  return run_calibration_pass(directory, kRelease, {ids, samples, length}, *communicator,
-                              {device, micro_batch, 3}, {});
+  return run_calibration_pass(directory, plain_rotation(directory.config()), {ids, samples, length},
+                              *communicator, {device, micro_batch, 3}, {});
 }
 
 // The largest difference over layers [0, layers) in units of the widest range of its layer.
@@ -67,10 +69,10 @@ double difference(const std::vector<float>& a, const std::vector<float>& b, size
 // The GPU computes in 16 bits, the CPU in float32.
 void expect_near(const KvStatistics& gpu, const KvStatistics& cpu, size_t layers) {
   const auto channels = static_cast<size_t>(cpu.kv_heads * cpu.head_dim);
-  EXPECT_LT(difference(gpu.key_minimum, cpu.key_minimum, channels, layers), 0.02);
-  EXPECT_LT(difference(gpu.key_maximum, cpu.key_maximum, channels, layers), 0.02);
-  EXPECT_LT(difference(gpu.value_minimum, cpu.value_minimum, channels, layers), 0.02);
-  EXPECT_LT(difference(gpu.value_maximum, cpu.value_maximum, channels, layers), 0.02);
+  EXPECT_LT(difference(gpu.keys.minimum, cpu.keys.minimum, channels, layers), 0.02);
+  EXPECT_LT(difference(gpu.keys.maximum, cpu.keys.maximum, channels, layers), 0.02);
+  EXPECT_LT(difference(gpu.values.minimum, cpu.values.minimum, channels, layers), 0.02);
+  EXPECT_LT(difference(gpu.values.maximum, cpu.values.maximum, channels, layers), 0.02);
 }
 
 TEST_F(GpuCalibrationPass, FindsTheRangesThatTheCpuFindsInATrainedModel) {
@@ -95,16 +97,16 @@ TEST_F(GpuCalibrationPass, GivesTheSameBitsHoweverTheModelIsCut) {
     all.push_back(calibrate(folder.path(), kGpu, 6, 64, 128));
   }
   for (const KvStatistics& other : all) {
-    EXPECT_EQ(all[0].key_minimum, other.key_minimum);
-    EXPECT_EQ(all[0].value_maximum, other.value_maximum);
+    EXPECT_EQ(all[0].keys.minimum, other.keys.minimum);
+    EXPECT_EQ(all[0].values.maximum, other.values.maximum);
   }
 }
 
 void expect_same(const KvStatistics& first, const KvStatistics& second) {
-  EXPECT_EQ(first.key_minimum, second.key_minimum);
-  EXPECT_EQ(first.key_maximum, second.key_maximum);
-  EXPECT_EQ(first.value_minimum, second.value_minimum);
-  EXPECT_EQ(first.value_maximum, second.value_maximum);
+  EXPECT_EQ(first.keys.minimum, second.keys.minimum);
+  EXPECT_EQ(first.keys.maximum, second.keys.maximum);
+  EXPECT_EQ(first.values.minimum, second.values.minimum);
+  EXPECT_EQ(first.values.maximum, second.values.maximum);
 }
 
 TEST_F(GpuCalibrationPass, RepeatsToTheBit) {

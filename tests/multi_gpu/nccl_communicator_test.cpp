@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sharding/nccl_communicator.h"
+#include "sharding/ranks/nccl_communicator.h"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
@@ -12,8 +12,8 @@
 #include <functional>
 #include <iostream>
 
-#include "sharding/nccl_log.h"
-#include "tests/streaming/rank_threads.h"
+#include "sharding/ranks/nccl_log.h"
+#include "tests/ranks/rank_threads.h"
 
 namespace kvcalib {
 namespace {

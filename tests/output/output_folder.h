@@ -9,8 +9,8 @@
 #include <map>
 #include <string>
 
-#include "calibrate/output/scale_files.h"
-#include "sharding/formats/error.h"
+#include "calibrate/runtimes/turbomind/scale_files.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 

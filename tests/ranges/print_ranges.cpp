@@ -7,6 +7,7 @@
 
 #include "calibrate/data/npy_file.h"
 #include "calibrate/engine/calibration_pass.h"
+#include "calibrate/runtimes/turbomind/rotation.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
 
@@ -24,8 +25,9 @@ int main(int argc, char** argv) {
     const RuntimeRelease release = RuntimeRelease::parse(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
     provenance.model = directory->config();
-    const KvStatistics ranges = run_calibration_pass(
-        *directory, release, {ids.values, ids.rows, ids.columns}, *communicator, {}, {});
+    const KvStatistics ranges =
+        run_calibration_pass(*directory, rotation_on(release, directory->config(), ids.columns),
+                             {ids.values, ids.rows, ids.columns}, *communicator, {}, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;
   } catch (const std::exception& failure) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sharding/layer_stream.h"
+#include "sharding/streaming/layer_stream.h"
 
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
@@ -7,8 +7,8 @@
 
 #include "sharding/formats/turbomind_directory.h"
 #include "tests/message_of.h"
+#include "tests/ranks/rank_threads.h"
 #include "tests/streaming/plain_directory.h"
-#include "tests/streaming/rank_threads.h"
 #include "tests/turbomind_fixture.h"
 
 namespace kvcalib {

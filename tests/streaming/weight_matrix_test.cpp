@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sharding/weight_matrix.h"
+#include "sharding/streaming/weight_matrix.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+
+// Where ranks meet that one process starts: a file in memory that they inherit, as long as this
+// lives.  Unlike a port it is nobody else's to connect to, and asks no resolver for names.
+class LocalStore {
+ public:
+  // Names the file to the ranks.
+  static constexpr const char* kVariable = "KVCALIB_STORE";
+
+  // Throws Error when there is no memory for it.
+  LocalStore() : file_(memfd_create("kvcalib-ranks", 0)) {
+    if (file_ < 0) throw Error(concat("a file in memory for the ranks: ", std::strerror(errno)));
+  }
+  ~LocalStore() { close(file_); }
+  LocalStore(const LocalStore&) = delete;
+  LocalStore& operator=(const LocalStore&) = delete;
+
+  std::string path() const { return concat("/proc/self/fd/", file_); }
+
+ private:
+  int file_;
+};
+
+}  // namespace kvcalib

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/ranks/rendezvous.h"
+
+#include <c10/util/Exception.h>
+
+#include <chrono>
+#include <thread>
+#include <torch/csrc/distributed/c10d/FileStore.hpp>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr std::chrono::minutes kJoinTimeout{5};
+constexpr std::chrono::milliseconds kLook{5};
+constexpr std::chrono::seconds kLastWords{1};  // for the others to read why this rank ends
+
+constexpr size_t kPieceBytes = size_t{4} << 20;  // the store refuses values over 8 MiB
+
+c10::intrusive_ptr<c10d::Store> connect(const Rank& rank, const MeetingPlace& place, bool serve) {
+  if (!place.file.empty()) return c10::make_intrusive<c10d::FileStore>(place.file, -1);
+  c10d::TCPStoreOptions options;
+  options.port = place.port;
+  options.isServer = serve;
+  options.waitWorkers = false;
+  options.timeout = kJoinTimeout;
+  try {
+    return c10::make_intrusive<c10d::TCPStore>(place.address, options);
+  } catch (const c10::Error& failure) {
+    throw Error(concat("rank ", rank.index, ": cannot meet the other ranks at ", place.address, ":",
+                       place.port, ": ", failure.what_without_backtrace()));
+  }
+}
+
+}  // namespace
+
+Rendezvous::Rendezvous(const Rank& rank) {
+  if (rank.world == 1) {
+    store_ = c10::make_intrusive<c10d::HashStore>();
+    peers_ = std::make_unique<PeerWatch>(store_, rank.index, rank.world);
+    return;
+  }
+  const MeetingPlace place = meeting_place(rank);
+  served_here_ = place.served_here;
+  store_ = connect(rank, place, place.served_here);
+  peers_ = std::make_unique<PeerWatch>(connect(rank, place, false), rank.index, rank.world);
+}
+
+Rendezvous::~Rendezvous() {
+  const bool failed = peers_->lost() || std::uncaught_exceptions() > 0;
+  peers_.reset();
+  if (served_here_ && failed) std::this_thread::sleep_for(kLastWords);
+}
+
+void Rendezvous::set(std::string_view name, std::string_view value) {
+  try {
+    const size_t pieces = (value.size() + kPieceBytes - 1) / kPieceBytes;
+    for (size_t i = 0; i < pieces; ++i) {
+      const std::string_view piece = value.substr(i * kPieceBytes, kPieceBytes);
+      store_->set(concat("kvcalib/", name, "/", i),
+                  std::vector<uint8_t>(piece.begin(), piece.end()));
+    }
+    const std::string count = std::to_string(pieces);
+    store_->set(concat("kvcalib/", name), std::vector<uint8_t>(count.begin(), count.end()));
+  } catch (const std::exception& failure) {
+    peers_->check();
+    throw PeerLost(concat("telling the others '", name, "': ", failure.what()));
+  }
+}
+
+// The store's own wait would sit through the loss of a rank, or write of every timeout to stderr.
+void Rendezvous::wait_for(const std::string& key) {
+  while (!store_->check({key})) {
+    peers_->check();
+    std::this_thread::sleep_for(kLook);
+  }
+}
+
+std::string Rendezvous::get(std::string_view name) {
+  try {
+    wait_for(concat("kvcalib/", name));
+    const std::vector<uint8_t> count = store_->get(concat("kvcalib/", name));
+    const size_t pieces = std::stoul(std::string(count.begin(), count.end()));
+    std::string value;
+    for (size_t i = 0; i < pieces; ++i) {
+      const std::vector<uint8_t> piece = store_->get(concat("kvcalib/", name, "/", i));
+      value.append(piece.begin(), piece.end());
+    }
+    return value;
+  } catch (const PeerLost&) {
+    throw;
+  } catch (const std::exception& failure) {
+    peers_->check();
+    throw PeerLost(concat("waiting for '", name, "': ", failure.what()));
+  }
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/streaming/image_reader.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/nonfinite16.h"
+#include "sharding/files/error.h"
+#include "sharding/files/ranged_file.h"
+#include "sharding/files/workers.h"
+
+namespace kvcalib {
+namespace {
+
+// Read and looked at in turn: what a core's own cache holds.
+constexpr uint64_t kCheckedBytes = uint64_t{256} << 10;
+
+// Of every worker, that the system is asked to fetch while it reads one.
+constexpr size_t kPiecesAhead = 2;
+
+bool all_finite32(std::span<const std::byte> floats) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t found = 0;
+  for (size_t i = 0; i + 4 <= floats.size(); i += 4) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, floats.data() + i, 4);
+    found |= (bits & kExponent) == kExponent ? 1U : 0U;
+  }
+  return found == 0;
+}
+
+uint64_t file_offset(const ImagePiece& piece) {
+  return piece.range->offset + piece.image_offset - piece.range->image_offset;
+}
+
+void fetch_ahead(const ImagePiece& piece) {
+  RangedFile(piece.range->file).will_read(file_offset(piece), piece.bytes);
+}
+
+void read_piece(const ImagePiece& piece, std::span<std::byte> out) {
+  const RangedFile file(piece.range->file);
+  const uint64_t offset = file_offset(piece);
+  for (uint64_t done = 0; done < out.size(); done += kCheckedBytes) {
+    const auto part = out.subspan(done, std::min<uint64_t>(kCheckedBytes, out.size() - done));
+    file.read(offset + done, part);
+    if (!all_finite(part, piece.range->type))
+      throw Error(concat(piece.range->file.string(),
+                         ": holds NaN or Inf; the weights are damaged, ",
+                         "deploy the model again"));
+  }
+}
+
+}  // namespace
+
+bool all_finite(std::span<const std::byte> floats, ElementType type) {
+  if (type == ElementType::kFloat32) return all_finite32(floats);
+  int found = 0;
+  const auto count = static_cast<int64_t>(floats.size() / 2);
+  kernels::cpu::nonfinite16(
+      {.bits = reinterpret_cast<const uint16_t*>(floats.data()),
+       .count = count,
+       .exponent_mask =
+           type == ElementType::kFloat16 ? kernels::kHalfExponent : kernels::kBfloat16Exponent,
+       .found = &found},
+      0, count);
+  return found == 0;
+}
+
+std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_t last,
+                                  uint64_t piece_bytes) {
+  std::vector<ImagePiece> pieces;
+  for (const FileRange& range : plan.ranges) {
+    uint64_t begin = std::max(first, range.image_offset);
+    const uint64_t end = std::min(last, range.image_offset + range.bytes);
+    while (begin < end) {
+      const uint64_t bytes = std::min(piece_bytes, end - begin);
+      pieces.push_back({&range, begin, bytes});
+      begin += bytes;
+    }
+  }
+  return pieces;
+}
+
+void read_image(const std::vector<ImagePiece>& pieces, int64_t workers, const PieceSink& sink) {
+  // A disk has something to do while the workers look at what has come.
+  const size_t ahead = kPiecesAhead * static_cast<size_t>(workers);
+  for (size_t i = 0; i < std::min(ahead, pieces.size()); ++i) fetch_ahead(pieces[i]);
+  run_workers(pieces.size(), workers, [&](int64_t worker, size_t i) {
+    if (sink.stopped && sink.stopped()) return false;
+    if (i + ahead < pieces.size()) fetch_ahead(pieces[i + ahead]);
+    read_piece(pieces[i], sink.memory(worker, pieces[i]));
+    if (sink.done) sink.done(worker, pieces[i]);
+    return true;
+  });
+}
+
+}  // namespace kvcalib

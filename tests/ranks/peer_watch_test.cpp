@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/ranks/peer_watch.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+
+#include "tests/ranks/rank_threads.h"
+
+namespace kvcalib {
+namespace {
+
+// Waits until a rank is lost, at most half a minute; the reason.
+std::string loss(const PeerWatch& peers) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!peers.lost() && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  try {
+    peers.check();
+  } catch (const PeerLost& failure) {
+    return failure.what();
+  }
+  return "nobody is lost";
+}
+
+TEST(PeerWatch, LosesNobodyWhoHasDoneItsPart) {
+  std::atomic<int64_t> lost{0};
+  run_rank_threads(3, [&](const Rank& rank, Rendezvous& rendezvous) {
+    if (rank.index != 0) return rendezvous.peers().finish();
+    std::this_thread::sleep_for(std::chrono::seconds(7));  // longer than silence is borne
+    lost += rendezvous.peers().lost() ? 1 : 0;
+  });
+  EXPECT_EQ(lost, 0);
+}
+
+TEST(PeerWatch, TellsAllRanksWhoFailed) {
+  std::atomic<int64_t> told{0};
+  run_rank_threads(3, [&](const Rank& rank, Rendezvous& rendezvous) {
+    if (rank.index == 1) return rendezvous.peers().give_up();
+    const std::string reason = loss(rendezvous.peers());
+    told += reason.find("rank 1 has failed") != std::string::npos ? 1 : 0;
+    rendezvous.peers().give_up();  // follows, and changes nothing
+    told += loss(rendezvous.peers()) == reason ? 1 : 0;
+  });
+  EXPECT_EQ(told, 4);
+}
+
+TEST(PeerWatch, EndsTheWaitForAValueThatWillNotCome) {
+  std::atomic<int64_t> ended{0};
+  run_rank_threads(2, [&](const Rank& rank, Rendezvous& rendezvous) {
+    if (rank.index == 1) return rendezvous.peers().give_up();
+    try {
+      rendezvous.get("never");
+    } catch (const PeerLost& failure) {
+      ended += std::string(failure.what()).find("rank 1") != std::string::npos ? 1 : 0;
+    }
+  });
+  EXPECT_EQ(ended, 1);
+}
+
+TEST(PeerWatch, CallsTheActionAlsoWhenItComesLate) {
+  std::atomic<int64_t> called{0};
+  run_rank_threads(2, [&](const Rank& rank, Rendezvous& rendezvous) {
+    if (rank.index == 1) return rendezvous.peers().give_up();
+    loss(rendezvous.peers());
+    rendezvous.peers().when_lost([&] { ++called; });
+    rendezvous.peers().when_lost({});
+  });
+  EXPECT_EQ(called, 1);
+}
+
+}  // namespace
+}  // namespace kvcalib

@@ -15,6 +15,7 @@
 #include "kernels/strided_copy16.h"
 #include "sharding/files/error.h"
 #include "sharding/files/new_file.h"
+#include "sharding/files/seconds_since.h"
 #include "sharding/files/workers.h"
 #include "sharding/formats/turbomind_layout.h"
 #include "sharding/ranks/lone_communicator.h"
@@ -83,9 +84,7 @@ class Writing {
 
   void tell(int64_t layers_done, int64_t layers, uint64_t bytes) const {
     if (!observer_.progress) return;
-    observer_.progress(
-        {layers_done, layers, bytes_written_, bytes,
-         std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count()});
+    observer_.progress({layers_done, layers, bytes_written_, bytes, seconds_since(start_)});
   }
 
  private:

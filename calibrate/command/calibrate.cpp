@@ -20,6 +20,7 @@
 #include "sharding/files/seconds_since.h"
 #include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/formats/open_weights.h"
 #include "sharding/formats/preset.h"
 #include "sharding/ranks/launcher.h"
 #include "sharding/ranks/nccl_log.h"

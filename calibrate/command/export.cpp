@@ -7,6 +7,7 @@
 #include "calibrate/runtimes/turbomind/rotation.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/formats/open_weights.h"
 
 namespace kvcalib {
 namespace {

@@ -19,6 +19,7 @@
 #include "calibrate/runtimes/turbomind/release.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
+#include "sharding/formats/open_weights.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/writing/table_rows.h"
 #include "sharding/writing/turbomind_writer.h"

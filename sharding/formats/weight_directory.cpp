@@ -1,25 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/formats/weight_directory.h"
 
-#include "sharding/files/error.h"
-#include "sharding/formats/hugging_face_directory.h"
-#include "sharding/formats/turbomind_directory.h"
-
 namespace kvcalib {
 
-namespace fs = std::filesystem;
-
-bool is_hugging_face(const fs::path& directory) {
-  return fs::exists(directory / "config.json") && !fs::exists(directory / "config.ini");
-}
-
-std::unique_ptr<WeightDirectory> open_weights(const fs::path& directory) {
-  if (fs::exists(directory / "config.ini") || !fs::is_directory(directory))
-    return std::make_unique<TurboMindDirectory>(TurboMindDirectory::open(directory));
-  if (is_hugging_face(directory)) return HuggingFaceDirectory::open(directory);
-  throw Error(concat(directory.string(), ": holds neither config.ini nor config.json; --weights ",
-                     "wants a TurboMind weights directory, as workspace/triton_models/weights, or ",
-                     "a Hugging Face model"));
+bool is_hugging_face(const std::filesystem::path& directory) {
+  return std::filesystem::exists(directory / "config.json") &&
+         !std::filesystem::exists(directory / "config.ini");
 }
 
 }  // namespace kvcalib

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 
 #include "sharding/formats/layer_plan.h"
 #include "sharding/formats/model_config.h"
@@ -50,9 +49,5 @@ class WeightDirectory {
 // Whether a directory is a Hugging Face model: one with config.json; one with config.ini as well is
 // TurboMind's.
 bool is_hugging_face(const std::filesystem::path& directory);
-
-// Opens a directory as what it is.  Throws Error when it is neither TurboMind's nor Hugging Face's,
-// and what opening it throws.
-std::unique_ptr<WeightDirectory> open_weights(const std::filesystem::path& directory);
 
 }  // namespace kvcalib

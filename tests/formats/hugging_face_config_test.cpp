@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "sharding/formats/open_weights.h"
 #include "sharding/formats/weight_directory.h"
 #include "tests/hugging_face_fixture.h"
 #include "tests/message_of.h"

@@ -5,6 +5,7 @@
 
 #include "sharding/files/ranged_file.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/formats/open_weights.h"
 #include "tests/hugging_face_fixture.h"
 #include "tests/message_of.h"
 

@@ -9,6 +9,7 @@
 #include "calibrate/engine/calibration_pass.h"
 #include "calibrate/runtimes/turbomind/rotation.h"
 #include "calibrate/statistics/statistics_file.h"
+#include "sharding/formats/open_weights.h"
 #include "sharding/formats/weight_directory.h"
 #include "sharding/ranks/make_communicator.h"
 

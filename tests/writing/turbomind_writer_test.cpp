@@ -8,6 +8,7 @@
 
 #include "sharding/files/file_bytes.h"
 #include "sharding/formats/hugging_face_directory.h"
+#include "sharding/formats/open_weights.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "tests/hugging_face_fixture.h"
 #include "tests/message_of.h"

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/formats/open_weights.h"
+
+#include "sharding/files/error.h"
+#include "sharding/formats/hugging_face_directory.h"
+#include "sharding/formats/turbomind_directory.h"
+
+namespace kvcalib {
+
+namespace fs = std::filesystem;
+
+std::unique_ptr<WeightDirectory> open_weights(const fs::path& directory) {
+  if (fs::exists(directory / "config.ini") || !fs::is_directory(directory))
+    return std::make_unique<TurboMindDirectory>(TurboMindDirectory::open(directory));
+  if (is_hugging_face(directory)) return HuggingFaceDirectory::open(directory);
+  throw Error(concat(directory.string(), ": holds neither config.ini nor config.json; --weights ",
+                     "wants a TurboMind weights directory, as workspace/triton_models/weights, or ",
+                     "a Hugging Face model"));
+}
+
+}  // namespace kvcalib

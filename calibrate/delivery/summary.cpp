@@ -6,7 +6,7 @@
 #include <iostream>
 #include <sstream>
 
-#include "calibrate/command/commands.h"
+#include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {

@@ -9,7 +9,7 @@
 #include "calibrate/command/out_of_memory.h"
 #include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
-#include "sharding/ranks/launcher.h"
+#include "sharding/ranks/launched_process.h"
 #include "sharding/ranks/peer_watch.h"
 
 namespace kvcalib {

@@ -7,7 +7,7 @@
 
 #include "calibrate/data/npy_file.h"
 #include "calibrate/engine/calibration_pass.h"
-#include "calibrate/runtimes/turbomind/rotation.h"
+#include "calibrate/runtimes/runtime.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
 #include "sharding/ranks/make_communicator.h"
@@ -23,11 +23,11 @@ int main(int argc, char** argv) {
     const NpyFile ids = NpyFile::read(argv[2]);
     Rendezvous rendezvous({});
     const auto communicator = make_communicator({}, at::kCPU, rendezvous);
-    const RuntimeRelease release = RuntimeRelease::parse(argc == 5 ? argv[4] : "0.3.0");
+    const auto runtime = find_runtime(kTurboMind).open(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
     provenance.model = directory->config();
     const KvStatistics ranges =
-        run_calibration_pass(*directory, rotation_on(release, directory->config(), ids.columns),
+        run_calibration_pass(*directory, runtime->rotation(directory->config(), ids.columns),
                              {ids.values, ids.rows, ids.columns}, *communicator, {}, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;

@@ -6,13 +6,13 @@
 #include <iostream>
 
 #include "calibrate/command/commands.h"
+#include "calibrate/command/deliver.h"
 #include "calibrate/command/devices.h"
 #include "calibrate/command/plan.h"
 #include "calibrate/command/rank_run.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
-#include "calibrate/delivery/summary.h"
 #include "calibrate/report/progress.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
@@ -200,7 +200,8 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const StatisticsFile statistics{observed.rounded(config.weight_type),
                                     provenance_of(job.request, *job.target.runtime, *job.directory,
                                                   drawn, job.tokenizer, device)};
-    summary = deliver(*job.output, options.output, *job.directory, job.target, statistics, cost);
+    summary = deliver(*job.output,
+                      make_delivery(*job.directory, job.target, statistics, options.output, cost));
   }
   if (options.trace) write_trace(rendezvous, rank.world, trace.events(0), *options.trace);
   std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));

@@ -2,8 +2,7 @@
 #include <iostream>
 
 #include "calibrate/command/commands.h"
-#include "calibrate/delivery/summary.h"
-#include "calibrate/delivery/target.h"
+#include "calibrate/command/deliver.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/fingerprint.h"
@@ -65,7 +64,7 @@ int run_export(const ExportOptions& options) {
   check_same_rotation(statistics, options, directory, *target.runtime);
   warn(std::cerr, target.warnings);
   const Summary summary =
-      deliver(*output, options.output, directory, target, statistics, std::nullopt);
+      deliver(*output, make_delivery(directory, target, statistics, options.output, std::nullopt));
   std::cout << format_summary(summary);
   return 0;
 }

@@ -7,24 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/delivery/output_place.h"
+#include "calibrate/delivery/target.h"
+
 namespace kvcalib {
-
-// The release that scales are made for unless another is named.
-inline constexpr const char* kDefaultRuntime = "0.3.0";
-
-// Where results go: into a new directory or into the weights directory.
-struct OutputOptions {
-  std::optional<std::filesystem::path> output;  // exactly one of output and in_place
-  bool in_place = false;
-  bool force = false;
-};
-
-// What the scale files are made for.
-struct ScaleOptions {
-  std::string runtime = kDefaultRuntime;
-  std::optional<int64_t> serving_ranks;  // --serving-tp; else as the weights are cut
-  bool symmetric = false;
-};
 
 struct CalibrateOptions {
   std::filesystem::path weights;

@@ -5,11 +5,15 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <utility>
 
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
 #include "sharding/files/safetensors.h"
+#include "sharding/files/safetensors_writer.h"
 #include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {
@@ -38,13 +42,6 @@ constexpr std::array<Plane, 2> kPlanes = {
 
 std::string plane_name(const KvTensor& tensor, const Plane& plane) {
   return concat(tensor.name, ".", plane.name);
-}
-
-SafetensorsTensor to_tensor(const KvStatistics& statistics, const std::vector<float>& values) {
-  SafetensorsTensor tensor{
-      "F32", {statistics.layers, statistics.kv_heads, statistics.head_dim}, {}};
-  tensor.bytes.assign(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
-  return tensor;
 }
 
 std::string metadata(const Safetensors& file, const std::string& key) {
@@ -103,17 +100,22 @@ void check_ranges(const KvStatistics& statistics, const std::string& origin,
 
 }  // namespace
 
-std::string to_safetensors(const KvStatistics& statistics, const Provenance& provenance) {
-  Safetensors file;
-  file.metadata["format"] = kFormat;
-  file.metadata["version"] = kVersion;
-  file.metadata["provenance"] =
-      json(provenance).dump(-1, ' ', false, json::error_handler_t::replace);
+void StatisticsFile::write(ByteSink& sink) const {
+  std::map<std::string, std::span<const float>> planes;
   for (const KvTensor& tensor : kKvTensors)
     for (const Plane& plane : kPlanes)
-      file.tensors[plane_name(tensor, plane)] =
-          to_tensor(statistics, statistics.*tensor.statistics.*plane.values);
-  return file.to_bytes();
+      planes[plane_name(tensor, plane)] = statistics.*tensor.statistics.*plane.values;
+
+  SafetensorsHeader header;
+  header.metadata = {
+      {"format", kFormat},
+      {"version", kVersion},
+      {"provenance", json(provenance).dump(-1, ' ', false, json::error_handler_t::replace)}};
+  for (const auto& [name, values] : planes)
+    header.tensors[name] = {"F32", {statistics.layers, statistics.kv_heads, statistics.head_dim}};
+  SafetensorsWriter writer(sink, std::move(header));
+  for (const auto& [name, values] : planes) writer.append(name, std::as_bytes(values));
+  writer.finish();
 }
 
 StatisticsFile parse_statistics(std::string_view bytes, const std::string& origin) {

@@ -11,6 +11,7 @@
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
 #include "sharding/ranks/make_communicator.h"
+#include "tests/statistics/statistics_bytes.h"
 
 int main(int argc, char** argv) {
   if (argc < 4 || argc > 5) {

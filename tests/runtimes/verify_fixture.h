@@ -11,6 +11,7 @@
 #include "calibrate/statistics/statistics_file.h"
 #include "tests/message_of.h"
 #include "tests/output/output_folder.h"
+#include "tests/statistics/statistics_bytes.h"
 #include "tests/turbomind_fixture.h"
 
 namespace kvcalib::fixture {

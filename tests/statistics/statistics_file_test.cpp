@@ -10,6 +10,7 @@
 
 #include "sharding/files/safetensors.h"
 #include "tests/message_of.h"
+#include "tests/statistics/statistics_bytes.h"
 
 namespace kvcalib {
 namespace {

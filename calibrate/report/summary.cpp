@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "calibrate/delivery/summary.h"
+#include "calibrate/report/summary.h"
 
 #include <algorithm>
 #include <iomanip>
 #include <sstream>
+#include <utility>
 
 #include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
@@ -74,16 +75,29 @@ std::string format_cost(const RunCost& cost, const Provenance& provenance) {
 
 }  // namespace
 
+Summary summarise(Delivery delivery) {
+  Summary summary;
+  summary.rows =
+      scale_rows(delivery.scales, delivery.target.ranks, &delivery.statistics->statistics);
+  summary.outlying = outlying_rows(summary.rows);
+  summary.delivery = std::move(delivery);
+  return summary;
+}
+
 nlohmann::ordered_json to_json(const Summary& summary) {
-  const Provenance& provenance = summary.provenance;
+  const Delivery& delivery = summary.delivery;
+  const Target& target = delivery.target;
+  const Provenance& provenance = delivery.statistics->provenance;
   nlohmann::ordered_json data = nlohmann::ordered_json::array();
   for (const auto& file : provenance.data)
     data.push_back({{"file", file.path}, {"sha256", file.sha256}});
+  std::vector<std::string> files;
+  for (const DeliveredFile& file : delivery.files) files.push_back(file.name);
   nlohmann::ordered_json json = {{"program", "kvcalib"},
                                  {"version", program_version()},
-                                 {"runtime", summary.runtime},
-                                 {"serving_tp", summary.serving_ranks},
-                                 {"method", summary.method},
+                                 {"runtime", target.runtime->release()},
+                                 {"serving_tp", target.ranks},
+                                 {"method", target.method.text()},
                                  {"weights_fingerprint", provenance.weights_fingerprint},
                                  {"weights_dtype", name(provenance.model.weight_type)},
                                  {"compute_dtype", provenance.compute_dtype},
@@ -95,17 +109,19 @@ nlohmann::ordered_json to_json(const Summary& summary) {
                                  {"seed", provenance.seed},
                                  {"packed", provenance.packed},
                                  {"data", data},
-                                 {"warnings", summary.warnings},
+                                 {"warnings", target.warnings},
                                  {"outlying", summary.outlying},
                                  {"scales", to_json(summary.rows)},
-                                 {"files", summary.files},
-                                 {"place", summary.place},
-                                 {"note", summary.note}};
-  if (summary.cost) json["cost"] = to_json(*summary.cost);
+                                 {"files", files},
+                                 {"place", delivery.place},
+                                 {"note", target.runtime->serving_note()}};
+  if (delivery.cost) json["cost"] = to_json(*delivery.cost);
   return json;
 }
 
 std::string format_summary(const Summary& summary) {
+  const Delivery& delivery = summary.delivery;
+  const Target& target = delivery.target;
   std::ostringstream text;
   const std::vector<ScaleRow> rows = rows_shown(summary.rows);
   text << format_scale_table(rows);
@@ -117,41 +133,14 @@ std::string format_summary(const Summary& summary) {
   if (summary.outlying.size() > kSentencesShown)
     text << "stands out: and " << summary.outlying.size() - kSentencesShown
          << " more; kvcalib inspect shows all\n";
-  if (summary.cost) text << format_cost(*summary.cost, summary.provenance);
-  text << summary.rows.size() << " scale files (" << summary.method << ", TurboMind "
-       << summary.runtime << ", " << summary.serving_ranks << " ranks)"
-       << (summary.patched_config ? ", config.ini" : "") << " and statistics in " << summary.place
+  if (delivery.cost) text << format_cost(*delivery.cost, delivery.statistics->provenance);
+  text << summary.rows.size() << " scale files (" << target.method.text() << ", "
+       << target.runtime->title() << ", " << target.ranks << " ranks)"
+       << (delivery.patched_config ? ", config.ini" : "") << " and statistics in " << delivery.place
        << "\n";
-  if (!summary.note.empty()) text << "note: " << summary.note << "\n";
+  if (const std::string note = target.runtime->serving_note(); !note.empty())
+    text << "note: " << note << "\n";
   return text.str();
-}
-
-Summary deliver(OutputTransaction& output, const OutputOptions& where,
-                const WeightDirectory& directory, const Target& target,
-                const StatisticsFile& statistics, const std::optional<RunCost>& cost) {
-  const std::vector<KvScale> scales =
-      compute_scales(statistics.statistics, target.ranks, target.method);
-  Summary summary;
-  summary.runtime = target.runtime->release();
-  summary.serving_ranks = target.ranks;
-  summary.method = target.method.text();
-  summary.provenance = statistics.provenance;
-  summary.rows = scale_rows(scales, target.ranks, &statistics.statistics);
-  summary.outlying = outlying_rows(summary.rows);
-  summary.warnings = target.warnings;
-  summary.place = (where.in_place ? directory.path() : *where.output).string();
-  summary.note = target.runtime->serving_note();
-  summary.cost = cost;
-  const std::string backed_up = delivery_names(find_runtime(kTurboMind)).backed_up;
-  for (const OutputFile& file : make_files(directory, target, scales, statistics)) {
-    output.write(file.name, file.bytes);
-    summary.files.push_back(file.name);
-    summary.patched_config = summary.patched_config || file.name == backed_up;
-  }
-  summary.files.push_back(kSummaryFileName);
-  output.write(kSummaryFileName, to_json(summary).dump(2) + "\n");
-  output.commit();
-  return summary;
 }
 
 }  // namespace kvcalib

@@ -11,7 +11,8 @@ namespace {
 
 ModelConfig model() {
   ModelConfig config = fixture::small_model();
-  config.stored_ranks = 4;
+  config.stored_ranks = 2;
+  config.vocab = 52;
   return config;
 }
 
@@ -20,8 +21,10 @@ Target resolve(const std::string& runtime, std::optional<int64_t> ranks, bool sy
 }
 
 TEST(Target, IsAsTheWeightsAreCutUnlessToldOtherwise) {
-  EXPECT_EQ(resolve_target(model(), {}, 0, 64).ranks, 4);
-  EXPECT_EQ(resolve("0.3.0", 2, false).ranks, 2);
+  EXPECT_EQ(resolve_target(model(), {}, 0, 64).ranks, 2);
+  ModelConfig whole = model();
+  whole.stored_ranks = 1;
+  EXPECT_EQ(resolve_target(whole, {kDefaultRuntime, 4, false}, 0, 64).ranks, 4);
   EXPECT_EQ(resolve_target(model(), {}, 0, 64).runtime->release(), concat("v", kDefaultRuntime));
 }
 

@@ -25,9 +25,10 @@ int main(int argc, char** argv) {
     const RuntimeRelease release = RuntimeRelease::parse(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
     provenance.model = directory->config();
+    const PassWindows windows{rotation_on(release, directory->config(), ids.columns), ids.rows,
+                              ids.columns};
     const KvStatistics ranges =
-        run_calibration_pass(*directory, rotation_on(release, directory->config(), ids.columns),
-                             {ids.values, ids.rows, ids.columns}, *communicator, {}, {});
+        CalibrationPass(*directory, windows, {}, *communicator).run(ids.values, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;
   } catch (const std::exception& failure) {

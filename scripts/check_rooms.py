@@ -25,7 +25,7 @@ def rooms_of(root: Path) -> tuple[dict[str, set[str]], list[str]]:
             if not declared:
                 continue
             name, *known = declared[1].split()
-            faults += [f"{top}/CMakeLists.txt:{number}: {name} knows {other}, which does not stand above it"
+            faults += [f"{top}/CMakeLists.txt:{number}: {name} knows {other}, which is not declared before it"
                        for other in known if other not in rooms and other != "pytorch"]
             rooms[name] = set(known)
     return rooms, faults

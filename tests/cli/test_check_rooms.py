@@ -64,7 +64,7 @@ class CheckRooms(unittest.TestCase):
 
     def test_a_room_cannot_know_one_that_is_declared_later(self):
         self.write("sharding/CMakeLists.txt", "room(files ranks)\nroom(ranks files pytorch)\n")
-        self.refuses("sharding/CMakeLists.txt:1: files knows ranks, which does not stand above it")
+        self.refuses("sharding/CMakeLists.txt:1: files knows ranks, which is not declared before it")
 
     def test_a_folder_without_a_row_is_named(self):
         self.write("calibrate/attic/box.h", "")

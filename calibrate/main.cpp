@@ -7,7 +7,7 @@
 #include "calibrate/command/command_line.h"
 #include "calibrate/command/commands.h"
 #include "sharding/files/error.h"
-#include "sharding/ranks/launcher.h"
+#include "sharding/ranks/launched_process.h"
 #include "sharding/ranks/peer_watch.h"
 
 namespace kvcalib {

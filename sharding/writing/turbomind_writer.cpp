@@ -16,6 +16,7 @@
 #include "sharding/files/error.h"
 #include "sharding/files/new_file.h"
 #include "sharding/files/workers.h"
+#include "sharding/ranks/make_communicator.h"
 #include "sharding/ranks/rendezvous.h"
 #include "sharding/streaming/image_reader.h"
 #include "sharding/streaming/layer_stream.h"

@@ -10,6 +10,7 @@
 #include "calibrate/runtimes/turbomind/rotation.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
+#include "sharding/ranks/make_communicator.h"
 
 int main(int argc, char** argv) {
   if (argc < 4 || argc > 5) {

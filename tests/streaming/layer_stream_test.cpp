@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "sharding/formats/turbomind_directory.h"
+#include "sharding/ranks/make_communicator.h"
 #include "tests/message_of.h"
 #include "tests/ranks/rank_threads.h"
 #include "tests/streaming/plain_directory.h"

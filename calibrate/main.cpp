@@ -6,6 +6,7 @@
 
 #include "calibrate/command/command_line.h"
 #include "calibrate/command/commands.h"
+#include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
 #include "sharding/ranks/launched_process.h"
 #include "sharding/ranks/peer_watch.h"
@@ -15,22 +16,12 @@ namespace {
 
 int run(const std::vector<std::string>& arguments) {
   const std::string command = arguments.empty() ? "--help" : arguments.front();
-  const std::vector<std::string> rest(arguments.begin() + (arguments.empty() ? 0 : 1),
-                                      arguments.end());
-  if (command == "calibrate") return run_calibrate(parse_calibrate(rest), arguments);
-  if (command == "export") return run_export(parse_export(rest));
-  if (command == "verify") return run_verify(parse_verify(rest));
-  if (command == "inspect") return run_inspect(parse_inspect(rest));
-  if (command == "shard") return run_shard(parse_shard(rest));
   if (command == "--version") {
     std::cout << "kvcalib " << program_version() << "\n";
     return 0;
   }
   if (command == "--help" || command == "-h" || command == "help") throw HelpAsked{program_help()};
-  const auto near = nearest(command, {"calibrate", "export", "verify", "inspect", "shard"});
-  throw UsageError(concat("unknown command '", command, "'",
-                          near ? concat("; did you mean ", *near, "?") : "",
-                          "; see kvcalib --help"));
+  return find_command(command).run(arguments);
 }
 
 // "rank 3: " in a run of several.

@@ -11,6 +11,7 @@
 #include "calibrate/command/rank_run.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/delivery/program_version.h"
 #include "calibrate/delivery/summary.h"
 #include "calibrate/output/weights_transaction.h"
 #include "calibrate/report/progress.h"
@@ -209,8 +210,6 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
 }
 
 }  // namespace
-
-std::string program_version() { return KVCALIB_VERSION; }
 
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments) {
   const Rank rank = rank_from_environment();

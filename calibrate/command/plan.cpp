@@ -48,7 +48,7 @@ std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& opt
   line("devices") << plan.devices.text() << ", " << plan.micro_batch_windows
                   << " window(s) a micro-batch\n";
   line("runtime") << plan.target.release.name() << ", " << plan.target.ranks << " serving rank(s), "
-                  << name(plan.target.method) << "\n";
+                  << plan.target.method.text() << "\n";
   line("to read") << gigabytes(plan.bytes_to_read, 3) << " in all, each byte once\n";
   line("memory") << gigabytes(plan.memory.total(), 3) << " per device: two layers "
                  << gigabytes(plan.memory.layers, 3) << ", activations "
@@ -80,7 +80,7 @@ std::string plan_json(const CalibrationPlan& plan) {
                                        {"micro_batch_windows", plan.micro_batch_windows},
                                        {"runtime", plan.target.release.name()},
                                        {"serving_tp", plan.target.ranks},
-                                       {"method", name(plan.target.method)},
+                                       {"method", plan.target.method.text()},
                                        {"bytes_to_read", plan.bytes_to_read},
                                        {"memory_bytes_per_device", plan.memory.total()},
                                        {"scale_files", config.layers * plan.target.ranks},

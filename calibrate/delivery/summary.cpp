@@ -6,7 +6,7 @@
 #include <iostream>
 #include <sstream>
 
-#include "calibrate/command/commands.h"
+#include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -135,7 +135,7 @@ Summary deliver(OutputTransaction& output, const OutputOptions& where,
   Summary summary;
   summary.runtime = target.release.name();
   summary.serving_ranks = target.ranks;
-  summary.method = name(target.method);
+  summary.method = target.method.text();
   summary.provenance = statistics.provenance;
   summary.rows = scale_rows(scales, target.ranks, &statistics.statistics);
   summary.outlying = outlying_rows(summary.rows);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/statistics/statistics_file.h"
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -132,6 +133,18 @@ Provenance provenance_from(const json& object) {
   return provenance;
 }
 
+// A vector of a TensorStatistics, which the file holds as a tensor.
+struct Plane {
+  const char* name;
+  std::vector<float> TensorStatistics::*values;
+};
+constexpr std::array<Plane, 2> kPlanes = {
+    {{"minimum", &TensorStatistics::minimum}, {"maximum", &TensorStatistics::maximum}}};
+
+std::string plane_name(const KvTensor& tensor, const Plane& plane) {
+  return concat(tensor.name, ".", plane.name);
+}
+
 SafetensorsTensor to_tensor(const KvStatistics& statistics, const std::vector<float>& values) {
   SafetensorsTensor tensor{
       "F32", {statistics.layers, statistics.kv_heads, statistics.head_dim}, {}};
@@ -179,19 +192,17 @@ std::vector<float> read_tensor(const Safetensors& file, const std::string& origi
   return values;
 }
 
-void check_ranges(const KvStatistics& statistics, const std::string& origin, const char* tensor,
-                  const TensorStatistics& ranges) {
-  const auto& [minimum, maximum] = ranges;
+void check_ranges(const KvStatistics& statistics, const std::string& origin,
+                  const KvTensor& tensor) {
+  const auto& [minimum, maximum] = statistics.*tensor.statistics;
   for (size_t i = 0; i < minimum.size(); ++i) {
     if (std::isfinite(minimum[i]) && std::isfinite(maximum[i]) && minimum[i] <= maximum[i]) {
       continue;
     }
-    const auto channel = static_cast<int64_t>(i);
-    throw Error(concat(origin, ": tensor '", tensor, "', layer ",
-                       channel / (statistics.kv_heads * statistics.head_dim), ", head ",
-                       channel / statistics.head_dim % statistics.kv_heads, ", channel ",
-                       channel % statistics.head_dim, ": the range is [", minimum[i], ", ",
-                       maximum[i], "], expected finite numbers in order; calibrate again"));
+    const auto [layer, head, channel] = statistics.place(i);
+    throw Error(concat(origin, ": tensor '", tensor.name, "', layer ", layer, ", head ", head,
+                       ", channel ", channel, ": the range is [", minimum[i], ", ", maximum[i],
+                       "], expected finite numbers in order; calibrate again"));
   }
 }
 
@@ -203,11 +214,10 @@ std::string to_safetensors(const KvStatistics& statistics, const Provenance& pro
   file.metadata["version"] = kVersion;
   file.metadata["provenance"] =
       to_json(provenance).dump(-1, ' ', false, json::error_handler_t::replace);
-  for (const auto& [name, tensor] :
-       {std::pair{"key", &statistics.keys}, {"value", &statistics.values}}) {
-    file.tensors[concat(name, ".minimum")] = to_tensor(statistics, tensor->minimum);
-    file.tensors[concat(name, ".maximum")] = to_tensor(statistics, tensor->maximum);
-  }
+  for (const KvTensor& tensor : kKvTensors)
+    for (const Plane& plane : kPlanes)
+      file.tensors[plane_name(tensor, plane)] =
+          to_tensor(statistics, statistics.*tensor.statistics.*plane.values);
   return file.to_bytes();
 }
 
@@ -224,13 +234,11 @@ StatisticsFile parse_statistics(std::string_view bytes, const std::string& origi
   statistics.layers = model.layers;
   statistics.kv_heads = model.kv_heads;
   statistics.head_dim = model.head_dim;
-  for (const auto& [name, tensor] :
-       {std::pair{"key", &statistics.keys}, {"value", &statistics.values}}) {
-    tensor->minimum = read_tensor(file, origin, concat(name, ".minimum"), model);
-    tensor->maximum = read_tensor(file, origin, concat(name, ".maximum"), model);
-  }
-  check_ranges(statistics, origin, "key", statistics.keys);
-  check_ranges(statistics, origin, "value", statistics.values);
+  for (const KvTensor& tensor : kKvTensors)
+    for (const Plane& plane : kPlanes)
+      statistics.*tensor.statistics.*plane.values =
+          read_tensor(file, origin, plane_name(tensor, plane), model);
+  for (const KvTensor& tensor : kKvTensors) check_ranges(statistics, origin, tensor);
   return result;
 }
 

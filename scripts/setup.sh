@@ -31,6 +31,7 @@ find_missing() {
   need_header cxxopts.hpp libcxxopts-dev
   need_header nlohmann/json.hpp nlohmann-json3-dev
   need_header zlib.h zlib1g-dev
+  need_header openssl/evp.h libssl-dev
   need_header gtest/gtest.h libgtest-dev
   pkg-config --exists sentencepiece 2>/dev/null || missing+=(libsentencepiece-dev)
   if $developer; then

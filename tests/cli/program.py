@@ -125,7 +125,7 @@ class ProgramTest(unittest.TestCase):
 
     def windows(self, seed: int = 0, count: int = 4, length: int = 64, vocab: int = 2048, name: str = "ids") -> Path:
         """A file of random token windows."""
-        from reference.models import random_windows
+        from reference.windows import random_windows
         file = self.folder / f"{name}-{seed}.npy"
         np.save(file, random_windows(seed, count, length, vocab))
         return file

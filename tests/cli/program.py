@@ -5,11 +5,13 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +71,21 @@ def start_one_by_one(ranks: int, *arguments) -> list[subprocess.Popen]:
                   MASTER_PORT=str(port)) for rank in range(ranks)]
 
 
+def start_stepped(folder: Path, *arguments) -> subprocess.Popen:
+    """The program, stopping before each system call that changes something below `folder`."""
+    return start(*arguments, LD_PRELOAD=str(STOP_AT_STEPS), KVCALIB_STOP_BELOW=str(folder))
+
+
+def stops(process: subprocess.Popen) -> Iterator[int]:
+    """The number of each stop, from 1, while the process is stopped there; it ends with the process."""
+    number = 0
+    while os.WIFSTOPPED(status := os.waitpid(process.pid, os.WUNTRACED)[1]):
+        number += 1
+        yield number
+        os.kill(process.pid, signal.SIGCONT)
+    process.returncode = os.waitstatus_to_exitcode(status)
+
+
 def digests(directory: Path) -> dict[str, str]:
     """Every entry below a directory, with the SHA-256 of what is read there or the target of a link."""
     found = {}
@@ -125,7 +142,7 @@ class ProgramTest(unittest.TestCase):
 
     def windows(self, seed: int = 0, count: int = 4, length: int = 64, vocab: int = 2048, name: str = "ids") -> Path:
         """A file of random token windows."""
-        from reference.models import random_windows
+        from reference.windows import random_windows
         file = self.folder / f"{name}-{seed}.npy"
         np.save(file, random_windows(seed, count, length, vocab))
         return file

@@ -8,11 +8,10 @@ import shutil
 import signal
 import subprocess
 import unittest
-from collections.abc import Iterator
 from pathlib import Path
 
-from program import (STOP_AT_STEPS, TINY, TINY_LAYERS, ProgramTest, config_values, digests, scales, shape_options, start,
-                     start_one_by_one)
+from program import (TINY, TINY_LAYERS, ProgramTest, config_values, digests, scales, shape_options, start,
+                     start_one_by_one, start_stepped, stops)
 
 KILLS = 40
 FRESH_STARTS = 5  # how often the directory is made new, without scales
@@ -23,21 +22,6 @@ def children(pid: int) -> list[int]:
     """The processes whose parent is `pid`."""
     return sorted(int(child) for task in Path(f"/proc/{pid}/task").iterdir()
                   for child in (task / "children").read_text().split())
-
-
-def start_stepped(folder: Path, *arguments) -> subprocess.Popen:
-    """The program, stopping before each system call that changes something below `folder`."""
-    return start(*arguments, LD_PRELOAD=str(STOP_AT_STEPS), KVCALIB_STOP_BELOW=str(folder))
-
-
-def stops(process: subprocess.Popen) -> Iterator[int]:
-    """The number of each stop, from 1, while the process is stopped there; it ends with the process."""
-    number = 0
-    while os.WIFSTOPPED(status := os.waitpid(process.pid, os.WUNTRACED)[1]):
-        number += 1
-        yield number
-        os.kill(process.pid, signal.SIGCONT)
-    process.returncode = os.waitstatus_to_exitcode(status)
 
 
 class SteppedRuns(ProgramTest):

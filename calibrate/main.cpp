@@ -6,6 +6,7 @@
 
 #include "calibrate/command/command_line.h"
 #include "calibrate/command/commands.h"
+#include "calibrate/command/out_of_memory.h"
 #include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
 #include "sharding/ranks/launched_process.h"
@@ -39,8 +40,7 @@ int fail(const std::string& message, int exit_code) {
 
 const std::string kOutOfMemory =
     "out of memory; use a smaller --micro-batch, fewer --samples or more --devices (--dry-run "
-    "tells "
-    "what a run needs)";
+    "tells what a run needs)";
 
 int guarded(const std::vector<std::string>& arguments) {
   try {
@@ -57,9 +57,7 @@ int guarded(const std::vector<std::string>& arguments) {
     return fail(failure.what(), 1);
   } catch (const c10::Error& failure) {
     const std::string text = failure.what_without_backtrace();
-    const bool memory = text.find("out of memory") != std::string::npos ||
-                        text.find("DefaultCPUAllocator") != std::string::npos;
-    return fail(memory ? kOutOfMemory + (": " + text) : text, 1);
+    return fail(is_out_of_memory(failure) ? kOutOfMemory + (": " + text) : text, 1);
   } catch (const std::bad_alloc&) {
     return fail(kOutOfMemory, 1);
   } catch (const std::exception& failure) {
@@ -72,5 +70,6 @@ int guarded(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   kvcalib::follow_launcher();
+  kvcalib::throw_out_of_memory_on_cpu();
   return kvcalib::guarded({argv + 1, argv + argc});
 }

@@ -15,6 +15,7 @@
 #include "calibrate/delivery/summary.h"
 #include "calibrate/output/weights_transaction.h"
 #include "calibrate/report/progress.h"
+#include "calibrate/report/warnings.h"
 #include "calibrate/runtimes/turbomind/rotation.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
@@ -164,7 +165,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   Rendezvous rendezvous(rank);
   const Job job = open_job(options, device);
   const ModelConfig& config = job.directory->config();
-  warn(job.target.warnings);
+  warn(std::cerr, job.target.warnings);
   reporter.stage(
       format_plan(make_plan(options, job.request, config, stored_layer_bytes(*job.directory),
                             job.target, devices, rank.world),
@@ -186,7 +187,8 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   cost.ranks = rank.world;
   cost.interconnect = run.interconnect();
   const KvStatistics observed = run.observe(drawn.ids, [&](const PassProgress& progress) {
-    reporter.layer(progress);
+    reporter.layer({progress.layers_done, progress.layers, progress.tokens, progress.seconds,
+                    progress.reading});
     if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
     cost.layer_seconds = progress.seconds;
     cost.reading = progress.reading;

@@ -13,9 +13,11 @@
 #include "calibrate/command/trace_file.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/delivery/program_version.h"
 #include "calibrate/delivery/summary.h"
 #include "calibrate/output/weights_transaction.h"
 #include "calibrate/report/progress.h"
+#include "calibrate/report/warnings.h"
 #include "calibrate/runtimes/turbomind/rotation.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
@@ -181,7 +183,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   Rendezvous rendezvous(rank);
   const Job job = open_job(options, device);
   const ModelConfig& config = job.directory->config();
-  warn(job.target.warnings);
+  warn(std::cerr, job.target.warnings);
   reporter.stage(
       format_plan({config, stored_layer_bytes(*job.directory), job.target, job.request, devices,
                    rank.world, options.micro_batch_tokens, place_of(options.output)}));
@@ -207,7 +209,8 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   cost.ranks = rank.world;
   cost.interconnect = communicator->interconnect();
   const KvStatistics observed = pass.run(drawn.ids, [&](const PassProgress& progress) {
-    reporter.layer(progress);
+    reporter.layer({progress.layers_done, progress.layers, progress.tokens, progress.seconds,
+                    progress.reading});
     if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
     cost.layer_seconds = progress.seconds;
     cost.reading = progress.reading;
@@ -236,8 +239,6 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
 }
 
 }  // namespace
-
-std::string program_version() { return KVCALIB_VERSION; }
 
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments) {
   const Rank rank = rank_from_environment();

@@ -6,6 +6,7 @@
 
 #include "calibrate/report/gigabytes.h"
 #include "sharding/files/error.h"
+#include "sharding/ranks/make_communicator.h"
 #include "sharding/streaming/device.h"
 
 namespace kvcalib {

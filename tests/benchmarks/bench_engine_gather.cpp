@@ -3,7 +3,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "sharding/files/error.h"
-#include "sharding/ranks/communicator.h"
+#include "sharding/ranks/make_communicator.h"
 #include "sharding/ranks/nccl_log.h"
 #include "sharding/streaming/device.h"
 #include "tests/benchmarks/bench_engine.h"

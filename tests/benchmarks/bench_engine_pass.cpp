@@ -7,6 +7,7 @@
 #include "calibrate/engine/compute_type.h"
 #include "calibrate/engine/embedding.h"
 #include "sharding/formats/turbomind_directory.h"
+#include "sharding/ranks/make_communicator.h"
 #include "sharding/streaming/device.h"
 #include "tests/benchmarks/bench_engine.h"
 

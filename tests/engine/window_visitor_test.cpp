@@ -8,6 +8,7 @@
 #include "calibrate/engine/embedding.h"
 #include "calibrate/engine/output_head.h"
 #include "calibrate/engine/range_observer.h"
+#include "sharding/ranks/make_communicator.h"
 #include "sharding/streaming/layer_stream.h"
 #include "tests/engine/plain_forward.h"
 #include "tests/message_of.h"

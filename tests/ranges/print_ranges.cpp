@@ -5,11 +5,12 @@
 #include <iostream>
 #include <memory>
 
-#include "calibrate/data/npy_file.h"
+#include "calibrate/data/windows.h"
 #include "calibrate/engine/calibration_pass.h"
 #include "calibrate/runtimes/turbomind/rotation.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
+#include "sharding/ranks/make_communicator.h"
 
 int main(int argc, char** argv) {
   if (argc < 4 || argc > 5) {
@@ -19,16 +20,18 @@ int main(int argc, char** argv) {
   try {
     using namespace kvcalib;
     const std::unique_ptr<WeightDirectory> directory = open_weights(argv[1]);
-    const NpyFile ids = NpyFile::read(argv[2]);
+    const WindowShape shape = stored_windows({argv[2]}).value();
+    const TokenWindows windows =
+        draw_windows({argv[2]}, {}, {shape.samples, shape.length}, directory->config().vocab);
     Rendezvous rendezvous({});
     const auto communicator = make_communicator({}, at::kCPU, rendezvous);
     const RuntimeRelease release = RuntimeRelease::parse(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
     provenance.model = directory->config();
-    const PassWindows windows{rotation_on(release, directory->config(), ids.columns), ids.rows,
-                              ids.columns};
+    const PassWindows asked{rotation_on(release, directory->config(), shape.length),
+                            windows.samples, windows.length};
     const KvStatistics ranges =
-        CalibrationPass(*directory, windows, {}, *communicator).run(ids.values, {});
+        CalibrationPass(*directory, asked, {}, *communicator).run(windows.ids, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;
   } catch (const std::exception& failure) {

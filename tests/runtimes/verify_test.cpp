@@ -95,7 +95,7 @@ class VerifyTest : public testing::Test {
 };
 
 TEST_F(VerifyTest, FindsNoFaultInWhatKvcalibWrites) {
-  for (const ScaleMethod method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
+  for (const ScaleMethod& method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
     for (const RuntimeRelease& release : {RuntimeRelease(0, 0, 14), kLatest}) {
       write_output(2, release, method);
       const VerifyReport report = verify(std::nullopt, release);

@@ -100,8 +100,8 @@ std::optional<KvScale> parse_scale_file(std::string_view bytes) {
   return KvScale{float_at(bytes, 0), float_at(bytes, 1), float_at(bytes, 2), float_at(bytes, 3)};
 }
 
-void check_scale_method(ScaleMethod method, const RuntimeRelease& release) {
-  if (release.scale_values() == 4 || method == ScaleMethod::kSymmetric) return;
+void check_scale_method(const ScaleMethod& method, const RuntimeRelease& release) {
+  if (release.scale_values() == 4 || method.is_symmetric()) return;
   throw Error(concat("--runtime ", release.name(), ": its scale files have no zero points; add ",
                      "--symmetric, or calibrate for v0.0.4 or later"));
 }

@@ -50,7 +50,7 @@ std::optional<KvScale> parse_scale_file(std::string_view bytes);
 
 // Throws Error when that release can only hold symmetric scales and `method` is another: to be
 // asked before any work.
-void check_scale_method(ScaleMethod method, const RuntimeRelease& release);
+void check_scale_method(const ScaleMethod& method, const RuntimeRelease& release);
 
 // The files of `scales` [layers, ranks].
 std::vector<OutputFile> scale_files(std::span<const KvScale> scales, int64_t ranks,

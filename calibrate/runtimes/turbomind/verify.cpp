@@ -292,8 +292,8 @@ void Verification::compare_with_statistics() {
 // Takes the method that explains more files and names those that it does not.
 void Verification::compare_scales(const KvStatistics& statistics) {
   std::optional<std::vector<std::string>> fewest;
-  for (const ScaleMethod method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
-    if (method == ScaleMethod::kAsymmetric && release_.scale_values() == 2) continue;
+  for (const ScaleMethod& method : ScaleMethod::all()) {
+    if (!method.is_symmetric() && release_.scale_values() == 2) continue;
     const auto scales = compute_scales(statistics, report_.serving_ranks, method);
     std::vector<std::string> others;
     for (const auto& [id, bytes] : bytes_) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdexcept>
 
+#include "kernels/element_types.h"
 #include "kernels/head_norm.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"

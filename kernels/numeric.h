@@ -71,7 +71,4 @@ float rounded(float value) {
   return to_float(from_float<T>(value));
 }
 
-inline float round_to_half(float value) { return rounded<Half>(value); }
-inline float round_to_bfloat16(float value) { return rounded<Bfloat16>(value); }
-
 }  // namespace kvcalib::kernels

@@ -92,7 +92,6 @@ __global__ void __launch_bounds__(kMaximumThreads)
     if (arguments.delta != nullptr) store_chunk(arguments.hidden + start + column, hidden[i]);
   }
   const float inverse = row_inverse(arguments, sum_of_squares);
-  if (arguments.out == nullptr) return;
 #pragma unroll
   for (int i = 0; i < kHeldChunks; ++i) {
     const int64_t column = static_cast<int64_t>(i * blockDim.x + threadIdx.x) * N;
@@ -114,7 +113,6 @@ __global__ void __launch_bounds__(kMaximumThreads)
     if (arguments.delta != nullptr) store_chunk(arguments.hidden + start + column, hidden);
   }
   const float inverse = row_inverse(arguments, sum_of_squares);
-  if (arguments.out == nullptr) return;
   for (int64_t column = threadIdx.x; column < arguments.width; column += blockDim.x) {
     const auto hidden = load_chunk<T, 1>(arguments.hidden + start + column);
     scale_chunk(arguments, start, column, hidden, inverse);

@@ -14,11 +14,10 @@ void rms_norm(const RmsNormArguments<T>& arguments, int64_t first_token, int64_t
   const int64_t width = arguments.width;
   std::vector<float> hidden_scratch, delta_scratch, bias_scratch, weight_scratch, out_scratch;
   const float* bias = nullptr;
-  const float* weight = nullptr;
   if (arguments.delta_bias != nullptr) {
     bias = as_floats(arguments.delta_bias, width, bias_scratch);
   }
-  if (arguments.out != nullptr) weight = as_floats(arguments.weight, width, weight_scratch);
+  const float* const weight = as_floats(arguments.weight, width, weight_scratch);
 
   for (int64_t token = first_token; token < last_token; ++token) {
     T* const hidden = arguments.hidden + token * width;
@@ -33,7 +32,6 @@ void rms_norm(const RmsNormArguments<T>& arguments, int64_t first_token, int64_t
       round_row<T>(row, width);
       store_floats(row, width, hidden);
     }
-    if (arguments.out == nullptr) continue;
     T* const out = arguments.out + token * width;
     float* const out_row = floats_for(out, width, out_scratch);
     const float inverse = 1.0f / std::sqrt(sum / static_cast<float>(width) + arguments.epsilon);

@@ -13,12 +13,12 @@
 // finite data never touches.
 namespace kvcalib::kernels {
 
-// Read: hidden, delta, delta_bias and weight where given.  Written: hidden when there is a delta,
-// and out where given.
+// Read: hidden, weight, and delta and delta_bias where given.  Written: out, and hidden when there
+// is a delta.
 template <typename T>
 int64_t bytes_moved(const RmsNormArguments<T>& arguments) {
-  const int64_t matrices = 1 + (arguments.delta != nullptr ? 2 : 0) + (arguments.out != nullptr);
-  const int64_t rows = (arguments.delta_bias != nullptr) + (arguments.out != nullptr);
+  const int64_t matrices = 2 + (arguments.delta != nullptr ? 2 : 0);
+  const int64_t rows = 1 + (arguments.delta_bias != nullptr);
   return (matrices * arguments.tokens + rows) * arguments.width * int64_t{sizeof(T)};
 }
 

@@ -24,7 +24,8 @@ TEST(ChooseDevices, RefusesWhatNamesNoDevices) {
 
 TEST(ChooseDevices, SaysWhichGpuIsNotThere) {
   if (!built_with_cuda()) GTEST_SKIP() << "sees none";
-  EXPECT_HOLDS("there is no GPU 126, this machine shows", message_of([] { choose_devices("126"); }));
+  EXPECT_HOLDS("there is no GPU 126, this machine shows",
+               message_of([] { choose_devices("126"); }));
 }
 
 TEST(ChooseDevices, SaysThatTheProgramWasBuiltWithoutCuda) {

@@ -77,7 +77,7 @@ TEST(HeadNormOfHalves, RoundsBeforeItWeighs) {
   const std::vector<Half> weight(2, from_float<Half>(1.0361328125f));
   cpu::head_norm<Half>({values.data(), nullptr, weight.data(), 1, 2, 0, 1, 2, 0.0f}, 0, 1);
   EXPECT_EQ(to_float(values[0]), 1.390625f);
-  EXPECT_NE(to_float(values[0]), round_to_half(3.0f / std::sqrt(5.0f) * 1.0361328125f));
+  EXPECT_NE(to_float(values[0]), rounded<Half>(3.0f / std::sqrt(5.0f) * 1.0361328125f));
 }
 
 TEST(HeadNormArguments, RefuseQHeadsWithoutAWeightAndRowsThatDoNotFit) {

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <climits>
 
-#include "kernels/chunk.h"
 #include "kernels/cuda_check.h"
+#include "kernels/cuda_chunk.h"
 #include "kernels/rms_norm.h"
 
 namespace kvcalib::kernels {
@@ -130,7 +130,7 @@ unsigned threads_for(int64_t items, int64_t each) {
 }  // namespace
 
 template <typename T>
-void rms_norm(const RmsNormArguments<T>& arguments, cudaStream_t stream) {
+void rms_norm(const RmsNormArguments<T>& arguments, Stream stream) {
   arguments.check();
   require(arguments.tokens <= INT_MAX, "rms_norm: tokens < 2^31");
   if (arguments.tokens == 0) return;
@@ -150,8 +150,7 @@ void rms_norm(const RmsNormArguments<T>& arguments, cudaStream_t stream) {
   CUDA_CHECK(cudaGetLastError());
 }
 
-template void rms_norm(const RmsNormArguments<float>&, cudaStream_t);
-template void rms_norm(const RmsNormArguments<__half>&, cudaStream_t);
-template void rms_norm(const RmsNormArguments<__nv_bfloat16>&, cudaStream_t);
+template void rms_norm(const RmsNormArguments<Half>&, Stream);
+template void rms_norm(const RmsNormArguments<Bfloat16>&, Stream);
 
 }  // namespace kvcalib::kernels

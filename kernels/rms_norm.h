@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 
 #include "kernels/require.h"
+#include "kernels/stream.h"
 
 namespace kvcalib::kernels {
 
@@ -34,11 +33,11 @@ struct RmsNormArguments {
   }
 };
 
-// T: float, __half, __nv_bfloat16.  Pointers are device memory.  A row's result does not depend on
+// T: Half, Bfloat16.  Pointers are device memory.  A row's result does not depend on
 // the other rows.  Throws std::invalid_argument for inconsistent arguments, CudaError for a launch
 // that failed.
 template <typename T>
-void rms_norm(const RmsNormArguments<T>& arguments, cudaStream_t stream);
+void rms_norm(const RmsNormArguments<T>& arguments, Stream stream);
 
 namespace cpu {
 

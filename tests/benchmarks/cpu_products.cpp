@@ -53,8 +53,8 @@ void benchmark_product(benchmark::State& state, const InstructionSet& set, int64
 
 void benchmark_pack(benchmark::State& state, const InstructionSet& set, int64_t depth,
                     bool transposed) {
-  const std::vector<__half> source(static_cast<size_t>(depth * kStripColumns),
-                                   from_float<__half>(0.5f));
+  const std::vector<Half> source(static_cast<size_t>(depth * kStripColumns),
+                                 from_float<Half>(0.5f));
   std::vector<float> packed(static_cast<size_t>(cpu::packed_floats(depth, kStripColumns, set)));
   const double rate = call_rate(state, [&] {
     cpu::pack_columns({.source = source.data(),

@@ -13,7 +13,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 template <typename T>
 class GpuRmsNorm : public GpuTest {};
-TYPED_TEST_SUITE(GpuRmsNorm, ElementTypes);
+TYPED_TEST_SUITE(GpuRmsNorm, DeviceElementTypes);
 
 TYPED_TEST(GpuRmsNorm, EqualsTheCpuTwin) {
   for (const int64_t width : {1, 5, 8, 64, 300, 1000, 1024, 4096, 10240, 16384, 16392, 20001}) {
@@ -79,7 +79,7 @@ TYPED_TEST(GpuRmsNorm, ReportsNanAndInfinityInAnyPlace) {
 
 template <typename T>
 class GpuSwiglu : public GpuTest {};
-TYPED_TEST_SUITE(GpuSwiglu, ElementTypes);
+TYPED_TEST_SUITE(GpuSwiglu, DeviceElementTypes);
 
 TYPED_TEST(GpuSwiglu, EqualsTheCpuTwin) {
   for (const auto& [tokens, width] : {std::pair<int64_t, int64_t>{1, 1},

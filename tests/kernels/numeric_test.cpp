@@ -32,6 +32,22 @@ TEST(Numeric, RoundsToTheNearestBfloat16AndTiesToEven) {
   EXPECT_TRUE(std::isnan(round_to_bfloat16(std::nanf(""))));
 }
 
+TEST(Numeric, BringsEvery16BitValueThereAndBack) {
+  for (uint32_t bits = 0; bits < 1 << 16; ++bits) {
+    const Half half{static_cast<uint16_t>(bits)};
+    const Bfloat16 bfloat16{static_cast<uint16_t>(bits)};
+    const float wide = to_float(half), brain = to_float(bfloat16);
+    ASSERT_TRUE(std::isnan(wide) || from_float<Half>(wide).bits == bits);
+    ASSERT_TRUE(std::isnan(brain) || from_float<Bfloat16>(brain).bits == bits);
+    ASSERT_EQ(std::isnan(wide), (bits & 0x7fff) > 0x7c00);
+    ASSERT_EQ(std::isnan(brain), (bits & 0x7fff) > 0x7f80);
+  }
+  EXPECT_EQ(to_float(Half{0x3c01}), 1.0f + 0x1p-10f);
+  EXPECT_EQ(to_float(Half{0x8001}), -0x1p-24f);
+  EXPECT_EQ(to_float(Half{0xfc00}), -kInfinity);
+  EXPECT_EQ(to_float(Bfloat16{0x3f81}), 1.0f + 0x1p-7f);
+}
+
 TEST(Numeric, LeavesFloatsAsTheyAre) { EXPECT_EQ(rounded<float>(0x1.fffffep-3f), 0x1.fffffep-3f); }
 
 }  // namespace

@@ -138,11 +138,11 @@ TYPED_TEST(RmsNorm, ReportsNanAndInfinityInAnyOperandAndPlace) {
 
 TEST(RmsNormOfHalves, TakesTheSquaresBeforeRounding) {
   // 2048 + 1 is 2048 in half: the two readings of the mean square differ by a part in a thousand.
-  std::vector<__half> hidden(2, from_float<__half>(2048.0f)), delta(2, from_float<__half>(1.0f));
-  std::vector<__half> weight(2, from_float<__half>(2.0f)), out(2);
-  weight[0] = from_float<__half>(2.001953125f);
+  std::vector<Half> hidden(2, from_float<Half>(2048.0f)), delta(2, from_float<Half>(1.0f));
+  std::vector<Half> weight(2, from_float<Half>(2.0f)), out(2);
+  weight[0] = from_float<Half>(2.001953125f);
   int nonfinite = 0;
-  cpu::rms_norm<__half>(
+  cpu::rms_norm<Half>(
       {hidden.data(), delta.data(), nullptr, weight.data(), out.data(), 1, 2, kEpsilon, &nonfinite},
       0, 1);
   EXPECT_EQ(to_float(hidden[0]), 2048.0f);

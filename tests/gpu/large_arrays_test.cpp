@@ -79,7 +79,7 @@ TEST_F(GpuLargeArrays, AreObservedToTheirLastRow) {
   DeviceArray<float> cosine(std::vector<float>(64, 1.0f)), sine(std::vector<float>(64));
   DeviceArray<float> minimum(std::vector<float>(256)), maximum(std::vector<float>(256));
   DeviceArray<int> nonfinite({0});
-  DeviceArray<int32_t> positions(std::vector<int32_t>(kRows));
+  DeviceArray<int32_t> positions(std::vector<int32_t>(size_t{kRows}));
   RotaryObserveArguments<Half> arguments;
   arguments.qkv = in();
   arguments.positions = positions.data();

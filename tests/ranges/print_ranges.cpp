@@ -28,10 +28,10 @@ int main(int argc, char** argv) {
     const RuntimeRelease release = RuntimeRelease::parse(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
     provenance.model = directory->config();
-    const PassWindows asked{rotation_on(release, directory->config(), shape.length),
-                            windows.samples, windows.length};
+    const PassWindows pass{rotation_on(release, directory->config(), windows.length),
+                           windows.samples, windows.length};
     const KvStatistics ranges =
-        CalibrationPass(*directory, asked, {}, *communicator).run(windows.ids, {});
+        CalibrationPass(*directory, pass, {}, *communicator).run(windows.ids, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;
   } catch (const std::exception& failure) {

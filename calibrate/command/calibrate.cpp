@@ -15,10 +15,8 @@
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
 #include "calibrate/delivery/summary.h"
-#include "calibrate/output/weights_transaction.h"
 #include "calibrate/report/progress.h"
 #include "calibrate/report/warnings.h"
-#include "calibrate/runtimes/turbomind/rotation.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
 #include "sharding/files/seconds_since.h"
@@ -69,7 +67,7 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
   } else {
     const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
     config = directory->config();
-    embedding_rows = runtime_embedding_rows(*directory);
+    embedding_rows = served_embedding_rows(*directory);
     layer_bytes = stored_layer_bytes(*directory);
   }
   const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
@@ -98,9 +96,10 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   Rendezvous rendezvous(rank);
   const WindowShape shape = receive_shape(rendezvous);  // sent when all is checked
   const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
-  const PassWindows windows{
-      rotation_on(RuntimeRelease::parse(options.scales.runtime), directory->config(), shape.length),
-      shape.samples, shape.length};
+  const PassWindows windows{find_runtime(kTurboMind)
+                                .open(options.scales.runtime)
+                                ->rotation(directory->config(), shape.length),
+                            shape.samples, shape.length};
   const std::unique_ptr<Communicator> communicator = join_ranks(rank, device, rendezvous);
   const PassSettings settings =
       pass_settings(device, options.micro_batch_tokens, rank.world, tracing);
@@ -112,14 +111,14 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   return 0;
 }
 
-Provenance provenance_of(const WindowRequest& request, const RuntimeRelease& release,
+Provenance provenance_of(const WindowRequest& request, const Runtime& runtime,
                          const WeightDirectory& directory, const TokenWindows& windows,
                          const std::filesystem::path& tokenizer, const c10::Device& device) {
   Provenance provenance;
   provenance.program_version = program_version();
   provenance.weights_fingerprint = weights_fingerprint(directory);
   provenance.model = directory.config();
-  provenance.runtime = release.name();
+  provenance.runtime = runtime.release();
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
     provenance.data.push_back({file.path.filename().string(), file.sha256});
@@ -140,10 +139,7 @@ std::filesystem::path tokenizer_of(const CalibrateOptions& options,
 // A rank that was killed cannot take back what it had begun to write; opening its place again does.
 void clear_leftovers(const CalibrateOptions& options) {
   try {
-    if (options.output.in_place)
-      WeightsTransaction::recover(options.weights);
-    else
-      open_output(options.output, options.weights);
+    clear_output(options.output, options.weights);
   } catch (const Error&) {
     // The place is not ours to write, which the rank has said already.
   }
@@ -168,7 +164,7 @@ Job open_job(const CalibrateOptions& options, const c10::Device& device) {
   std::filesystem::path tokenizer = tokenizer_of(options, files);
   WindowRequest request = resolve_windows(options, files);
   Target target = resolve_target(directory->config(), options.scales,
-                                 runtime_embedding_rows(*directory), request.length);
+                                 served_embedding_rows(*directory), request.length);
   return {std::move(output), std::move(directory), std::move(target),
           std::move(files),  std::move(tokenizer), request};
 }
@@ -194,7 +190,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "preparation", "draw windows");
     return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
   });
-  const PassWindows windows{rotation_on(job.target.release, config, shape.length), shape.samples,
+  const PassWindows windows{job.target.runtime->rotation(config, shape.length), shape.samples,
                             shape.length};
   const std::unique_ptr<Communicator> communicator = join_ranks(rank, device, rendezvous);
   const PassSettings settings =
@@ -224,7 +220,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   {
     const HostSpan span(tracing, "delivery", "deliver");
     const StatisticsFile statistics{observed.rounded(config.weight_type),
-                                    provenance_of(job.request, job.target.release, *job.directory,
+                                    provenance_of(job.request, *job.target.runtime, *job.directory,
                                                   drawn, job.tokenizer, device)};
     summary = deliver(*job.output, options.output, *job.directory, job.target, statistics, cost);
   }

@@ -49,18 +49,15 @@ std::string format_plan(const CalibrationPlan& plan) {
                   << plan.windows.seed << (plan.windows.pack ? ", packed" : "") << "\n";
   line("devices") << plan.devices.text() << ", " << plan.micro_batch_windows()
                   << " window(s) a micro-batch\n";
-  line("runtime") << plan.target.release.name() << ", " << plan.target.ranks << " serving rank(s), "
-                  << plan.target.method.text() << "\n";
+  line("runtime") << plan.target.runtime->release() << ", " << plan.target.ranks
+                  << " serving rank(s), " << plan.target.method.text() << "\n";
   line("to read") << gigabytes(plan.bytes_to_read(), 3) << " in all, each byte once\n";
   line("memory") << gigabytes(memory.total(), 3) << " per device: two layers "
                  << gigabytes(memory.layers, 3) << ", activations "
                  << gigabytes(memory.activations, 3) << ", micro-batch "
                  << gigabytes(memory.micro_batch, 3) << "\n";
-  line("to write") << config.layers * plan.target.ranks << " files " << scale_file_name(0, 0)
-                   << " .. " << scale_file_name(config.layers - 1, plan.target.ranks - 1) << " of "
-                   << 4 * plan.target.release.scale_values() << " bytes, "
-                   << (config.own_rotation ? "" : "config.ini, config.patch, ")
-                   << "kv_stats.safetensors, summary.json into " << plan.place << "\n";
+  line("to write") << plan.target.runtime->files_in_words(config, plan.target.ranks)
+                   << ", kv_stats.safetensors, summary.json into " << plan.place << "\n";
   for (const std::string& warning : plan.target.warnings) line("warning") << warning << "\n";
   return text.str();
 }
@@ -74,7 +71,7 @@ std::string plan_json(const CalibrationPlan& plan) {
                {"seed", plan.windows.seed},
                {"devices", plan.devices.text()},
                {"micro_batch_windows", plan.micro_batch_windows()},
-               {"runtime", plan.target.release.name()},
+               {"runtime", plan.target.runtime->release()},
                {"serving_tp", plan.target.ranks},
                {"method", plan.target.method.text()},
                {"bytes_to_read", plan.bytes_to_read()},

@@ -132,7 +132,7 @@ Summary deliver(OutputTransaction& output, const OutputOptions& where,
   const std::vector<KvScale> scales =
       compute_scales(statistics.statistics, target.ranks, target.method);
   Summary summary;
-  summary.runtime = target.release.name();
+  summary.runtime = target.runtime->release();
   summary.serving_ranks = target.ranks;
   summary.method = target.method.text();
   summary.provenance = statistics.provenance;
@@ -140,15 +140,16 @@ Summary deliver(OutputTransaction& output, const OutputOptions& where,
   summary.outlying = outlying_rows(summary.rows);
   summary.warnings = target.warnings;
   summary.place = (where.in_place ? directory.path() : *where.output).string();
-  summary.note = serving_note(target.release);
+  summary.note = target.runtime->serving_note();
   summary.cost = cost;
+  const std::string backed_up = delivery_names(find_runtime(kTurboMind)).backed_up;
   for (const OutputFile& file : make_files(directory, target, scales, statistics)) {
     output.write(file.name, file.bytes);
     summary.files.push_back(file.name);
-    summary.patched_config = summary.patched_config || file.name == "config.ini";
+    summary.patched_config = summary.patched_config || file.name == backed_up;
   }
-  summary.files.push_back("summary.json");
-  output.write("summary.json", to_json(summary).dump(2) + "\n");
+  summary.files.push_back(kSummaryFileName);
+  output.write(kSummaryFileName, to_json(summary).dump(2) + "\n");
   output.commit();
   return summary;
 }

@@ -7,21 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/delivery/output_place.h"
+#include "calibrate/delivery/target.h"
+
 namespace kvcalib {
-
-// Where results go: into a new directory or into the weights directory.
-struct OutputOptions {
-  std::optional<std::filesystem::path> output;  // exactly one of output and in_place
-  bool in_place = false;
-  bool force = false;
-};
-
-// What the scale files are made for.
-struct ScaleOptions {
-  std::string runtime = "0.3.0";
-  std::optional<int64_t> serving_ranks;  // --serving-tp; else as the weights are cut
-  bool symmetric = false;
-};
 
 struct CalibrateOptions {
   std::filesystem::path weights;
@@ -50,7 +39,7 @@ struct ExportOptions {
 
 struct VerifyOptions {
   std::filesystem::path directory;
-  std::string runtime = "0.3.0";
+  std::string runtime = kDefaultRuntime;
   std::optional<int64_t> serving_ranks;
   bool json = false;
 };
@@ -59,7 +48,7 @@ struct ShardOptions {
   std::filesystem::path weights;
   std::filesystem::path output;
   int64_t ranks = 1;
-  std::string runtime = "0.3.0";
+  std::string runtime = kDefaultRuntime;
   std::string model_name;  // empty: as config.ini of the weights has it
   bool force = false;
   bool quiet = false;

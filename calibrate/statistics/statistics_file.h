@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "calibrate/statistics/kv_statistics.h"
+#include "sharding/files/byte_sink.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
@@ -40,16 +41,16 @@ struct Provenance {
   std::string channel_order = "interleaved";
 };
 
-// Statistics with where they come from.
+// Statistics with where they come from: kv_stats.safetensors.
 struct StatisticsFile {
   KvStatistics statistics;
   Provenance provenance;
-};
 
-// The bytes of kv_stats.safetensors: F32 tensors key.minimum, key.maximum, value.minimum and
-// value.maximum [layers, kv_heads, head_dim], and the metadata format = "kvcalib-kv-statistics",
-// version = "1", provenance = a JSON object.  Equal input gives equal bytes.
-std::string to_safetensors(const KvStatistics& statistics, const Provenance& provenance);
+  // The file's bytes: F32 tensors key.minimum, key.maximum, value.minimum and value.maximum
+  // [layers, kv_heads, head_dim], and the metadata format = "kvcalib-kv-statistics", version = "1",
+  // provenance = a JSON object.  Equal content gives equal bytes.
+  void write(ByteSink& sink) const;
+};
 
 // Throw Error naming the file for another format or version, tensors of other shapes than the
 // provenance's model, and naming tensor, layer, head and channel for a range that is not finite or

@@ -23,11 +23,6 @@ struct Safetensors {
   std::map<std::string, SafetensorsTensor> tensors;
   std::map<std::string, std::string> metadata;
 
-  // The file's bytes: tensors in order of their names, the header padded with spaces to a multiple
-  // of 8.  Equal content gives equal bytes.  Throws Error when a tensor's bytes are not its
-  // shape's.
-  std::string to_bytes() const;
-
   // Throw Error naming file and tensor when the header is cut, too long or not the JSON that the
   // format demands, when a tensor's range is not inside the file or not its shape's size, or when
   // the ranges overlap or leave bytes unclaimed.

@@ -22,7 +22,7 @@ class TurboMindDirectory final : public WeightDirectory {
   // for a missing, short or long file, for a config that contradicts itself, and for int4 weights.
   static TurboMindDirectory open(const std::filesystem::path& directory);
 
-  const IniFile& config_file() const { return config_file_; }
+  const IniFile* runtime_config() const override { return &config_file_; }
   int64_t embedding_rows() const { return embedding_rows_; }
 
   LayerPlan layer_plan(int64_t layer) const override;

@@ -10,6 +10,8 @@
 
 #include "sharding/files/safetensors.h"
 #include "tests/message_of.h"
+#include "tests/safetensors_bytes.h"
+#include "tests/statistics/statistics_bytes.h"
 
 namespace kvcalib {
 namespace {
@@ -57,7 +59,7 @@ template <typename Change>
 std::string refusal(Change change) {
   Safetensors file = Safetensors::parse(example_bytes(), "s");
   change(file);
-  return message_of([&] { parse_statistics(file.to_bytes(), "dir/kv_stats.safetensors"); });
+  return message_of([&] { parse_statistics(safetensors_bytes(file), "dir/kv_stats.safetensors"); });
 }
 
 TEST(StatisticsFile, ReadsBackWhatItWrote) {

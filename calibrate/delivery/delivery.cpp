@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/delivery/delivery.h"
+
+#include <utility>
+
+namespace kvcalib {
+
+Delivery make_delivery(const WeightDirectory& weights, const Target& target,
+                       StatisticsFile statistics, const OutputOptions& where,
+                       const std::optional<RunCost>& cost) {
+  Delivery delivery;
+  delivery.target = target;
+  delivery.place = (where.in_place ? weights.path() : *where.output).string();
+  delivery.statistics = std::make_shared<const StatisticsFile>(std::move(statistics));
+  delivery.scales = compute_scales(delivery.statistics->statistics, target.ranks, target.method);
+  delivery.cost = cost;
+
+  const std::string config = delivery_names(find_runtime(kTurboMind)).backed_up;
+  for (OutputFile& file :
+       target.runtime->files({weights, *delivery.statistics, delivery.scales, target.ranks})) {
+    delivery.patched_config = delivery.patched_config || file.name == config;
+    delivery.files.push_back({std::move(file.name), [bytes = std::move(file.bytes)](
+                                                        ByteSink& sink) { sink.append(bytes); }});
+  }
+  delivery.files.push_back(
+      {kStatisticsFileName, [whole = delivery.statistics](ByteSink& sink) { whole->write(sink); }});
+  return delivery;
+}
+
+void write_delivery(OutputTransaction& output, const Delivery& delivery) {
+  for (const DeliveredFile& file : delivery.files) output.write(file.name, file.content);
+  output.commit();
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calibrate/delivery/output_place.h"
+#include "calibrate/delivery/run_cost.h"
+#include "calibrate/delivery/target.h"
+#include "calibrate/statistics/kv_scale.h"
+#include "calibrate/statistics/statistics_file.h"
+#include "sharding/files/byte_sink.h"
+#include "sharding/formats/weight_directory.h"
+
+namespace kvcalib {
+
+// A file to be written: its name in the output directory, and what comes into it.
+struct DeliveredFile {
+  std::string name;
+  FileContent content;
+};
+
+// What a run hands over, made whole before any of it is written.
+struct Delivery {
+  Target target;
+  std::string place;  // where the files go
+  std::shared_ptr<const StatisticsFile> statistics;
+  std::vector<KvScale> scales;       // [layers, target.ranks]
+  std::optional<RunCost> cost;       // of a calibration
+  bool patched_config = false;       // a config of the runtime's is among the files
+  std::vector<DeliveredFile> files;  // the runtime's, and statistics
+};
+
+// Throws Error for statistics that give no scales, or scales that the runtime has no place for.
+Delivery make_delivery(const WeightDirectory& weights, const Target& target,
+                       StatisticsFile statistics, const OutputOptions& where,
+                       const std::optional<RunCost>& cost);
+
+// Writes all files and makes them appear as one.
+void write_delivery(OutputTransaction& output, const Delivery& delivery);
+
+}  // namespace kvcalib

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/delivery/output_place.h"
+
+#include <utility>
+
+#include "calibrate/output/output_directory.h"
+#include "calibrate/output/weights_transaction.h"
+#include "calibrate/runtimes/runtime.h"
+#include "sharding/files/error.h"
+#include "sharding/formats/weight_directory.h"
+
+namespace kvcalib {
+
+std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
+                                               const std::filesystem::path& weights) {
+  if (options.in_place && is_hugging_face(weights))
+    throw Error(concat("--in-place: ", weights.string(), " is a Hugging Face directory, and the ",
+                       "runtime reads scales beside its own weights; give --output DIR, or make ",
+                       "its weights with kvcalib shard first"));
+  OutputNames names = delivery_names(find_runtime(kTurboMind));
+  if (options.in_place)
+    return std::make_unique<WeightsTransaction>(weights, std::move(names), options.force);
+  return std::make_unique<OutputDirectory>(*options.output, options.force,
+                                           foreign_to(std::move(names)));
+}
+
+void clear_output(const OutputOptions& options, const std::filesystem::path& weights) {
+  if (options.in_place)
+    WeightsTransaction::recover(weights, delivery_names(find_runtime(kTurboMind)));
+  else
+    open_output(options, weights);
+}
+
+}  // namespace kvcalib

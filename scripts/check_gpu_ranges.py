@@ -10,17 +10,17 @@ within 2e-3 for fp16 and 1e-2 for bf16. On the GPU a second run and other micro-
 Prints a table; exit code 1 when something is off.
 """
 
-import argparse
 import json
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmark.checks import Checks, check_parser, random_weights, run_checks
+from benchmark.session import ROOT, run
+from benchmark.shapes import Failure
+
 TOLERANCE = {"fp16": 2e-3, "bf16": 1e-2}
 RANGES = (("key.minimum", "key.maximum"), ("value.minimum", "value.maximum"))
 MICRO_BATCHES = (1, 4096, 65536)
@@ -44,26 +44,15 @@ def to_bfloat16(directory: Path) -> None:
     config = directory / "config.ini"
     text = config.read_text()
     if "weight_type = fp16" not in text:
-        raise SystemExit(f"{config}: expected weight_type = fp16")
+        raise Failure(f"{config}: expected weight_type = fp16")
     config.write_text(text.replace("weight_type = fp16", "weight_type = bf16"))
 
 
-class Check:
-    def __init__(self, program: Path, work: Path):
-        self.program, self.work, self.failed, self.count = program, work, False, 0
-
+class RangeChecks(Checks):
     def calibrate(self, weights: Path, data: Path, device: str, *options: str) -> Path:
-        self.count += 1
-        output = self.work / f"output-{self.count}"
-        done = subprocess.run([self.program, "calibrate", "--weights", weights, "--data", data, "--devices", device,
-                               "--output", output, "--quiet", *options], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"kvcalib calibrate --weights {weights} --devices {device}: {done.stderr.strip()}")
+        output = self.output()
+        run(*self.words(weights, data, output, device), "--quiet", *options)
         return output / "kv_stats.safetensors"
-
-    def row(self, name: str, found: str, holds: bool) -> None:
-        self.failed |= not holds
-        print(f"| {name} | {found} | {'yes' if holds else 'NO'} |", flush=True)
 
     def model(self, name: str, weights: Path, data: Path, weight_type: str, *options: str) -> None:
         on_gpu = self.calibrate(weights, data, "gpu:1", *options)
@@ -76,35 +65,17 @@ class Check:
         self.row(f"{name}, {weight_type}: GPU against CPU", f"{worst:.1e} (at most {tolerance:g})", worst <= tolerance)
         for changes in ((), *(("--micro-batch", str(size)) for size in MICRO_BATCHES)):
             same = self.calibrate(weights, data, "gpu:1", *options, *changes).read_bytes() == on_gpu.read_bytes()
-            self.row(f"{name}, {weight_type}: {' '.join(changes) or 'a second run'}", "same bytes" if same else "differs",
-                     same)
+            self.same_bytes(f"{name}, {weight_type}: {' '.join(changes) or 'a second run'}", same)
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--program", type=Path, default=ROOT / "build-ci/kvcalib")
-    parser.add_argument("--work", type=Path, help="where the weights go while it runs (default: the system's choice)")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.work, prefix="kvcalib-check-") as folder:
-        work = Path(folder)
-        check = Check(options.program.resolve(), work)
-        print("| check | found | holds |\n|---|---|---|", flush=True)
-        preset = json.loads((ROOT / "configs/llama-96m.json").read_text())
+    def run_all(self) -> None:
         for weight_type in TOLERANCE:
-            tiny = work / f"tiny-{weight_type}"
+            tiny = self.work / f"tiny-{weight_type}"
             shutil.copytree(ROOT / "configs/tiny-4m", tiny)
             if weight_type == "bf16":
                 to_bfloat16(tiny / "weights")
-            check.model("tiny-4m", tiny / "weights", tiny / "text.jsonl", weight_type, "--samples", "16", "--length", "512")
-
-            config, ids = work / f"{weight_type}.json", work / f"{weight_type}.npy"
-            config.write_text(json.dumps(preset | {"weight_type": weight_type}))
-            subprocess.run([sys.executable, ROOT / "scripts/make_checkpoint.py", "--config", config, "--tp", "8", "--output",
-                            work / f"eight-{weight_type}", "--ids", ids, "--windows", "11", "--length", "2048"], check=True,
-                           stdout=subprocess.DEVNULL)
-            check.model("96M in 8 shards", work / f"eight-{weight_type}", ids, weight_type)
-    return int(check.failed)
+            self.model("tiny-4m", tiny / "weights", tiny / "text.jsonl", weight_type, "--samples", "16", "--length", "512")
+            self.model("96M in 8 shards", *random_weights(self.work, "llama-96m", weight_type, 8, 11, 2048), weight_type)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_checks(RangeChecks, check_parser(__doc__).parse_args()))

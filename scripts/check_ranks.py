@@ -14,16 +14,16 @@ it has; NVLink multicast must not be used. Prints a table; exit code 1 when some
 import argparse
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from benchmark.session import RAM_DISK, ROOT, results
+from benchmark.checks import Checks, check_parser, random_weights, run_checks
+from benchmark.session import report, results
+from benchmark.shapes import Failure
 
 SECONDS_TO_END = 10
 # What takes several seconds a layer or in all, so that a rank can be killed within.
@@ -40,26 +40,15 @@ def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-class Check:
+class RankChecks(Checks):
     def __init__(self, options: argparse.Namespace, work: Path):
-        self.program, self.device, self.work = options.program.resolve(), options.device, work
-        self.ranks = options.ranks
-        self.failed, self.count = False, 0
+        super().__init__(options, work)
+        self.device, self.ranks, self.windows = options.device, options.ranks, options.windows
 
-    def row(self, name: str, found: str, holds: bool) -> None:
-        self.failed |= not holds
-        print(f"| {name} | {found} | {'yes' if holds else 'NO'} |", flush=True)
+    def devices(self, ranks: int) -> str:
+        return f"{self.device}:{ranks}"
 
-    def output(self) -> Path:
-        self.count += 1
-        return self.work / f"output-{self.count}"
-
-    def words(self, weights: Path, ids: Path, output: Path, ranks: int | None) -> list[str]:
-        devices = self.device if ranks is None else f"{self.device}:{ranks}"
-        return [str(word) for word in (self.program, "calibrate", "--weights", weights, "--data", ids, "--output", output,
-                                       "--devices", devices)]
-
-    def run(self, command: list[str], **environment: str) -> subprocess.Popen:
+    def start(self, command: list[str], **environment: str) -> subprocess.Popen:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 env=os.environ | environment)
 
@@ -67,24 +56,24 @@ class Check:
         for process in processes:
             _, errors = process.communicate(timeout=300)
             if process.returncode:
-                raise SystemExit(f"{' '.join(process.args)}: exit code {process.returncode}: {errors.strip()}")
+                raise Failure(f"{' '.join(process.args)}: exit code {process.returncode}: {errors.strip()}")
 
-    def same_bytes(self, name: str, weights: Path, ids: Path) -> dict[str, bytes]:
+    def on_any_number(self, name: str, weights: Path, ids: Path) -> dict[str, bytes]:
         found = {}
         for ranks in self.ranks:
             output = self.output()
-            self.finish(self.run(self.words(weights, ids, output, ranks)))
+            self.finish(self.start(self.words(weights, ids, output, self.devices(ranks))))
             found[ranks] = results(output)
         first = found[self.ranks[0]]
         for ranks in self.ranks[1:]:
-            same = bool(first) and found[ranks] == first
-            self.row(f"{name}: {ranks} ranks beside {self.ranks[0]}", "same bytes" if same else "differs", same)
+            self.same_bytes(f"{name}: {ranks} ranks beside {self.ranks[0]}", bool(first) and found[ranks] == first)
         return first
 
     def start_one_by_one(self, weights: Path, ids: Path, output: Path) -> list[subprocess.Popen]:
         world, port = self.ranks[-1], str(free_port())
-        return [self.run(self.words(weights, ids, output, None), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
-                         MASTER_PORT=port) for rank in range(world)]
+        command = self.words(weights, ids, output, self.device)
+        return [self.start(command, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
+                           MASTER_PORT=port) for rank in range(world)]
 
     def interconnect(self, output: Path) -> None:
         found = json.loads((output / "summary.json").read_text())["cost"]["interconnect"]
@@ -97,16 +86,14 @@ class Check:
     def launched(self, weights: Path, ids: Path, expected: dict[str, bytes]) -> None:
         world, output = self.ranks[-1], self.output()
         self.finish(*self.start_one_by_one(weights, ids, output))
-        same = results(output) == expected
-        self.row(f"{world} ranks started one by one", "same bytes" if same else "differs", same)
+        self.same_bytes(f"{world} ranks started one by one", results(output) == expected)
         if self.device == "gpu":
             self.interconnect(output)
         output = self.output()
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--no-python", f"--nproc-per-node={world}",
                     f"--master-port={free_port()}"]
-        self.finish(self.run(torchrun + self.words(weights, ids, output, None)))
-        same = results(output) == expected
-        self.row(f"{world} ranks of torchrun", "same bytes" if same else "differs", same)
+        self.finish(self.start(torchrun + self.words(weights, ids, output, self.device)))
+        self.same_bytes(f"{world} ranks of torchrun", results(output) == expected)
 
     def await_first_layer(self, process: subprocess.Popen) -> None:
         """Reads the progress of a run until it computes."""
@@ -115,16 +102,16 @@ class Check:
             if line.startswith("layer 1 "):
                 return
             told += line
-        raise SystemExit(f"a run that was to be killed ended before its first layer: {told}")
+        raise Failure(f"a run that was to be killed ended before its first layer: {told}")
 
     def struck(self, weights: Path, ids: Path, name: str, number: signal.Signals, limit: float, *words: str) -> None:
         """One of the ranks that the program started gets a signal."""
         world, output = self.ranks[-1], self.output()
-        process = self.run(self.words(weights, ids, output, world))
+        process = self.start(self.words(weights, ids, output, self.devices(world)))
         self.await_first_layer(process)
         victims = children(process.pid)
         if len(victims) < world:
-            raise SystemExit(f"expected {world} ranks to strike one of, found {len(victims)}")
+            raise Failure(f"expected {world} ranks to strike one of, found {len(victims)}")
         os.kill(victims[-1], number)
         started = time.monotonic()
         _, errors = process.communicate(timeout=120)
@@ -151,12 +138,11 @@ class Check:
     def short_of_memory(self, weights: Path, ids: Path) -> None:
         import torch
         world, output = self.ranks[-1], self.output()
-        command = [*self.words(weights, ids, output, world), "--quiet"]
-        needed = json.loads(subprocess.run([*command, "--dry-run", "--json"], check=True, capture_output=True,
-                                           text=True).stdout)["memory_bytes_per_device"]
+        command = [*self.words(weights, ids, output, self.devices(world)), "--quiet"]
+        needed = report(*command, "--dry-run", "--json")["memory_bytes_per_device"]
         last = world - 1
         held = torch.empty(torch.cuda.mem_get_info(last)[0] - needed, dtype=torch.uint8, device=f"cuda:{last}")
-        process = self.run(command)
+        process = self.start(command)
         _, errors = process.communicate(timeout=120)
         del held
         torch.cuda.empty_cache()
@@ -164,51 +150,30 @@ class Check:
             and "are free" in errors and not output.exists()
         self.row("a GPU without memory", f"exit code {process.returncode}: {' '.join(errors.split())[:240]}", holds)
 
+    def run_all(self) -> None:
+        for weight_type in ("fp16", "bf16"):
+            for tp in (8, 1):
+                weights, ids = self.weights("llama-96m", weight_type, tp, self.windows, 8)
+                expected = self.on_any_number(f"cut for {tp}, {weight_type}", weights, ids)
+        self.launched(weights, ids, expected)
+        name, distinct, windows = LONG_RUN[self.device]
+        weights, ids = self.weights(name, "fp16", 2, windows, distinct)
+        self.struck(weights, ids, "a rank killed", signal.SIGKILL, SECONDS_TO_END, "signal 9")
+        self.struck(weights, ids, "a rank stopped", signal.SIGSTOP, 1.5 * SECONDS_TO_END, "has not been heard of")
+        self.killed_alone(weights, ids)
+        if self.device == "gpu":
+            self.short_of_memory(weights, ids)
 
-def make_weights(work: Path, name: str, weight_type: str, tp: int, distinct: int, windows: int) -> tuple[Path, Path]:
-    config, ids = work / f"{weight_type}.json", work / f"{weight_type}-{tp}-{windows}.npy"
-    preset = json.loads((ROOT / f"configs/{name}.json").read_text())
-    config.write_text(json.dumps(preset | {"weight_type": weight_type}))
-    weights = work / f"{weight_type}-{tp}-{windows}"
-    subprocess.run([sys.executable, ROOT / "scripts/make_checkpoint.py", "--config", config, "--tp", str(tp), "--output",
-                    weights, "--ids", ids, "--windows", str(windows), "--length", "512", "--distinct-layers",
-                    str(distinct)], check=True, stdout=subprocess.DEVNULL)
-    return weights, ids
-
-
-def default_work() -> Path | None:
-    """The RAM disk where it has room, else what the system chooses."""
-    return RAM_DISK if RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > 8e9 else None
+    def weights(self, preset: str, weight_type: str, tp: int, windows: int, distinct: int) -> tuple[Path, Path]:
+        return random_weights(self.work, preset, weight_type, tp, windows, 512, "--distinct-layers", distinct)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--program", type=Path, default=ROOT / "build-ci/kvcalib")
+    parser = check_parser(__doc__)
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     parser.add_argument("--ranks", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2, 4])
     parser.add_argument("--windows", type=int, default=40, help="of 512 tokens, for the runs that are compared")
-    parser.add_argument("--work", type=Path, default=default_work(),
-                        help="where the weights go while it runs (default: /dev/shm where it has room)")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(dir=options.work, prefix="kvcalib-ranks-"))
-    try:
-        check = Check(options, folder)
-        print("| check | found | holds |\n|---|---|---|", flush=True)
-        for weight_type in ("fp16", "bf16"):
-            for tp in (8, 1):
-                weights, ids = make_weights(folder, "llama-96m", weight_type, tp, 8, options.windows)
-                expected = check.same_bytes(f"cut for {tp}, {weight_type}", weights, ids)
-        check.launched(weights, ids, expected)
-        name, distinct, windows = LONG_RUN[options.device]
-        weights, ids = make_weights(folder, name, "fp16", 2, distinct, windows)
-        check.struck(weights, ids, "a rank killed", signal.SIGKILL, SECONDS_TO_END, "signal 9")
-        check.struck(weights, ids, "a rank stopped", signal.SIGSTOP, 1.5 * SECONDS_TO_END, "has not been heard of")
-        check.killed_alone(weights, ids)
-        if options.device == "gpu":
-            check.short_of_memory(weights, ids)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return int(check.failed)
+    return run_checks(RankChecks, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@
 #include "calibrate/command/rank_run.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/delivery/program_version.h"
 #include "calibrate/delivery/summary.h"
 #include "calibrate/report/progress.h"
+#include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
 #include "sharding/files/seconds_since.h"
@@ -51,8 +53,7 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
   uint64_t layer_bytes = 0;
   if (is_preset(options.weights)) {
     config = read_preset(options.weights);
-    embedding_rows =
-        (config.vocab + config.stored_ranks - 1) / config.stored_ranks * config.stored_ranks;
+    embedding_rows = served_embedding_rows(config);
     layer_bytes = stored_layer_bytes(config);
   } else {
     const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
@@ -159,7 +160,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   Rendezvous rendezvous(rank);
   const Job job = open_job(options, device);
   const ModelConfig& config = job.directory->config();
-  warn(job.target.warnings);
+  warn(std::cerr, job.target.warnings);
   reporter.stage(
       format_plan(make_plan(options, job.request, config, stored_layer_bytes(*job.directory),
                             job.target, devices, rank.world),
@@ -181,7 +182,8 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   cost.ranks = rank.world;
   cost.interconnect = run.interconnect();
   const KvStatistics observed = run.observe(drawn.ids, [&](const PassProgress& progress) {
-    reporter.layer(progress);
+    reporter.layer({progress.layers_done, progress.layers, progress.tokens, progress.seconds,
+                    progress.reading});
     if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
     cost.layer_seconds = progress.seconds;
     cost.reading = progress.reading;
@@ -205,8 +207,6 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
 }
 
 }  // namespace
-
-std::string program_version() { return KVCALIB_VERSION; }
 
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments) {
   const Rank rank = rank_from_environment();

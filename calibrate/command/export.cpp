@@ -4,6 +4,7 @@
 #include "calibrate/command/commands.h"
 #include "calibrate/delivery/summary.h"
 #include "calibrate/delivery/target.h"
+#include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/fingerprint.h"
 
@@ -62,7 +63,7 @@ int run_export(const ExportOptions& options) {
       resolve_target(directory.config(), options.scales, served_embedding_rows(directory),
                      statistics.provenance.length);
   check_same_rotation(statistics, options, directory, *target.runtime);
-  warn(target.warnings);
+  warn(std::cerr, target.warnings);
   const Summary summary =
       deliver(*output, options.output, directory, target, statistics, std::nullopt);
   std::cout << format_summary(summary);

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "calibrate/report/gigabytes.h"
+#include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {
 namespace {
@@ -48,7 +49,7 @@ std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& opt
   line("devices") << plan.devices.text() << ", " << plan.micro_batch_windows
                   << " window(s) a micro-batch\n";
   line("runtime") << plan.target.runtime->release() << ", " << plan.target.ranks
-                  << " serving rank(s), " << name(plan.target.method) << "\n";
+                  << " serving rank(s), " << plan.target.method.text() << "\n";
   line("to read") << gigabytes(plan.bytes_to_read, 3) << " in all, each byte once\n";
   line("memory") << gigabytes(plan.memory.total(), 3) << " per device: two layers "
                  << gigabytes(plan.memory.layers, 3) << ", activations "
@@ -61,27 +62,21 @@ std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& opt
 }
 
 std::string plan_json(const CalibrationPlan& plan) {
-  const ModelConfig& config = plan.config;
-  const nlohmann::ordered_json json = {{"dry_run", true},
-                                       {"layers", config.layers},
-                                       {"hidden", config.hidden},
-                                       {"heads", config.heads},
-                                       {"kv_heads", config.kv_heads},
-                                       {"head_dim", config.head_dim},
-                                       {"intermediate", config.intermediate},
-                                       {"vocab", config.vocab},
-                                       {"samples", plan.windows.samples},
-                                       {"length", plan.windows.length},
-                                       {"seed", plan.windows.seed},
-                                       {"devices", plan.devices.text()},
-                                       {"micro_batch_windows", plan.micro_batch_windows},
-                                       {"runtime", plan.target.runtime->release()},
-                                       {"serving_tp", plan.target.ranks},
-                                       {"method", name(plan.target.method)},
-                                       {"bytes_to_read", plan.bytes_to_read},
-                                       {"memory_bytes_per_device", plan.memory.total()},
-                                       {"scale_files", config.layers * plan.target.ranks},
-                                       {"warnings", plan.target.warnings}};
+  const nlohmann::json model = plan.config;
+  nlohmann::ordered_json json = {{"dry_run", true}};
+  for (const char* key : kDimensionKeys) json[key] = model[key];
+  json.update({{"samples", plan.windows.samples},
+               {"length", plan.windows.length},
+               {"seed", plan.windows.seed},
+               {"devices", plan.devices.text()},
+               {"micro_batch_windows", plan.micro_batch_windows},
+               {"runtime", plan.target.runtime->release()},
+               {"serving_tp", plan.target.ranks},
+               {"method", plan.target.method.text()},
+               {"bytes_to_read", plan.bytes_to_read},
+               {"memory_bytes_per_device", plan.memory.total()},
+               {"scale_files", plan.config.layers * plan.target.ranks},
+               {"warnings", plan.target.warnings}});
   return json.dump(2) + "\n";
 }
 

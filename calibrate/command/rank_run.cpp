@@ -14,6 +14,7 @@
 #include "calibrate/report/gigabytes.h"
 #include "kernels/cuda_check.h"
 #include "sharding/files/error.h"
+#include "sharding/ranks/make_communicator.h"
 
 namespace kvcalib {
 namespace {

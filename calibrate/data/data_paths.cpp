@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "calibrate/data/document_file.h"
+#include "calibrate/data/token_documents.h"
 #include "calibrate/data/windows.h"
 #include "sharding/files/error.h"
 
@@ -28,6 +29,7 @@ std::vector<path> matches_of(const std::string& pattern) {
   if (status == GLOB_NOSPACE) throw std::bad_alloc();
   if (status != 0) throw Error(concat("--data ", pattern, ": no such file"));
   std::vector<path> matches(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  std::erase_if(matches, are_offsets);
   std::sort(matches.begin(), matches.end());
   return matches;
 }
@@ -40,6 +42,10 @@ void check(const path& file) {
   }
   if (!is_regular_file(file, failure))
     throw Error(concat("--data ", file.string(), ": is not a file"));
+  if (are_offsets(file)) {
+    throw Error(concat("--data ", file.string(), ": holds where documents begin; name the ids, ",
+                       "beside which it is found"));
+  }
   if (form_of(file) == DataForm::kUnknown) {
     throw Error(concat("--data ", file.string(), ": has the unknown extension '",
                        file.extension().string(), "'; expected ", kExtensions));

@@ -136,17 +136,4 @@ std::string NpyReader::position(int64_t index) const {
   return concat("row ", index / columns_, ", column ", index % columns_);
 }
 
-NpyFile NpyFile::read(const std::filesystem::path& path) {
-  const NpyReader reader(path);
-  NpyFile file{{}, reader.rows(), reader.columns()};
-  const std::vector<int64_t> ids = reader.read(0, file.rows * file.columns);
-  file.values.assign(ids.begin(), ids.end());
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] == file.values[i]) continue;
-    throw Error(concat(path.string(), ": ", reader.position(static_cast<int64_t>(i)), " holds ",
-                       ids[i], ", which is no int32"));
-  }
-  return file;
-}
-
 }  // namespace kvcalib

@@ -37,14 +37,4 @@ class NpyReader {
   int64_t columns_ = 0;
 };
 
-// All ids of such a file.
-struct NpyFile {
-  std::vector<int32_t> values;  // [rows, columns]
-  int64_t rows = 0;             // 1 for a file of one dimension
-  int64_t columns = 0;
-
-  // Throws Error as NpyReader does, and for an id outside int32.
-  static NpyFile read(const std::filesystem::path& path);
-};
-
 }  // namespace kvcalib

@@ -2,12 +2,12 @@
 #include "calibrate/data/windows.h"
 
 #include <algorithm>
-#include <list>
 
-#include "calibrate/data/corpus.h"
 #include "calibrate/data/document_windows.h"
-#include "calibrate/data/npy_file.h"
 #include "calibrate/data/python_random.h"
+#include "calibrate/data/text_documents.h"
+#include "calibrate/data/token_documents.h"
+#include "calibrate/data/token_files.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -28,58 +28,6 @@ void check(const WindowRequest& request) {
   }
 }
 
-// Several .npy files as one array: [rows, columns], or a stream of tokens.
-class TokenFiles {
- public:
-  explicit TokenFiles(const std::vector<path>& files) {
-    for (const path& file : files) {
-      const NpyReader& reader = readers_.emplace_back(file);
-      tokens_ += reader.rows() * reader.columns();
-      if (reader.dimensions() == readers_.front().dimensions()) continue;
-      throw Error(concat(file.string(), ": has ", reader.dimensions(), " dimensions, ",
-                         readers_.front().name(), " ", readers_.front().dimensions(),
-                         "; give windows or streams, not both"));
-    }
-  }
-
-  bool is_stream() const { return readers_.front().dimensions() == 1; }
-  int64_t tokens() const { return tokens_; }
-  int64_t rows() const {
-    int64_t rows = 0;
-    for (const NpyReader& reader : readers_) rows += reader.rows();
-    return rows;
-  }
-  const std::list<NpyReader>& readers() const { return readers_; }
-
-  // Appends `count` ids from the one at `first` on, files joined end to end.
-  void take(int64_t first, int64_t count, int64_t vocab, std::vector<int32_t>& ids) const {
-    for (const NpyReader& reader : readers_) {
-      const int64_t held = reader.rows() * reader.columns();
-      const int64_t here = std::clamp<int64_t>(held - first, 0, count);
-      if (here > 0) append(reader, first, here, vocab, ids);
-      count -= here;
-      first = std::max<int64_t>(first + here - held, 0);
-    }
-  }
-
- private:
-  static void append(const NpyReader& reader, int64_t first, int64_t count, int64_t vocab,
-                     std::vector<int32_t>& ids) {
-    const std::vector<int64_t> values = reader.read(first, count);
-    for (int64_t i = 0; i < count; ++i) {
-      if (values[i] < 0 || values[i] >= vocab) {
-        throw Error(concat(reader.name(), ": ", reader.position(first + i), " holds id ", values[i],
-                           ", but the model's vocabulary has ", vocab,
-                           "; were the ids made with the model's tokenizer?"));
-      }
-      ids.push_back(static_cast<int32_t>(values[i]));
-    }
-  }
-
-  std::list<NpyReader> readers_;  // a reader stays where it was made
-  int64_t tokens_ = 0;
-};
-
 std::vector<int32_t> take_rows(const TokenFiles& files, const WindowRequest& request,
                                int64_t vocab) {
   for (const NpyReader& reader : files.readers()) {
@@ -89,10 +37,8 @@ std::vector<int32_t> take_rows(const TokenFiles& files, const WindowRequest& req
                        reader.columns()));
   }
   if (files.rows() < request.samples) {
-    throw Error(concat(files.readers().front().name(),
-                       files.readers().size() > 1 ? " and others" : "", ": ", files.rows(),
-                       " windows, but --samples is ", request.samples, "; use --samples ",
-                       files.rows(), " or more data"));
+    throw Error(concat(files.name(), ": ", files.rows(), " windows, but --samples is ",
+                       request.samples, "; use --samples ", files.rows(), " or more data"));
   }
   std::vector<int32_t> ids;
   for (int64_t row = 0; row < request.samples; ++row) {
@@ -104,10 +50,8 @@ std::vector<int32_t> take_rows(const TokenFiles& files, const WindowRequest& req
 std::vector<int32_t> draw_from_stream(const TokenFiles& files, const WindowRequest& request,
                                       int64_t vocab) {
   if (files.tokens() < request.length) {
-    throw Error(concat(files.readers().front().name(),
-                       files.readers().size() > 1 ? " and others" : "", ": a stream of ",
-                       files.tokens(), " tokens, but --length is ", request.length,
-                       "; use a shorter --length or more data"));
+    throw Error(concat(files.name(), ": a stream of ", files.tokens(), " tokens, but --length is ",
+                       request.length, "; use a shorter --length or more data"));
   }
   PythonRandom random(request.seed);
   std::vector<int32_t> ids;
@@ -118,13 +62,47 @@ std::vector<int32_t> draw_from_stream(const TokenFiles& files, const WindowReque
   return ids;
 }
 
+bool has_offsets(const path& file) {
+  std::error_code failure;
+  return exists(offsets_of(file), failure);
+}
+
+// Whether the files are streams with documents marked in them: all of them, or none.
+bool hold_documents(const TokenFiles& files, const std::vector<path>& paths) {
+  if (!files.is_stream()) return false;
+  const auto lacking = std::find_if_not(paths.begin(), paths.end(), has_offsets);
+  if (lacking != paths.end() && std::any_of(paths.begin(), paths.end(), has_offsets)) {
+    throw Error(concat(lacking->string(), ": has no ", offsets_of(*lacking).filename().string(),
+                       " beside it, as other files have; give documents or streams, not both"));
+  }
+  return lacking == paths.end();
+}
+
+std::vector<int32_t> draw_from(Documents& documents, const WindowRequest& request, int64_t vocab) {
+  return request.pack ? pack_documents(documents, request, vocab)
+                      : draw_long_documents(documents, request, vocab);
+}
+
+TokenWindows windows_of_documents(const std::vector<path>& paths, const WindowRequest& request,
+                                  int64_t vocab) {
+  TokenDocuments documents(paths);
+  TokenWindows windows{request.samples, request.length, {}, {}, documents.count()};
+  windows.ids = draw_from(documents, request, vocab);
+  for (const path& file : paths) {
+    windows.files.push_back(hash_file(file));
+    windows.files.push_back(hash_file(offsets_of(file)));
+  }
+  return windows;
+}
+
 TokenWindows windows_of_ids(const std::vector<path>& paths, const WindowRequest& request,
                             int64_t vocab) {
+  const TokenFiles files(paths);
+  if (hold_documents(files, paths)) return windows_of_documents(paths, request, vocab);
   if (request.pack) {
     throw Error(concat("--pack joins documents, but ", paths.front().string(),
                        " holds token ids; leave --pack out"));
   }
-  const TokenFiles files(paths);
   TokenWindows windows{request.samples, request.length, {}, {}, 0};
   windows.documents = files.is_stream() ? 1 : files.rows();
   windows.ids = files.is_stream() ? draw_from_stream(files, request, vocab)
@@ -141,11 +119,10 @@ TokenWindows windows_of_text(const std::vector<path>& paths, const path& tokeniz
                        "with --tokenizer"));
   }
   const Tokenizer tokenizer(tokenizer_model);
-  Corpus corpus(paths, tokenizer);
-  TokenWindows windows{request.samples, request.length, {}, {}, corpus.documents()};
-  for (const DocumentFile& file : corpus.files()) windows.files.push_back(file.file());
-  windows.ids = request.pack ? pack_documents(corpus, request, vocab)
-                             : draw_long_documents(corpus, request, vocab);
+  TextDocuments documents(paths, tokenizer);
+  TokenWindows windows{request.samples, request.length, {}, {}, documents.count()};
+  for (const DocumentFile& file : documents.files()) windows.files.push_back(file.file());
+  windows.ids = draw_from(documents, request, vocab);
   return windows;
 }
 

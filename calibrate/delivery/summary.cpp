@@ -3,10 +3,9 @@
 
 #include <algorithm>
 #include <iomanip>
-#include <iostream>
 #include <sstream>
 
-#include "calibrate/command/commands.h"
+#include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -20,7 +19,7 @@ std::vector<ScaleRow> rows_shown(std::vector<ScaleRow> rows) {
   if (rows.size() <= kRowsShown) return rows;
   const auto last = rows.begin() + static_cast<std::ptrdiff_t>(kRowsShown / 4);
   std::partial_sort(rows.begin(), last, rows.end(), [](const ScaleRow& a, const ScaleRow& b) {
-    return a.scale.k_scale > b.scale.k_scale;
+    return a.tensors.front().scale.scale > b.tensors.front().scale.scale;
   });
   rows.erase(last, rows.end());
   return rows;
@@ -135,7 +134,7 @@ Summary deliver(OutputTransaction& output, const OutputOptions& where,
   Summary summary;
   summary.runtime = target.runtime->release();
   summary.serving_ranks = target.ranks;
-  summary.method = name(target.method);
+  summary.method = target.method.text();
   summary.provenance = statistics.provenance;
   summary.rows = scale_rows(scales, target.ranks, &statistics.statistics);
   summary.outlying = outlying_rows(summary.rows);
@@ -153,10 +152,6 @@ Summary deliver(OutputTransaction& output, const OutputOptions& where,
   output.write(kSummaryFileName, to_json(summary).dump(2) + "\n");
   output.commit();
   return summary;
-}
-
-void warn(const std::vector<std::string>& warnings) {
-  for (const std::string& warning : warnings) std::cerr << "kvcalib: warning: " << warning << "\n";
 }
 
 }  // namespace kvcalib

@@ -4,7 +4,7 @@
 #include <c10/cuda/CUDAFunctions.h>
 
 #include "sharding/files/error.h"
-#include "sharding/ranks/communicator.h"
+#include "sharding/ranks/make_communicator.h"
 #include "sharding/ranks/nccl_log.h"
 #include "tests/benchmarks/bench_engine.h"
 #include "tests/ranks/rank_threads.h"

@@ -3,6 +3,7 @@
 
 #include "calibrate/engine/calibration_pass.h"
 #include "sharding/formats/turbomind_directory.h"
+#include "sharding/ranks/make_communicator.h"
 #include "tests/benchmarks/bench_engine.h"
 
 namespace kvcalib {

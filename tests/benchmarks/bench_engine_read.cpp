@@ -15,6 +15,7 @@
 #include "sharding/files/error.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/formats/turbomind_directory.h"
+#include "sharding/ranks/make_communicator.h"
 #include "sharding/streaming/layer_stream.h"
 #include "tests/benchmarks/bench_engine.h"
 

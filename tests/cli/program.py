@@ -5,11 +5,13 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 PROGRAM = Path(os.environ.get("KVCALIB", ROOT / "build/kvcalib")).resolve()
 PRINT_RANGES = Path(os.environ.get("KVCALIB_PRINT_RANGES", PROGRAM.parent / "print_ranges")).resolve()
+STOP_AT_STEPS = Path(os.environ.get("KVCALIB_STOP_AT_STEPS", PROGRAM.parent / "libstop_at_steps.so")).resolve()
 SHARED = Path(os.environ.get("KVCALIB_SHARED", ROOT.parent / "shared")) / "data"
 TINY = ROOT / "configs/tiny-4m"
 TINY_LAYERS, TINY_RANKS = 4, 2
@@ -66,6 +69,21 @@ def start_one_by_one(ranks: int, *arguments) -> list[subprocess.Popen]:
         port = probe.getsockname()[1]
     return [start(*arguments, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1",
                   MASTER_PORT=str(port)) for rank in range(ranks)]
+
+
+def start_stepped(folder: Path, *arguments) -> subprocess.Popen:
+    """The program, stopping before each system call that changes something below `folder`."""
+    return start(*arguments, LD_PRELOAD=str(STOP_AT_STEPS), KVCALIB_STOP_BELOW=str(folder))
+
+
+def stops(process: subprocess.Popen) -> Iterator[int]:
+    """The number of each stop, from 1, while the process is stopped there; it ends with the process."""
+    number = 0
+    while os.WIFSTOPPED(status := os.waitpid(process.pid, os.WUNTRACED)[1]):
+        number += 1
+        yield number
+        os.kill(process.pid, signal.SIGCONT)
+    process.returncode = os.waitstatus_to_exitcode(status)
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -124,7 +142,7 @@ class ProgramTest(unittest.TestCase):
 
     def windows(self, seed: int = 0, count: int = 4, length: int = 64, vocab: int = 2048, name: str = "ids") -> Path:
         """A file of random token windows."""
-        from reference.models import random_windows
+        from reference.windows import random_windows
         file = self.folder / f"{name}-{seed}.npy"
         np.save(file, random_windows(seed, count, length, vocab))
         return file

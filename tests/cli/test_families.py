@@ -16,7 +16,7 @@ from program import PRINT_RANGES, ProgramTest, run_program
 from reference.calibration import RANGE_NAMES
 from reference.families import Decoder, random_decoder, save
 from reference.family_oracle import own_ranges, transformers_ranges
-from reference.models import random_windows
+from reference.windows import random_windows
 
 TOLERANCE = 1e-5
 HAS_TRANSFORMERS = importlib.util.find_spec("transformers") is not None

@@ -13,8 +13,9 @@ import torch
 
 from program import SHARED, TINY
 from reference import calibration
-from reference.models import Model, random_model, random_windows, read_hugging_face, read_llama2c
+from reference.models import Model, random_model, read_hugging_face, read_llama2c
 from reference.turbomind_writer import config_ini, edit_tensor, to_interleaved_pairs, weight_files, write_directory
+from reference.windows import random_windows
 
 
 def same(one: calibration.Ranges, other: calibration.Ranges) -> bool:

@@ -17,9 +17,8 @@
 
 namespace kvcalib::fixture {
 
-inline std::filesystem::path repository() {
-  return std::filesystem::absolute(__FILE__).parent_path().parent_path().parent_path();
-}
+// Where ctest runs the tests.
+inline std::filesystem::path repository() { return std::filesystem::current_path(); }
 
 // The folder of large test data; may be absent.
 inline std::filesystem::path shared() {

@@ -41,6 +41,14 @@ TEST_F(DataPaths, MayHoldTheCharactersOfAPattern) {
   EXPECT_EQ(expand({"part[1].jsonl"}), std::vector<path>{in("part[1].jsonl")});
 }
 
+TEST_F(DataPaths, LeaveOutTheOffsetsThatBelongToIds) {
+  write(in("ids.offsets.npy"), "x");
+  write(in("other.offsets.npy"), "x");
+  EXPECT_EQ(expand({"*.npy"}), (std::vector<path>{in("ids.npy"), in("other.offsets.npy")}));
+  EXPECT_HOLDS("ids.offsets.npy: holds where documents begin; name the ids",
+               refusal({"ids.offsets.npy"}));
+}
+
 TEST_F(DataPaths, FollowLinks) {
   std::filesystem::create_symlink("a.jsonl", in("link.jsonl"));
   EXPECT_EQ(expand({"link.jsonl"}), std::vector<path>{in("link.jsonl")});

@@ -39,6 +39,23 @@ class Windows : public testing::Test {
     return message_of([&] { draw(files, request, vocab); });
   }
 
+  // Texts as scripts/tokenize_text.py leaves them.
+  path save_tokens(const std::string& name, const std::vector<std::string>& texts) {
+    const Tokenizer tokenizer(tiny_tokenizer());
+    Ids ids;
+    std::vector<int64_t> offsets{0};
+    for (const std::string& text : texts) {
+      const Ids document = tokenizer.encode(text);
+      ids.insert(ids.end(), document.begin(), document.end());
+      offsets.push_back(static_cast<int64_t>(ids.size()));
+    }
+    save_offsets(name, offsets);
+    return save(name + ".npy", npy_ids(concat(ids.size(), ','), ids));
+  }
+  void save_offsets(const std::string& name, const std::vector<int64_t>& offsets) {
+    save(name + ".offsets.npy", npy_ids(concat(offsets.size(), ','), offsets));
+  }
+
   TemporaryFolder folder_;
 };
 
@@ -198,6 +215,74 @@ TEST_F(Windows, OfAStreamStartAnywhere) {
                refusal({first, second}, {1, 101, 0, false}));
 }
 
+TEST_F(Windows, OfIdsWithOffsetsAreThoseOfTheTextTheyWere) {
+  const std::vector<std::string> texts = texts_of({100, 1200, 0, 90, 900, 40, 3000, 500});
+  const std::vector<std::string> front(texts.begin(), texts.begin() + 3);
+  const std::vector<std::string> back(texts.begin() + 3, texts.end());
+  for (const bool pack : {false, true}) {
+    const WindowRequest request{9, 150, 3, pack};
+    const Ids expected = draw({save_texts("a.jsonl", texts)}, request).ids;
+    const TokenWindows whole = draw({save_tokens("ids", texts)}, request);
+    EXPECT_EQ(whole.ids, expected);
+    EXPECT_EQ(whole.documents, 8);
+    const TokenWindows parts =
+        draw({save_tokens("front", front), save_tokens("back", back)}, request);
+    EXPECT_EQ(parts.ids, expected);
+    EXPECT_EQ(parts.documents, 8);
+  }
+}
+
+TEST_F(Windows, OfIdsWithOffsetsRecordBothFiles) {
+  const path ids = save_tokens("ids", {prose(1, 2000)});
+  const TokenWindows windows = draw({ids}, {2, 100, 0, false});
+  ASSERT_EQ(windows.files.size(), 2u);
+  EXPECT_EQ(windows.files[0].path, ids);
+  EXPECT_EQ(windows.files[1].path.filename(), "ids.offsets.npy");
+  EXPECT_FALSE(stored_windows({ids}).has_value());
+}
+
+TEST_F(Windows, RefuseDocumentsOfIdsThatAreTooShort) {
+  save_offsets("ids", {0, 10, 30, 30, 48});
+  const path ids = save("ids.npy", npy_ids("48,", counting(0, 48)));
+  EXPECT_HOLDS(
+      "none of the 4 documents has 21 tokens (--length); the longest found has 20; use --length 20",
+      refusal({ids}, {1, 21, 0, false}));
+  EXPECT_EQ(draw({ids}, {1, 20, 0, false}).ids, counting(10, 20));
+  EXPECT_HOLDS("the 4 documents hold 48 tokens, enough for 2 windows of 21",
+               refusal({ids}, {3, 21, 0, true}));
+  EXPECT_HOLDS("ids.npy: position 10 holds id 10, but the model's vocabulary has 10",
+               refusal({ids}, {1, 20, 0, false}, 10));
+}
+
+TEST_F(Windows, RefuseOffsetsThatAreNotThoseOfTheIds) {
+  const path ids = save("ids.npy", npy_ids("8,", counting(0, 8)));
+  const auto refused = [&](const std::vector<int64_t>& offsets) {
+    save_offsets("ids", offsets);
+    return refusal({ids}, {1, 4, 0, false});
+  };
+  EXPECT_HOLDS("ids.offsets.npy: begins with 1, expected 0", refused({1, 8}));
+  EXPECT_HOLDS("ids.offsets.npy: position 2 holds 4 behind 5", refused({0, 5, 4, 8}));
+  EXPECT_HOLDS("ids.offsets.npy: ends at 7, but ", refused({0, 5, 7}));
+  EXPECT_HOLDS("ids.offsets.npy: has the shape (1, 1); expected one dimension", refused({0}));
+  save("ids.offsets.npy", npy_ids("1, 2", std::vector<int64_t>{0, 8}));
+  EXPECT_HOLDS("ids.offsets.npy: has the shape (1, 2)", refusal({ids}, {1, 4, 0, false}));
+  save("ids.offsets.npy", "x");
+  EXPECT_HOLDS("ids.offsets.npy: is not a NumPy file", refusal({ids}, {1, 4, 0, false}));
+}
+
+TEST_F(Windows, RefuseStreamsBesideDocuments) {
+  const path documents = save_tokens("documents", {prose(1, 900)});
+  const path stream = save("stream.npy", npy_ids("8,", counting(0, 8)));
+  EXPECT_HOLDS("stream.npy: has no stream.offsets.npy beside it, as other files have",
+               refusal({documents, stream}, {1, 4, 0, false}));
+}
+
+TEST_F(Windows, StoredAsRowsNeedNoOffsets) {
+  const path windows = save("a.npy", npy_ids("2, 4", counting(0, 8)));
+  save_offsets("a", {0, 3, 8});
+  EXPECT_EQ(draw({windows}, {2, 4, 0, false}).ids, counting(0, 8));
+}
+
 TEST_F(Windows, RefuseTokenFilesOfAnotherShape) {
   const path windows = save("a.npy", npy_ids("2, 4", counting(0, 8)));
   const path stream = save("b.npy", npy_ids("8,", counting(0, 8)));
@@ -206,7 +291,8 @@ TEST_F(Windows, RefuseTokenFilesOfAnotherShape) {
   EXPECT_HOLDS("a.npy: 2 windows, but --samples is 3; use --samples 2",
                refusal({windows}, {3, 4, 0, false}));
   EXPECT_HOLDS("b.npy: has 1 dimensions, ", refusal({windows, stream}, {1, 4, 0, false}));
-  EXPECT_HOLDS("leave --pack out", refusal({windows}, {2, 4, 0, true}));
+  for (const path& file : {windows, stream})
+    EXPECT_HOLDS("leave --pack out", refusal({file}, {2, 4, 0, true}));
 }
 
 TEST_F(Windows, RefuseTokenIdsOutsideTheVocabulary) {

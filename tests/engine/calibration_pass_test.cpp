@@ -9,6 +9,7 @@
 
 #include "calibrate/engine/embedding.h"
 #include "sharding/formats/turbomind_directory.h"
+#include "sharding/ranks/make_communicator.h"
 #include "tests/message_of.h"
 #include "tests/ranks/rank_threads.h"
 #include "tests/streaming/plain_directory.h"

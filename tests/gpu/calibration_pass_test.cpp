@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "sharding/formats/turbomind_directory.h"
+#include "sharding/ranks/make_communicator.h"
 #include "sharding/streaming/layer_stream.h"
 #include "tests/message_of.h"
 #include "tests/turbomind_fixture.h"

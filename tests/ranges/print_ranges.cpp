@@ -5,11 +5,12 @@
 #include <iostream>
 #include <memory>
 
-#include "calibrate/data/npy_file.h"
+#include "calibrate/data/windows.h"
 #include "calibrate/engine/calibration_pass.h"
 #include "calibrate/runtimes/runtime.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
+#include "sharding/ranks/make_communicator.h"
 
 int main(int argc, char** argv) {
   if (argc < 4 || argc > 5) {
@@ -19,15 +20,17 @@ int main(int argc, char** argv) {
   try {
     using namespace kvcalib;
     const std::unique_ptr<WeightDirectory> directory = open_weights(argv[1]);
-    const NpyFile ids = NpyFile::read(argv[2]);
+    const WindowShape shape = stored_windows({argv[2]}).value();
+    const TokenWindows windows =
+        draw_windows({argv[2]}, {}, {shape.samples, shape.length}, directory->config().vocab);
     Rendezvous rendezvous({});
     const auto communicator = make_communicator({}, at::kCPU, rendezvous);
     const auto runtime = find_runtime(kTurboMind).open(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
     provenance.model = directory->config();
     const KvStatistics ranges =
-        run_calibration_pass(*directory, runtime->rotation(directory->config(), ids.columns),
-                             {ids.values, ids.rows, ids.columns}, *communicator, {}, {});
+        run_calibration_pass(*directory, runtime->rotation(directory->config(), shape.length),
+                             {windows.ids, windows.samples, windows.length}, *communicator, {}, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;
   } catch (const std::exception& failure) {

@@ -85,11 +85,6 @@ def random_model(seed: int, *, layers=3, heads=2, kv_heads=None, head_dim=128, i
     return model
 
 
-def random_windows(seed: int, windows: int, length: int, vocab: int) -> np.ndarray:
-    """Token ids [windows, length], int32."""
-    return np.random.default_rng(seed).integers(0, vocab, (windows, length), dtype=np.int32)
-
-
 def read_hugging_face(directory: Path) -> Model:
     """A Llama in Hugging Face layout: config.json, safetensors files, tokenizer.model."""
     directory = Path(directory)

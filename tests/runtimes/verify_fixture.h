@@ -43,7 +43,7 @@ class VerifyFixture : public testing::Test {
  protected:
   // The whole output of a run for `ranks` serving ranks.
   void write_output(int64_t ranks, const TurboMindRelease& release = kLatest,
-                    ScaleMethod method = ScaleMethod::kAsymmetric) {
+                    const ScaleMethod& method = ScaleMethod::kAsymmetric) {
     const IniFile config = IniFile::parse(fixture::config_text(model(ranks)), "config.ini");
     put(folder_.path(), {{"config.ini", patch_config(config, release).text()}});
     write_scales(statistics(), ranks, release, method);
@@ -53,7 +53,7 @@ class VerifyFixture : public testing::Test {
   }
   void write_scales(const KvStatistics& ranges, int64_t ranks,
                     const TurboMindRelease& release = kLatest,
-                    ScaleMethod method = ScaleMethod::kAsymmetric) {
+                    const ScaleMethod& method = ScaleMethod::kAsymmetric) {
     for (const OutputFile& file :
          scale_files(compute_scales(ranges, ranks, method), ranks, release)) {
       put(folder_.path(), {{file.name, file.bytes}});

@@ -43,7 +43,7 @@ TEST_F(VerifyStatisticsTest, TakesTheMethodThatTheSummaryNames) {
 
 TEST_F(VerifyStatisticsTest, TriesAllMethodsWhereTheSummarySaysNone) {
   for (const char* summary : {"", "broken", "[]", "{}", R"({"method": 4})", R"({"method": "x"})"}) {
-    for (const ScaleMethod method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
+    for (const ScaleMethod& method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
       write_output(2, kLatest, method);
       put(folder_.path(), {{kSummaryFileName, summary}});
       EXPECT_TRUE(verify().good()) << summary;

@@ -16,7 +16,7 @@ using namespace fixture;
 class VerifyTest : public VerifyFixture {};
 
 TEST_F(VerifyTest, FindsNoFaultInWhatKvcalibWrites) {
-  for (const ScaleMethod method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
+  for (const ScaleMethod& method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
     for (const TurboMindRelease& release : {find_turbomind_release("0.0.14"), kLatest}) {
       write_output(2, release, method);
       const VerifyReport report = verify(std::nullopt, release);

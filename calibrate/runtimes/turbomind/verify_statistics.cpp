@@ -12,23 +12,36 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The method that summary.json names; nothing where it names none that there is.
+std::optional<ScaleMethod> method_of_summary(const fs::path& directory) {
+  if (!fs::is_regular_file(directory / kSummaryFileName)) return std::nullopt;
+  const nlohmann::json summary =
+      nlohmann::json::parse(read_file(directory / kSummaryFileName), nullptr, false);
+  if (!summary.is_object() || !summary.contains("method") || !summary["method"].is_string())
+    return std::nullopt;
+  try {
+    return ScaleMethod::parse(summary["method"].get<std::string>());
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 // The methods that may have made scale files of that release.
 std::vector<ScaleMethod> possible_methods(const fs::path& directory,
                                           const TurboMindRelease& release) {
-  std::vector<ScaleMethod> methods = {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric};
-  if (release.scale_values == 2) methods = {ScaleMethod::kSymmetric};
-  if (!fs::is_regular_file(directory / kSummaryFileName)) return methods;
-  const nlohmann::json summary =
-      nlohmann::json::parse(read_file(directory / kSummaryFileName), nullptr, false);
-  if (!summary.is_object() || !summary.contains("method")) return methods;
-  for (const ScaleMethod method : methods)
-    if (summary["method"] == name(method)) return {method};
+  const auto fits = [&](const ScaleMethod& method) {
+    return release.scale_values == 4 || method.is_symmetric();
+  };
+  if (const auto method = method_of_summary(directory); method && fits(*method)) return {*method};
+  std::vector<ScaleMethod> methods = ScaleMethod::all();
+  std::erase_if(methods, [&](const ScaleMethod& method) { return !fits(method); });
   return methods;
 }
 
 // The files that are not `method`'s.
-std::vector<std::string> others(const KvStatistics& statistics, int64_t ranks, ScaleMethod method,
-                                const TurboMindRelease& release, const ScaleFiles& files) {
+std::vector<std::string> others(const KvStatistics& statistics, int64_t ranks,
+                                const ScaleMethod& method, const TurboMindRelease& release,
+                                const ScaleFiles& files) {
   const std::vector<KvScale> scales = compute_scales(statistics, ranks, method);
   std::vector<std::string> names;
   for (const auto& [id, bytes] : files) {
@@ -60,7 +73,7 @@ void compare_with_statistics(const fs::path& directory, const ModelConfig& model
     if (weights != nullptr && weights_fingerprint(*weights) != file.provenance.weights_fingerprint)
       fault(kStatisticsFileName, ": statistics of other weights than those here; calibrate again");
     std::optional<std::vector<std::string>> fewest;
-    for (const ScaleMethod method : possible_methods(directory, release)) {
+    for (const ScaleMethod& method : possible_methods(directory, release)) {
       std::vector<std::string> names = others(statistics, ranks, method, release, files);
       if (!fewest || names.size() < fewest->size()) fewest = std::move(names);
     }

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loaded by LD_PRELOAD: stops the process (SIGSTOP) before every call that changes something below
+// the folder KVCALIB_STOP_BELOW, so that a test can look at each state that a kill could leave, let
+// it go on (SIGCONT) or kill it there.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdarg>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+namespace {
+
+void stop_if_below(std::string_view path) {
+  static const char* const folder = std::getenv("KVCALIB_STOP_BELOW");
+  if (folder != nullptr && path.starts_with(folder)) ::raise(SIGSTOP);
+}
+
+std::string path_of(int descriptor) {
+  std::string path(4096, '\0');
+  const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
+  const ssize_t length = ::readlink(link.c_str(), path.data(), path.size());
+  path.resize(length > 0 ? static_cast<size_t>(length) : 0);
+  return path;
+}
+
+std::string path_at(int folder, const char* name) {
+  return folder == AT_FDCWD || *name == '/' ? name : path_of(folder) + "/" + name;
+}
+
+// The function that would have been called without this library.
+template <typename Function>
+Function* next(Function*, const char* name) {
+  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+#define PASS_ON(name, ...) return next(::name, #name)(__VA_ARGS__)
+
+extern "C" {
+
+int open(const char* path, int flags, ...) {
+  va_list rest;
+  va_start(rest, flags);
+  const mode_t mode = (flags & O_CREAT) != 0 ? va_arg(rest, mode_t) : 0;
+  va_end(rest);
+  if ((flags & (O_CREAT | O_TRUNC)) != 0) stop_if_below(path);
+  PASS_ON(open, path, flags, mode);
+}
+
+ssize_t write(int descriptor, const void* bytes, size_t count) {
+  stop_if_below(path_of(descriptor));
+  PASS_ON(write, descriptor, bytes, count);
+}
+
+ssize_t pwrite(int descriptor, const void* bytes, size_t count, off_t offset) {
+  stop_if_below(path_of(descriptor));
+  PASS_ON(pwrite, descriptor, bytes, count, offset);
+}
+
+int fsync(int descriptor) {
+  stop_if_below(path_of(descriptor));
+  PASS_ON(fsync, descriptor);
+}
+
+int mkdir(const char* path, mode_t mode) noexcept {
+  stop_if_below(path);
+  PASS_ON(mkdir, path, mode);
+}
+
+int symlink(const char* target, const char* path) noexcept {
+  stop_if_below(path);
+  PASS_ON(symlink, target, path);
+}
+
+int link(const char* from, const char* to) noexcept {
+  stop_if_below(to);
+  PASS_ON(link, from, to);
+}
+
+int rename(const char* from, const char* to) noexcept {
+  stop_if_below(to);
+  PASS_ON(rename, from, to);
+}
+
+int renameat2(int from_folder, const char* from, int to_folder, const char* to,
+              unsigned flags) noexcept {
+  stop_if_below(path_at(to_folder, to));
+  PASS_ON(renameat2, from_folder, from, to_folder, to, flags);
+}
+
+int unlink(const char* path) noexcept {
+  stop_if_below(path);
+  PASS_ON(unlink, path);
+}
+
+int unlinkat(int folder, const char* name, int flags) noexcept {
+  stop_if_below(path_at(folder, name));
+  PASS_ON(unlinkat, folder, name, flags);
+}
+
+int rmdir(const char* path) noexcept {
+  stop_if_below(path);
+  PASS_ON(rmdir, path);
+}
+
+int remove(const char* path) noexcept {
+  stop_if_below(path);
+  PASS_ON(remove, path);
+}
+
+int chmod(const char* path, mode_t mode) noexcept {
+  stop_if_below(path);
+  PASS_ON(chmod, path, mode);
+}
+
+int chown(const char* path, uid_t owner, gid_t group) noexcept {
+  stop_if_below(path);
+  PASS_ON(chown, path, owner, group);
+}
+
+}  // extern "C"

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "calibrate/runtimes/turbomind/deployed_config.h"
 #include "calibrate/runtimes/turbomind/turbomind.h"
 #include "sharding/files/error.h"
 
@@ -41,6 +42,10 @@ std::vector<std::string> check_served(const Runtime& runtime, const ServedModel&
 
 int64_t served_embedding_rows(const WeightDirectory& weights) {
   return weights.runtime_config() != nullptr ? weights.embedding().rows : 0;
+}
+
+int64_t served_embedding_rows(const ModelConfig& shape) {
+  return padded_rows(shape.vocab, shape.stored_ranks);
 }
 
 }  // namespace kvcalib

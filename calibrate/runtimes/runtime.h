@@ -120,5 +120,7 @@ OutputNames delivery_names(const RuntimeRow& runtime);
 // The rows of the embedding that a runtime will read from disk; 0 where the weights are a model's
 // own, from which it makes others.
 int64_t served_embedding_rows(const WeightDirectory& weights);
+// The same of a shape whose weights are not there yet: as a converter would cut them.
+int64_t served_embedding_rows(const ModelConfig& shape);
 
 }  // namespace kvcalib

@@ -50,6 +50,9 @@ TEST(ServedModels, HaveRowsOnDiskOnlyWhereTheRuntimeReadsThem) {
   EXPECT_EQ(served_embedding_rows(
                 ModelDirectory("/weights", config, IniFile::parse("[llama]\n", "config.ini"))),
             51);
+  ModelConfig shape = config;
+  shape.stored_ranks = 2;
+  EXPECT_EQ(served_embedding_rows(shape), 52);
 }
 
 }  // namespace

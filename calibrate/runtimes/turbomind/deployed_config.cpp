@@ -105,8 +105,10 @@ WeightType deployed_type(const ModelConfig& model, const TurboMindRelease& relea
   return release.reads_bfloat16 ? model.weight_type : WeightType::kFloat16;
 }
 
+int64_t padded_rows(int64_t rows, int64_t ranks) { return (rows + ranks - 1) / ranks * ranks; }
+
 int64_t deployed_rows(int64_t rows, const TurboMindRelease& release, int64_t ranks) {
-  return release.pads_rows ? (rows + ranks - 1) / ranks * ranks : rows;
+  return release.pads_rows ? padded_rows(rows, ranks) : rows;
 }
 
 std::string deployed_config(const ModelConfig& model, const TurboMindRelease& release,

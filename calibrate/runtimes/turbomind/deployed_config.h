@@ -25,6 +25,9 @@ ModelConfig as_converted(const ModelConfig& model, const TurboMindRelease& relea
 // The 16-bit type that the converter writes.
 WeightType deployed_type(const ModelConfig& model, const TurboMindRelease& release);
 
+// Rows of embedding and head with those of zeros that let them divide by ranks.
+int64_t padded_rows(int64_t rows, int64_t ranks);
+
 // How many rows of embedding and head a release has on disk for a model of `rows` rows.
 int64_t deployed_rows(int64_t rows, const TurboMindRelease& release, int64_t ranks);
 

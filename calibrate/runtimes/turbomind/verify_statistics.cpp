@@ -12,8 +12,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The method that the summary names, where there is one that knows it.
-std::optional<ScaleMethod> stated_method(const fs::path& directory) {
+// The method that summary.json names; nothing where it names none that there is.
+std::optional<ScaleMethod> method_of_summary(const fs::path& directory) {
   if (!fs::is_regular_file(directory / kSummaryFileName)) return std::nullopt;
   const nlohmann::json summary =
       nlohmann::json::parse(read_file(directory / kSummaryFileName), nullptr, false);
@@ -29,11 +29,12 @@ std::optional<ScaleMethod> stated_method(const fs::path& directory) {
 // The methods that may have made scale files of that release.
 std::vector<ScaleMethod> possible_methods(const fs::path& directory,
                                           const TurboMindRelease& release) {
-  std::vector<ScaleMethod> methods;
-  for (const ScaleMethod& method : ScaleMethod::all())
-    if (method.is_symmetric() || release.scale_values != 2) methods.push_back(method);
-  const std::optional<ScaleMethod> stated = stated_method(directory);
-  if (stated && (stated->is_symmetric() || release.scale_values != 2)) return {*stated};
+  const auto fits = [&](const ScaleMethod& method) {
+    return release.scale_values == 4 || method.is_symmetric();
+  };
+  if (const auto method = method_of_summary(directory); method && fits(*method)) return {*method};
+  std::vector<ScaleMethod> methods = ScaleMethod::all();
+  std::erase_if(methods, [&](const ScaleMethod& method) { return !fits(method); });
   return methods;
 }
 

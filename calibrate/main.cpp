@@ -6,8 +6,10 @@
 
 #include "calibrate/command/command_line.h"
 #include "calibrate/command/commands.h"
+#include "calibrate/command/out_of_memory.h"
+#include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
-#include "sharding/ranks/launcher.h"
+#include "sharding/ranks/launched_process.h"
 #include "sharding/ranks/peer_watch.h"
 
 namespace kvcalib {
@@ -15,22 +17,12 @@ namespace {
 
 int run(const std::vector<std::string>& arguments) {
   const std::string command = arguments.empty() ? "--help" : arguments.front();
-  const std::vector<std::string> rest(arguments.begin() + (arguments.empty() ? 0 : 1),
-                                      arguments.end());
-  if (command == "calibrate") return run_calibrate(parse_calibrate(rest), arguments);
-  if (command == "export") return run_export(parse_export(rest));
-  if (command == "verify") return run_verify(parse_verify(rest));
-  if (command == "inspect") return run_inspect(parse_inspect(rest));
-  if (command == "shard") return run_shard(parse_shard(rest));
   if (command == "--version") {
     std::cout << "kvcalib " << program_version() << "\n";
     return 0;
   }
   if (command == "--help" || command == "-h" || command == "help") throw HelpAsked{program_help()};
-  const auto near = nearest(command, {"calibrate", "export", "verify", "inspect", "shard"});
-  throw UsageError(concat("unknown command '", command, "'",
-                          near ? concat("; did you mean ", *near, "?") : "",
-                          "; see kvcalib --help"));
+  return find_command(command).run(arguments);
 }
 
 // "rank 3: " in a run of several.
@@ -48,8 +40,7 @@ int fail(const std::string& message, int exit_code) {
 
 const std::string kOutOfMemory =
     "out of memory; use a smaller --micro-batch, fewer --samples or more --devices (--dry-run "
-    "tells "
-    "what a run needs)";
+    "tells what a run needs)";
 
 int guarded(const std::vector<std::string>& arguments) {
   try {
@@ -66,9 +57,7 @@ int guarded(const std::vector<std::string>& arguments) {
     return fail(failure.what(), 1);
   } catch (const c10::Error& failure) {
     const std::string text = failure.what_without_backtrace();
-    const bool memory = text.find("out of memory") != std::string::npos ||
-                        text.find("DefaultCPUAllocator") != std::string::npos;
-    return fail(memory ? kOutOfMemory + (": " + text) : text, 1);
+    return fail(is_out_of_memory(failure) ? kOutOfMemory + (": " + text) : text, 1);
   } catch (const std::bad_alloc&) {
     return fail(kOutOfMemory, 1);
   } catch (const std::exception& failure) {
@@ -81,5 +70,6 @@ int guarded(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   kvcalib::follow_launcher();
+  kvcalib::throw_out_of_memory_on_cpu();
   return kvcalib::guarded({argv + 1, argv + argc});
 }

@@ -15,7 +15,8 @@ fail() {
 at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
 # Sets torch (the folder that holds share/cmake/Torch), python (an interpreter for the scripts and tests) and
-# torch_cuda (the CUDA release that it is built with). One in CMAKE_PREFIX_PATH goes before the one in .venv.
+# torch_cuda (the CUDA release that it is built with; empty for one without CUDA). One in CMAKE_PREFIX_PATH goes before
+# the one in .venv.
 find_torch() {
   local prefix
   torch=
@@ -38,6 +39,8 @@ find_torch() {
   [ -n "$torch" ] || return 1
   python=${torch%/lib/python3*}/bin/python3
   [ -x "$python" ] || python=$(command -v python3 || true)
+  torch_cuda=
+  [ -e "$torch/lib/libtorch_cuda.so" ] || return 0
   torch_cuda=$(sed -n "s/^cuda.*= *'\([0-9.]*\)'.*/\1/p" "$torch/version.py" 2>/dev/null || true)
   torch_cuda=${torch_cuda:-$CUDA_VERSION}
 }
@@ -46,11 +49,16 @@ find_torch() {
 nvcc_release() { "$1" --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\),.*/\1/p'; }
 
 # Sets nvcc and toolkit (the folder above its bin): of PyTorch's CUDA release, or, for a PyTorch that is not the
-# project's own, at least of the same major release. Call find_torch first.
+# project's own, at least of the same major release. Otherwise no_nvcc says why not. Call find_torch first.
 find_nvcc() {
   local candidate release
   local same_major=
   nvcc=
+  if [ -z "$torch_cuda" ]; then
+    no_nvcc="PyTorch in $torch is without CUDA: name one that has it in CMAKE_PREFIX_PATH"
+    return 1
+  fi
+  no_nvcc="nvcc of CUDA $torch_cuda, which PyTorch is built with, not found: run scripts/setup.sh --cuda"
   for candidate in "${CUDACXX:-}" "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" "$(command -v nvcc || true)" \
     "/usr/local/cuda-$torch_cuda/bin/nvcc" /usr/local/cuda/bin/nvcc "$PWD/.cuda/bin/nvcc"; do
     [ -x "$candidate" ] || continue

@@ -67,7 +67,7 @@ sanitize() {
 }
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-step build scripts/build.sh ci --target all
+step build env KVCALIB_CUDA=ON scripts/build.sh ci --target all
 [ ${#failed[@]} = 0 ] || exit 1
 ! $multi || check_several
 step tests run_tests

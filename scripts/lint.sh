@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# lint.sh [BUILD FOLDER]: clang-format and clang-tidy over the project's sources; the folder, by default build-ci, has
-# been configured. A file that was clean is looked at again when it, a header or .clang-tidy has changed.
+# lint.sh [BUILD FOLDER]: check_rooms.py, clang-format and clang-tidy over the project's sources; the folder, by default
+# build-ci, has been configured. A file that was clean is looked at again when it, a header or .clang-tidy has changed.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -9,6 +9,9 @@ folder=${1:-build-ci}
 [ -e "$folder/compile_commands.json" ] || fail "$folder has not been configured: run scripts/build.sh first"
 mapfile -t sources < <(find calibrate kernels sharding tests -name '*.cpp' | sort)
 mapfile -t others < <(find calibrate kernels sharding tests -name '*.h' -o -name '*.cu' -o -name '*.cuh' | sort)
+
+python3 scripts/check_rooms.py || fail "a room includes what it does not know (see above)"
+say "rooms: they include what they know"
 
 clang-format -n --Werror "${sources[@]}" "${others[@]}"
 say "clang-format: ${#sources[@]} sources and ${#others[@]} others are clean"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# setup.sh [--dev]: makes a fresh Debian 12 or Ubuntu 24.04 (root or sudo) ready to build and test the project.
-# With --dev also ccache, clang-format, clang-tidy, Google Benchmark and Transformers. Run again, it only adds what is
-# missing.
+# setup.sh [--cuda] [--dev]: makes a fresh Debian 12 or Ubuntu 24.04 (root or sudo) ready to build and test the project.
+# With --dev also nvcc, ccache, clang-format, clang-tidy, Google Benchmark and Transformers. Run again, it only adds what
+# is missing.
 #   compilers, CMake and libraries   from the distribution
 #   PyTorch, NCCL, Python packages   from PyPI into .venv, unless CMAKE_PREFIX_PATH names a PyTorch
-#   nvcc                             from PyPI into .venv, with .cuda laid over it, unless the machine has the right one
+#   nvcc                             from PyPI into .venv, with .cuda laid over it, unless the machine has the right one;
+#                                    only with --cuda (or KVCALIB_CUDA=ON), with --dev, and where there is an NVIDIA GPU
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -30,6 +31,7 @@ find_missing() {
   need_header cxxopts.hpp libcxxopts-dev
   need_header nlohmann/json.hpp nlohmann-json3-dev
   need_header zlib.h zlib1g-dev
+  need_header openssl/evp.h libssl-dev
   need_header gtest/gtest.h libgtest-dev
   pkg-config --exists sentencepiece 2>/dev/null || missing+=(libsentencepiece-dev)
   if $developer; then
@@ -138,12 +140,31 @@ lay_out_cuda_folder() {
   mv .cuda.partial .cuda
 }
 
+has_gpu() { [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; }
+
+install_nvcc() {
+  [ -n "$torch_cuda" ] || fail "$no_nvcc"
+  [ "$torch_cuda" = "$CUDA_VERSION" ] ||
+    fail "PyTorch in $torch is built with CUDA $torch_cuda: install that release's toolkit (nvcc) on this machine"
+  if ! venv_has "${NVCC_PACKAGES[@]}"; then
+    install_python_packages "${NVCC_PACKAGES[@]}"
+    lay_out_cuda_folder
+  elif ! find_nvcc; then
+    lay_out_cuda_folder
+  fi
+  find_nvcc || fail "nvcc of CUDA $torch_cuda still not found; remove .venv and .cuda and run this again"
+}
+
 developer=false
-case "${1:-}" in
-  '') ;;
-  --dev) developer=true ;;
-  *) fail "usage: scripts/setup.sh [--dev]" ;;
-esac
+cuda=false
+[ "${KVCALIB_CUDA:-}" != ON ] || cuda=true
+for argument in "$@"; do
+  case "$argument" in
+    --cuda) cuda=true ;;
+    --dev) developer=true && cuda=true ;;
+    *) fail "usage: scripts/setup.sh [--cuda] [--dev]" ;;
+  esac
+done
 
 python_packages=("${TORCH_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}")
 if $developer; then
@@ -169,16 +190,15 @@ else
 fi
 
 find_torch || fail "pip left no PyTorch in .venv; remove .venv and run this again"
-if ! find_nvcc || [ "$toolkit" = "$PWD/.cuda" ]; then
-  [ "$torch_cuda" = "$CUDA_VERSION" ] ||
-    fail "PyTorch in $torch is built with CUDA $torch_cuda: install that release's toolkit (nvcc) on this machine"
-  if ! venv_has "${NVCC_PACKAGES[@]}"; then
-    install_python_packages "${NVCC_PACKAGES[@]}"
-    lay_out_cuda_folder
-  elif ! find_nvcc; then
-    lay_out_cuda_folder
-  fi
+if [ -n "$torch_cuda" ] && [ "${KVCALIB_CUDA:-}" != OFF ] && has_gpu; then
+  cuda=true
 fi
-find_nvcc || fail "nvcc of CUDA $torch_cuda still not found; remove .venv and .cuda and run this again"
-say "nvcc: $nvcc ($(nvcc_release "$nvcc"))"
+if ! find_nvcc || [ "$toolkit" = "$PWD/.cuda" ]; then
+  ! $cuda || install_nvcc
+fi
+if [ -n "$nvcc" ]; then
+  say "nvcc: $nvcc ($(nvcc_release "$nvcc"))"
+else
+  say "nvcc: none, which a program for CPUs alone does not need; --cuda brings it"
+fi
 say "ready"

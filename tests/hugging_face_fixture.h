@@ -10,6 +10,7 @@
 
 #include "kernels/numeric.h"
 #include "sharding/files/safetensors.h"
+#include "tests/safetensors_bytes.h"
 #include "tests/turbomind_fixture.h"
 
 namespace kvcalib::fixture {
@@ -133,7 +134,7 @@ class HuggingFaceWriter {
 
   void append(std::string& bytes, uint16_t bits) const {
     char raw[4];
-    const float value = kernels::to_float(std::bit_cast<__half>(bits));
+    const float value = kernels::to_float(kernels::Half{bits});
     const bool wide = model_.dtype == "F32";
     std::memcpy(raw, wide ? static_cast<const void*>(&value) : &bits, wide ? 4 : 2);
     bytes.append(raw, wide ? 4 : 2);
@@ -198,14 +199,14 @@ class HuggingFaceWriter {
 
   void write_files(const std::filesystem::path& folder) const {
     if (files_.size() == 1) {
-      write_file(folder / "model.safetensors", files_[0].to_bytes());
+      write_file(folder / "model.safetensors", safetensors_bytes(files_[0]));
       return;
     }
     nlohmann::json weight_map;
     for (size_t i = 0; i < files_.size(); ++i) {
       const std::string name =
           concat("model-0000", i + 1, "-of-0000", files_.size(), ".safetensors");
-      write_file(folder / name, files_[i].to_bytes());
+      write_file(folder / name, safetensors_bytes(files_[i]));
       for (const auto& [tensor, value] : files_[i].tensors) weight_map[tensor] = name;
     }
     write_file(folder / "model.safetensors.index.json",

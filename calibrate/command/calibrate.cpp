@@ -8,13 +8,15 @@
 #include "calibrate/command/commands.h"
 #include "calibrate/command/devices.h"
 #include "calibrate/command/plan.h"
+#include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
+#include "calibrate/command/trace_file.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/delivery/program_version.h"
 #include "calibrate/delivery/summary.h"
-#include "calibrate/output/weights_transaction.h"
 #include "calibrate/report/progress.h"
-#include "calibrate/runtimes/turbomind/rotation.h"
+#include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
 #include "sharding/files/seconds_since.h"
@@ -23,6 +25,7 @@
 #include "sharding/formats/preset.h"
 #include "sharding/ranks/launcher.h"
 #include "sharding/ranks/nccl_log.h"
+#include "sharding/streaming/device.h"
 
 namespace kvcalib {
 namespace {
@@ -47,6 +50,11 @@ WindowRequest resolve_windows(const CalibrateOptions& options,
   return request;
 }
 
+std::string place_of(const OutputOptions& output) {
+  if (output.in_place) return "the weights directory";
+  return output.output ? output.output->string() : "(no --output or --in-place given)";
+}
+
 int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t ranks) {
   ModelConfig config;
   int64_t embedding_rows = 0;
@@ -59,14 +67,20 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
   } else {
     const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
     config = directory->config();
-    embedding_rows = runtime_embedding_rows(*directory);
+    embedding_rows = served_embedding_rows(*directory);
     layer_bytes = stored_layer_bytes(*directory);
   }
   const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
   const Target target = resolve_target(config, options.scales, embedding_rows, windows.length);
-  const CalibrationPlan plan =
-      make_plan(options, windows, config, layer_bytes, target, devices, ranks);
-  std::cout << (options.json ? plan_json(plan) : format_plan(plan, options));
+  const CalibrationPlan plan{config,
+                             layer_bytes,
+                             target,
+                             windows,
+                             devices,
+                             ranks,
+                             options.micro_batch_tokens,
+                             place_of(options.output)};
+  std::cout << (options.json ? plan_json(plan) : format_plan(plan));
   return 0;
 }
 
@@ -82,24 +96,29 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   Rendezvous rendezvous(rank);
   const WindowShape shape = receive_shape(rendezvous);  // sent when all is checked
   const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
-  RankRun run(
-      options, *directory,
-      rotation_on(RuntimeRelease::parse(options.scales.runtime), directory->config(), shape.length),
-      rank, device, rendezvous, shape, tracing);
-  run.observe(receive_ids(rendezvous), {});
+  const PassWindows windows{find_runtime(kTurboMind)
+                                .open(options.scales.runtime)
+                                ->rotation(directory->config(), shape.length),
+                            shape.samples, shape.length};
+  const std::unique_ptr<Communicator> communicator = join_ranks(rank, device, rendezvous);
+  const PassSettings settings =
+      pass_settings(device, options.micro_batch_tokens, rank.world, tracing);
+  check_memory(*directory, windows, settings, rank.world);
+  CalibrationPass pass(*directory, windows, settings, *communicator);
+  pass.run(receive_ids(rendezvous), {});
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
   rendezvous.peers().finish();
   return 0;
 }
 
-Provenance provenance_of(const WindowRequest& request, const RuntimeRelease& release,
+Provenance provenance_of(const WindowRequest& request, const Runtime& runtime,
                          const WeightDirectory& directory, const TokenWindows& windows,
                          const std::filesystem::path& tokenizer, const c10::Device& device) {
   Provenance provenance;
   provenance.program_version = program_version();
   provenance.weights_fingerprint = weights_fingerprint(directory);
   provenance.model = directory.config();
-  provenance.runtime = release.name();
+  provenance.runtime = runtime.release();
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
     provenance.data.push_back({file.path.filename().string(), file.sha256});
@@ -120,10 +139,7 @@ std::filesystem::path tokenizer_of(const CalibrateOptions& options,
 // A rank that was killed cannot take back what it had begun to write; opening its place again does.
 void clear_leftovers(const CalibrateOptions& options) {
   try {
-    if (options.output.in_place)
-      WeightsTransaction::recover(options.weights);
-    else
-      open_output(options.output, options.weights);
+    clear_output(options.output, options.weights);
   } catch (const Error&) {
     // The place is not ours to write, which the rank has said already.
   }
@@ -148,7 +164,7 @@ Job open_job(const CalibrateOptions& options, const c10::Device& device) {
   std::filesystem::path tokenizer = tokenizer_of(options, files);
   WindowRequest request = resolve_windows(options, files);
   Target target = resolve_target(directory->config(), options.scales,
-                                 runtime_embedding_rows(*directory), request.length);
+                                 served_embedding_rows(*directory), request.length);
   return {std::move(output), std::move(directory), std::move(target),
           std::move(files),  std::move(tokenizer), request};
 }
@@ -163,11 +179,10 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   Rendezvous rendezvous(rank);
   const Job job = open_job(options, device);
   const ModelConfig& config = job.directory->config();
-  warn(job.target.warnings);
+  warn(std::cerr, job.target.warnings);
   reporter.stage(
-      format_plan(make_plan(options, job.request, config, stored_layer_bytes(*job.directory),
-                            job.target, devices, rank.world),
-                  options));
+      format_plan({config, stored_layer_bytes(*job.directory), job.target, job.request, devices,
+                   rank.world, options.micro_batch_tokens, place_of(options.output)}));
   const WindowShape shape{job.request.samples, job.request.length};
   if (rank.world > 1) send_shape(rendezvous, shape);
 
@@ -175,42 +190,51 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "preparation", "draw windows");
     return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
   });
-  RankRun run(options, *job.directory, rotation_on(job.target.release, config, shape.length), rank,
-              device, rendezvous, shape, tracing);
+  const PassWindows windows{job.target.runtime->rotation(config, shape.length), shape.samples,
+                            shape.length};
+  const std::unique_ptr<Communicator> communicator = join_ranks(rank, device, rendezvous);
+  const PassSettings settings =
+      pass_settings(device, options.micro_batch_tokens, rank.world, tracing);
+  check_memory(*job.directory, windows, settings, rank.world);
+  CalibrationPass pass(*job.directory, windows, settings, *communicator);
   const TokenWindows drawn = drawing.get();
   if (rank.world > 1) send_ids(rendezvous, drawn.ids);
 
   RunCost cost;
   cost.devices = devices.text();
   cost.ranks = rank.world;
-  cost.interconnect = run.interconnect();
-  const KvStatistics observed = run.observe(drawn.ids, [&](const PassProgress& progress) {
-    reporter.layer(progress);
+  cost.interconnect = communicator->interconnect();
+  const KvStatistics observed = pass.run(drawn.ids, [&](const PassProgress& progress) {
+    reporter.layer({progress.layers_done, progress.layers, progress.tokens, progress.seconds,
+                    progress.reading});
     if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
     cost.layer_seconds = progress.seconds;
     cost.reading = progress.reading;
   });
   if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
   cost.peak_host_bytes = peak_host_bytes();
-  cost.peak_device_bytes = run.peak_device_bytes();
+  cost.peak_device_bytes = device.is_cuda() ? peak_gpu_bytes(device) : 0;
   reporter.finish();
 
   Summary summary;
   {
     const HostSpan span(tracing, "delivery", "deliver");
     const StatisticsFile statistics{observed.rounded(config.weight_type),
-                                    provenance_of(job.request, job.target.release, *job.directory,
+                                    provenance_of(job.request, *job.target.runtime, *job.directory,
                                                   drawn, job.tokenizer, device)};
     summary = deliver(*job.output, options.output, *job.directory, job.target, statistics, cost);
   }
-  if (options.trace) write_trace(rendezvous, rank.world, trace.events(0), *options.trace);
+  if (options.trace) {
+    std::vector<std::string> events = {trace.events(0)};
+    for (int64_t other = 1; other < rank.world; ++other)
+      events.push_back(receive_trace(rendezvous, other));
+    write_trace(*options.trace, events);
+  }
   std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
   return 0;
 }
 
 }  // namespace
-
-std::string program_version() { return KVCALIB_VERSION; }
 
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments) {
   const Rank rank = rank_from_environment();

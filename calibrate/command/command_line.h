@@ -8,24 +8,17 @@
 
 namespace kvcalib {
 
-// `arguments` are those after the command's name.  All throw UsageError for what is wrong with
-// them, HelpAsked for
-// --help.
-CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments);
-ExportOptions parse_export(const std::vector<std::string>& arguments);
-VerifyOptions parse_verify(const std::vector<std::string>& arguments);
-InspectOptions parse_inspect(const std::vector<std::string>& arguments);
-ShardOptions parse_shard(const std::vector<std::string>& arguments);
-
-// The text of `kvcalib --help`.
-std::string program_help();
-
 // --help was given: `text` is what to print.
 struct HelpAsked {
   std::string text;
 };
 
-// The name nearest to `wrong` by edits, or nothing where none is near.
-std::optional<std::string> nearest(const std::string& wrong, const std::vector<std::string>& known);
+// `arguments` are those after the command's name.  All throw UsageError for what is wrong with
+// them, HelpAsked for --help.
+CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments);
+ExportOptions parse_export(const std::vector<std::string>& arguments);
+VerifyOptions parse_verify(const std::vector<std::string>& arguments);
+InspectOptions parse_inspect(const std::vector<std::string>& arguments);
+ShardOptions parse_shard(const std::vector<std::string>& arguments);
 
 }  // namespace kvcalib

@@ -1,24 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calibrate/command/options.h"
 
 namespace kvcalib {
 
-// The five commands.  Results go to stdout, progress and warnings to stderr.  All return the exit
-// code and throw Error for what the user can mend.
+// A command of the program: a row of the table in commands.cpp.
+struct Command {
+  std::string_view name;
+  std::string_view summary;      // a line of the program's help
+  std::string_view description;  // heads the command's own help
+  std::string_view usage;        // behind the name
+  // `arguments` are the program's own, the command's name first.  Results go to stdout, progress
+  // and warnings to stderr.  Returns the exit code; throws Error for what the user can mend.
+  int (*run)(const std::vector<std::string>& arguments);
+};
 
-// `arguments` are the program's own, to start further ranks with.
+std::span<const Command> commands();
+
+// Throws UsageError, with the nearest name, where there is none of that name.
+const Command& find_command(const std::string& name);
+
+// The text of `kvcalib --help`.
+std::string program_help();
+
+// What the rows run.  `arguments` are the program's own, to start further ranks with.
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments);
 int run_export(const ExportOptions& options);
 int run_verify(const VerifyOptions& options);
 int run_inspect(const InspectOptions& options);
 int run_shard(const ShardOptions& options);
-
-// "0.1.0"
-std::string program_version();
 
 }  // namespace kvcalib

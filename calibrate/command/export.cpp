@@ -4,7 +4,7 @@
 #include "calibrate/command/commands.h"
 #include "calibrate/delivery/summary.h"
 #include "calibrate/delivery/target.h"
-#include "calibrate/runtimes/turbomind/rotation.h"
+#include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/fingerprint.h"
 
@@ -24,15 +24,16 @@ void check_same_model(const StatisticsFile& statistics, const ExportOptions& opt
 // K depends on how a release rotates it: statistics of one serve another only where both rotate
 // alike.
 void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& options,
-                         const WeightDirectory& directory, const RuntimeRelease& release) {
+                         const WeightDirectory& directory, const Runtime& runtime) {
   const Provenance& provenance = statistics.provenance;
-  const RuntimeRelease observed = RuntimeRelease::parse(provenance.runtime);
+  const auto observed = find_runtime(kTurboMind).open(provenance.runtime);
   const ModelConfig& config = directory.config();
-  if (rotation_on(observed, provenance.model, provenance.length) !=
-      rotation_on(release, config, provenance.length))
-    throw Error(concat(options.statistics.string(), ": was taken as ", observed.name(),
-                       " rotates K; ", release.name(), " rotates this model's otherwise (rope and ",
-                       "NTK keys of config.ini); calibrate with --runtime ", release.name()));
+  if (observed->rotation(provenance.model, provenance.length) !=
+      runtime.rotation(config, provenance.length))
+    throw Error(concat(options.statistics.string(), ": was taken as ", observed->release(),
+                       " rotates K; ", runtime.release(),
+                       " rotates this model's otherwise (rope and ",
+                       "NTK keys of config.ini); calibrate with --runtime ", runtime.release()));
   if (effective_window(provenance.model, provenance.length) !=
           effective_window(config, provenance.length) ||
       provenance.model.query_key_norm != config.query_key_norm)
@@ -59,10 +60,10 @@ int run_export(const ExportOptions& options) {
   const StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options, directory);
   const Target target =
-      resolve_target(directory.config(), options.scales, runtime_embedding_rows(directory),
+      resolve_target(directory.config(), options.scales, served_embedding_rows(directory),
                      statistics.provenance.length);
-  check_same_rotation(statistics, options, directory, target.release);
-  warn(target.warnings);
+  check_same_rotation(statistics, options, directory, *target.runtime);
+  warn(std::cerr, target.warnings);
   const Summary summary =
       deliver(*output, options.output, directory, target, statistics, std::nullopt);
   std::cout << format_summary(summary);

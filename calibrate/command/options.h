@@ -9,6 +9,9 @@
 
 namespace kvcalib {
 
+// The release that scales are made for unless another is named.
+inline constexpr const char* kDefaultRuntime = "0.3.0";
+
 // Where results go: into a new directory or into the weights directory.
 struct OutputOptions {
   std::optional<std::filesystem::path> output;  // exactly one of output and in_place
@@ -18,7 +21,7 @@ struct OutputOptions {
 
 // What the scale files are made for.
 struct ScaleOptions {
-  std::string runtime = "0.3.0";
+  std::string runtime = kDefaultRuntime;
   std::optional<int64_t> serving_ranks;  // --serving-tp; else as the weights are cut
   bool symmetric = false;
 };
@@ -50,7 +53,7 @@ struct ExportOptions {
 
 struct VerifyOptions {
   std::filesystem::path directory;
-  std::string runtime = "0.3.0";
+  std::string runtime = kDefaultRuntime;
   std::optional<int64_t> serving_ranks;
   bool json = false;
 };
@@ -59,7 +62,7 @@ struct ShardOptions {
   std::filesystem::path weights;
   std::filesystem::path output;
   int64_t ranks = 1;
-  std::string runtime = "0.3.0";
+  std::string runtime = kDefaultRuntime;
   std::string model_name;  // empty: as config.ini of the weights has it
   bool force = false;
   bool quiet = false;

@@ -2,8 +2,10 @@
 #include "calibrate/command/parser.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "calibrate/command/command_line.h"
+#include "calibrate/command/nearest.h"
 
 namespace kvcalib {
 namespace {
@@ -22,28 +24,36 @@ std::string without_trailing_spaces(const std::string& text) {
 
 }  // namespace
 
-Parser::Parser(const std::string& command, const std::string& description, const std::string& usage)
-    : command_(command), options_("kvcalib " + command, description) {
-  options_.custom_help(usage).positional_help("").set_width(kHelpWidth);
+Parser::Parser(const Command& command)
+    : command_(command.name), options_("kvcalib " + command_, std::string(command.description)) {
+  options_.custom_help(std::string(command.usage)).positional_help("").set_width(kHelpWidth);
   options_.allow_unrecognised_options();
-  flag("Other", "help", "print this and leave");
+  declare({"Other", "help", "print this and leave", ""}, cxxopts::value<bool>());
 }
 
-void Parser::flag(const std::string& group, const std::string& name, const std::string& text) {
-  options_.add_options(group)(name, text);
-  declare(group, name);
+void Parser::flag(const std::string& group, const std::string& name, const std::string& help,
+                  bool& destination) {
+  declare({group, name, help, ""}, cxxopts::value<bool>());
+  stores_.emplace_back([this, name, &destination] {
+    if (result_.count(name) > 0) destination = result_[name].as<bool>();
+  });
 }
 
-void Parser::value(const std::string& group, const std::string& name, const std::string& text,
-                   const std::string& value_name) {
-  options_.add_options(group)(name, text, cxxopts::value<std::string>(), value_name);
-  declare(group, name);
+void Parser::values(const Option& option, std::vector<std::string>& destination) {
+  declare(option, cxxopts::value<std::vector<std::string>>());
+  stores_.emplace_back([this, name = option.name, &destination] {
+    if (result_.count(name) > 0) destination = result_[name].as<std::vector<std::string>>();
+  });
 }
 
-void Parser::values(const std::string& group, const std::string& name, const std::string& text,
-                    const std::string& value_name) {
-  options_.add_options(group)(name, text, cxxopts::value<std::vector<std::string>>(), value_name);
-  declare(group, name);
+void Parser::require(const std::string& name, const std::string& what) {
+  const auto option =
+      std::find_if(declared_.begin(), declared_.end(),
+                   [&name](const Option& declared) { return declared.name == name; });
+  std::string missing = what.empty() ? concat("--", name, " ", option->value_name) : what;
+  checks_.emplace_back([this, name, missing = std::move(missing)] {
+    if (result_.count(name) == 0) fail(missing + " is missing");
+  });
 }
 
 void Parser::positional(const std::string& name) {
@@ -64,34 +74,33 @@ void Parser::parse(const std::vector<std::string>& arguments) {
     throw HelpAsked{without_trailing_spaces(options_.help(groups_))};
   }
   for (const std::string& unknown : result_.unmatched()) refuse(unknown);
-}
-
-std::string Parser::required(const std::string& name, const std::string& what) const {
-  if (!has(name)) fail(concat(what, " is missing"));
-  return text(name);
-}
-
-std::optional<int64_t> Parser::optional_number(const std::string& name, int64_t least) const {
-  if (!has(name)) return std::nullopt;
-  int64_t given = 0;
-  number(name, least, given);
-  return given;
+  for (const auto& check : checks_) check();
+  for (const auto& store : stores_) store();
 }
 
 void Parser::fail(const std::string& what) const {
   throw UsageError(concat(what, "; see kvcalib ", command_, " --help"));
 }
 
-void Parser::declare(const std::string& group, const std::string& name) {
-  names_.push_back("--" + name);
-  if (std::find(groups_.begin(), groups_.end(), group) == groups_.end()) groups_.push_back(group);
+void Parser::declare(const Option& option, const std::shared_ptr<cxxopts::Value>& value) {
+  options_.add_options(option.group)(option.name, option.help, value, option.value_name);
+  declared_.push_back(option);
+  if (std::find(groups_.begin(), groups_.end(), option.group) == groups_.end())
+    groups_.push_back(option.group);
+}
+
+void Parser::store(const std::string& name, Store store) {
+  stores_.emplace_back([this, name, store = std::move(store)] {
+    if (result_.count(name) > 0) store(result_[name].as<std::string>());
+  });
 }
 
 void Parser::refuse(const std::string& unknown) const {
   if (!unknown.starts_with("-")) fail(concat("unexpected argument '", unknown, "'"));
   const std::string name = unknown.substr(0, unknown.find('='));
-  const std::optional<std::string> near = nearest(name, names_);
-  fail(concat("unknown option ", name, near ? concat("; did you mean ", *near, "?") : ""));
+  std::vector<std::string> names;
+  for (const Option& option : declared_) names.push_back("--" + option.name);
+  fail(concat("unknown option ", name, suggestion(name, names)));
 }
 
 }  // namespace kvcalib

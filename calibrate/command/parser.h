@@ -5,60 +5,82 @@
 #include <charconv>
 #include <cstdint>
 #include <cxxopts.hpp>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "calibrate/command/commands.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
 
-// One command's parser: declares options once, refuses unknown ones with the nearest name.
+// An option as its help lists it.
+struct Option {
+  std::string group;
+  std::string name;        // without the dashes
+  std::string help;        // what it does
+  std::string value_name;  // DIR, N
+};
+
+// One command's parser.  An option is declared once, with the place that its value goes to: what is
+// not given leaves that as it is.  Unknown options are refused with the nearest name.
 class Parser {
  public:
-  Parser(const std::string& command, const std::string& description, const std::string& usage);
+  explicit Parser(const Command& command);
 
-  void flag(const std::string& group, const std::string& name, const std::string& text);
-  void value(const std::string& group, const std::string& name, const std::string& text,
-             const std::string& value_name);
-  void values(const std::string& group, const std::string& name, const std::string& text,
-              const std::string& value_name);
+  void flag(const std::string& group, const std::string& name, const std::string& help,
+            bool& destination);
+  // A text, a path or either as an optional.
+  template <typename Text>
+  void value(const Option& option, Text& destination) {
+    declare(option, cxxopts::value<std::string>());
+    store(option.name, [&destination](const std::string& text) { destination = text; });
+  }
+  void values(const Option& option, std::vector<std::string>& destination);
+  // A whole number of at least `least`, or an optional one.
+  template <typename Number, typename Destination>
+  void number(const Option& option, Number least, Destination& destination) {
+    declare(option, cxxopts::value<std::string>());
+    store(option.name, [this, name = option.name, least, &destination](const std::string& text) {
+      destination = read_number(name, text, least);
+    });
+  }
+
+  // That option must be given: "--weights DIR is missing"; `what`: where its place says what it is.
+  void require(const std::string& name, const std::string& what = "");
+  // What stands without an option's name goes to that one.
   void positional(const std::string& name);
 
-  // Throws HelpAsked for --help, UsageError for what was not declared.
+  // Throws HelpAsked for --help; UsageError for what was not declared, is missing or is no such
+  // value.
   void parse(const std::vector<std::string>& arguments);
-
-  bool has(const std::string& name) const { return result_.count(name) > 0; }
-  bool is_set(const std::string& flag) const { return has(flag) && result_[flag].as<bool>(); }
-  std::string text(const std::string& name) const { return result_[name].as<std::string>(); }
-  std::vector<std::string> texts(const std::string& name) const {
-    return result_[name].as<std::vector<std::string>>();
-  }
-
-  // These throw UsageError: `what` is missing; the value is no whole number of at least `least`.
-  std::string required(const std::string& name, const std::string& what) const;
-  template <typename Number>
-  void number(const std::string& name, Number least, Number& out) const {
-    if (!has(name)) return;
-    const std::string given = text(name);
-    const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), out);
-    if (failure != std::errc{} || end != given.data() + given.size() || out < least)
-      fail(concat("--", name, " '", given, "': expected a whole number of at least ", least));
-  }
-  std::optional<int64_t> optional_number(const std::string& name, int64_t least) const;
 
   // Throws UsageError that points to the command's help.
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
-  void declare(const std::string& group, const std::string& name);
+  using Store = std::function<void(const std::string& text)>;
+
+  void declare(const Option& option, const std::shared_ptr<cxxopts::Value>& value);
+  void store(const std::string& name, Store store);
+  template <typename Number>
+  Number read_number(const std::string& name, const std::string& given, Number least) const {
+    Number number = 0;
+    const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), number);
+    if (failure != std::errc{} || end != given.data() + given.size() || number < least)
+      fail(concat("--", name, " '", given, "': expected a whole number of at least ", least));
+    return number;
+  }
   [[noreturn]] void refuse(const std::string& unknown) const;
 
   std::string command_;
   cxxopts::Options options_;
   cxxopts::ParseResult result_;
-  std::vector<std::string> names_;
+  std::vector<Option> declared_;
   std::vector<std::string> groups_;
+  std::vector<std::function<void()>> checks_, stores_;  // in the order of their declarations
 };
 
 }  // namespace kvcalib

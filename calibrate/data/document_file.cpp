@@ -83,7 +83,7 @@ class DocumentFile::LineScanner {
 DocumentFile::DocumentFile(const std::filesystem::path& path, uint64_t largest_document)
     : json_(form_of(path) == DataForm::kJsonLines) {
   LineScanner lines(path.string(), json_, std::min(largest_document, kLargestDocument), documents_);
-  const ByteSink contents = [&](std::string_view bytes) { lines.feed(bytes); };
+  const ByteConsumer contents = [&](std::string_view bytes) { lines.feed(bytes); };
   if (path.extension() == ".gz") {
     GzipScanner scanner(path.string());
     file_ = hash_file(path, [&](std::string_view bytes) { scanner.feed(bytes, contents); });

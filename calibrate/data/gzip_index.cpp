@@ -151,7 +151,7 @@ size_t GzipIndex::memory_bytes() const {
 GzipScanner::GzipScanner(std::string name)
     : name_(std::move(name)), stream_(kGzip), output_(kPieceBytes) {}
 
-void GzipScanner::feed(std::string_view bytes, const ByteSink& sink) {
+void GzipScanner::feed(std::string_view bytes, const ByteConsumer& sink) {
   file_offset_ += bytes.size();
   stream_->next_in = writable(bytes.data());
   stream_->avail_in = static_cast<uInt>(bytes.size());
@@ -177,7 +177,7 @@ bool GzipScanner::begin_member() {
   return true;
 }
 
-void GzipScanner::inflate_some(const ByteSink& sink) {
+void GzipScanner::inflate_some(const ByteConsumer& sink) {
   const uint64_t member_contents = stream_->total_out;
   stream_->next_out = output_.data();
   stream_->avail_out = static_cast<uInt>(output_.size());

@@ -59,13 +59,13 @@ class GzipScanner {
 
   // Takes the next bytes of the file and gives the contents found in them to `sink`.  Throws Error
   // for what is not gzip and for damage.  Zero bytes behind a member are ignored.
-  void feed(std::string_view bytes, const ByteSink& sink);
+  void feed(std::string_view bytes, const ByteConsumer& sink);
   // To be called at the file's end.  Throws Error when it is cut off.
   GzipIndex finish();
 
  private:
   bool begin_member();
-  void inflate_some(const ByteSink& sink);
+  void inflate_some(const ByteConsumer& sink);
   void add_place(bool member_start);
 
   std::string name_;

@@ -28,7 +28,7 @@ std::string InputFile::read_exactly(uint64_t offset, size_t count) const {
   return bytes;
 }
 
-HashedFile hash_file(const std::filesystem::path& path, const ByteSink& sink) {
+HashedFile hash_file(const std::filesystem::path& path, const ByteConsumer& sink) {
   const InputFile file(path);
   HashedFile hashed{path, 0, ""};
   Sha256 digest;

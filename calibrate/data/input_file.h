@@ -37,9 +37,9 @@ struct HashedFile {
 };
 
 // Receives the next bytes of a stream.
-using ByteSink = std::function<void(std::string_view bytes)>;
+using ByteConsumer = std::function<void(std::string_view bytes)>;
 
 // Reads the whole file once, in pieces that `sink` may look at.
-HashedFile hash_file(const std::filesystem::path& path, const ByteSink& sink = {});
+HashedFile hash_file(const std::filesystem::path& path, const ByteConsumer& sink = {});
 
 }  // namespace kvcalib

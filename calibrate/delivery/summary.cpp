@@ -3,10 +3,9 @@
 
 #include <algorithm>
 #include <iomanip>
-#include <iostream>
 #include <sstream>
 
-#include "calibrate/command/commands.h"
+#include "calibrate/delivery/program_version.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -20,7 +19,7 @@ std::vector<ScaleRow> rows_shown(std::vector<ScaleRow> rows) {
   if (rows.size() <= kRowsShown) return rows;
   const auto last = rows.begin() + static_cast<std::ptrdiff_t>(kRowsShown / 4);
   std::partial_sort(rows.begin(), last, rows.end(), [](const ScaleRow& a, const ScaleRow& b) {
-    return a.scale.k_scale > b.scale.k_scale;
+    return a.tensors.front().scale.scale > b.tensors.front().scale.scale;
   });
   rows.erase(last, rows.end());
   return rows;
@@ -133,29 +132,26 @@ Summary deliver(OutputTransaction& output, const OutputOptions& where,
   const std::vector<KvScale> scales =
       compute_scales(statistics.statistics, target.ranks, target.method);
   Summary summary;
-  summary.runtime = target.release.name();
+  summary.runtime = target.runtime->release();
   summary.serving_ranks = target.ranks;
-  summary.method = name(target.method);
+  summary.method = target.method.text();
   summary.provenance = statistics.provenance;
   summary.rows = scale_rows(scales, target.ranks, &statistics.statistics);
   summary.outlying = outlying_rows(summary.rows);
   summary.warnings = target.warnings;
   summary.place = (where.in_place ? directory.path() : *where.output).string();
-  summary.note = serving_note(target.release);
+  summary.note = target.runtime->serving_note();
   summary.cost = cost;
+  const std::string backed_up = delivery_names(find_runtime(kTurboMind)).backed_up;
   for (const OutputFile& file : make_files(directory, target, scales, statistics)) {
     output.write(file.name, file.bytes);
     summary.files.push_back(file.name);
-    summary.patched_config = summary.patched_config || file.name == "config.ini";
+    summary.patched_config = summary.patched_config || file.name == backed_up;
   }
-  summary.files.push_back("summary.json");
-  output.write("summary.json", to_json(summary).dump(2) + "\n");
+  summary.files.push_back(kSummaryFileName);
+  output.write(kSummaryFileName, to_json(summary).dump(2) + "\n");
   output.commit();
   return summary;
-}
-
-void warn(const std::vector<std::string>& warnings) {
-  for (const std::string& warning : warnings) std::cerr << "kvcalib: warning: " << warning << "\n";
 }
 
 }  // namespace kvcalib

@@ -53,7 +53,4 @@ Summary deliver(OutputTransaction& output, const OutputOptions& where,
                 const WeightDirectory& directory, const Target& target,
                 const StatisticsFile& statistics, const std::optional<RunCost>& cost);
 
-// Warnings to stderr, a line each.
-void warn(const std::vector<std::string>& warnings);
-
 }  // namespace kvcalib

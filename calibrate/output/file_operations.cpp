@@ -9,17 +9,16 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <utility>
 
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
+#include "sharding/files/new_file.h"
 
 namespace kvcalib {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr mode_t kFileMode = 0644;
 constexpr mode_t kDirectoryMode = 0755;
 constexpr mode_t kPermissions = 07777;
 
@@ -35,21 +34,9 @@ class Descriptor {
 
   int get() const { return descriptor_; }
 
-  // Some file systems report a full disk only here.
-  bool close() { return ::close(std::exchange(descriptor_, -1)) == 0; }
-
  private:
-  int descriptor_;
+  const int descriptor_;
 };
-
-bool write_all(int descriptor, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-    if (written < 0 && errno != EINTR) return false;
-    if (written > 0) bytes.remove_prefix(static_cast<size_t>(written));
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -88,14 +75,19 @@ void make_directory(const fs::path& path) {
   if (::mkdir(path.c_str(), kDirectoryMode) != 0) throw_system_error(path, "cannot be created");
 }
 
+void write_new_file(const fs::path& path, const FileContent& content) {
+  NewFile file(path);
+  try {
+    content(file);
+    file.finish();
+  } catch (...) {
+    ::unlink(path.c_str());
+    throw;
+  }
+}
+
 void write_new_file(const fs::path& path, std::string_view bytes) {
-  Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode));
-  if (file.get() < 0) throw_system_error(path, "cannot be created");
-  if (write_all(file.get(), bytes) && ::fsync(file.get()) == 0 && file.close()) return;
-  const int reason = errno;
-  ::unlink(path.c_str());
-  errno = reason;
-  throw_system_error(path, "cannot be written");
+  write_new_file(path, [bytes](ByteSink& file) { file.append(bytes); });
 }
 
 void copy_permissions(const fs::path& model, const fs::path& path) {

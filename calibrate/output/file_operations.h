@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "sharding/files/byte_sink.h"
+
 namespace kvcalib {
 
 // Single steps on the file system that reach the disk or throw Error naming the path and the
@@ -25,8 +27,9 @@ std::vector<std::string> list_directory(const std::filesystem::path& directory);
 
 void make_directory(const std::filesystem::path& path);
 
-// A file that did not exist, on the disk when this returns; removed again when it cannot be.
-// Mode 0644 & ~umask.
+// A file that did not exist, on the disk when this returns; removed again when it cannot be, or
+// when its content throws.  Mode 0644 & ~umask.
+void write_new_file(const std::filesystem::path& path, const FileContent& content);
 void write_new_file(const std::filesystem::path& path, std::string_view bytes);
 
 // Gives `path` the permissions and, where allowed, the owner of `model`.

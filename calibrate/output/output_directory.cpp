@@ -5,14 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <utility>
 
 #include "calibrate/output/file_operations.h"
-#include "calibrate/runtimes/turbomind/scale_files.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -20,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 4> kNames{"config.ini", "config.patch",
-                                                 "kv_stats.safetensors", "summary.json"};
 constexpr int kLockAttempts = 100;
 
 void tell(const StepHook& step, std::string_view what) {
@@ -60,28 +55,26 @@ bool is_unsupported(int reason) {
 
 }  // namespace
 
-bool is_output_file_name(std::string_view name) {
-  return std::find(kNames.begin(), kNames.end(), name) != kNames.end() ||
-         parse_scale_file_name(name).has_value();
+ForeignEntry foreign_to(OutputNames names) {
+  return [is_ours =
+              std::move(names.is_ours)](const fs::path& directory) -> std::optional<std::string> {
+    for (const std::string& name : list_directory(directory)) {
+      if (!is_ours(name) || !is_plain_file(directory / name)) return name;
+    }
+    return std::nullopt;
+  };
 }
 
-std::optional<std::string> foreign_to_calibration(const fs::path& directory) {
-  for (const std::string& name : list_directory(directory)) {
-    if (!is_output_file_name(name) || !is_plain_file(directory / name)) return name;
-  }
-  return std::nullopt;
-}
-
-OutputDirectory::OutputDirectory(const fs::path& directory, bool force, StepHook step,
-                                 ForeignEntry foreign)
+OutputDirectory::OutputDirectory(const fs::path& directory, bool force, ForeignEntry foreign,
+                                 StepHook step)
     : directory_(resolve(directory)),
       partial_(directory_.parent_path() /
                concat('.', directory_.filename().string(), ".kvcalib-partial")),
       previous_(directory_.parent_path() /
                 concat('.', directory_.filename().string(), ".kvcalib-previous")),
       force_(force),
-      step_(std::move(step)),
       foreign_(std::move(foreign)),
+      step_(std::move(step)),
       owner_(::getpid()) {
   check_place();
   lock_partial();
@@ -152,9 +145,9 @@ void OutputDirectory::discard() noexcept {
   lock_.reset();
 }
 
-void OutputDirectory::write(std::string_view name, std::string_view bytes) {
+void OutputDirectory::write(std::string_view name, const FileContent& content) {
   check_file_name(name);
-  write_new_file(partial_ / name, bytes);
+  write_new_file(partial_ / name, content);
   tell(step_, "write a file");
 }
 

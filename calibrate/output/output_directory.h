@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "calibrate/output/directory_lock.h"
+#include "calibrate/output/output_names.h"
 #include "calibrate/output/output_transaction.h"
 
 namespace kvcalib {
@@ -19,24 +20,25 @@ namespace kvcalib {
 using ForeignEntry =
     std::function<std::optional<std::string>(const std::filesystem::path& directory)>;
 
-// The first entry that is not a plain file of those that `write` makes.
-std::optional<std::string> foreign_to_calibration(const std::filesystem::path& directory);
+// What says the first entry that is not a plain file of that set.
+ForeignEntry foreign_to(OutputNames names);
 
 // A new directory of output files, written beside its place as .NAME.kvcalib-partial and renamed.
 class OutputDirectory : public OutputTransaction {
  public:
   // Clears what a killed run left and creates the partial directory.  Throws Error with nothing
   // changed: no parent; `directory` exists and is not an empty directory (with `force`: holds
-  // another file than kvcalib writes); it is a mount point; another kvcalib writes it; no
+  // something foreign); it is a mount point; another kvcalib writes it; no
   // permission.
-  OutputDirectory(const std::filesystem::path& directory, bool force, StepHook step = {},
-                  ForeignEntry foreign = foreign_to_calibration);
+  OutputDirectory(const std::filesystem::path& directory, bool force, ForeignEntry foreign,
+                  StepHook step = {});
   ~OutputDirectory() override;
 
-  void write(std::string_view name, std::string_view bytes) override;
+  using OutputTransaction::write;
+  void write(std::string_view name, const FileContent& content) override;
   void commit() override;
 
-  // Where the files are until then, for those that are too large for `write`.
+  // Where the files are until then, for a whole tree that is written there.
   const std::filesystem::path& partial() const { return partial_; }
 
  private:
@@ -51,13 +53,10 @@ class OutputDirectory : public OutputTransaction {
   std::filesystem::path partial_;   // the sibling being written
   std::filesystem::path previous_;  // where an old directory waits for its end
   bool force_;
-  StepHook step_;
   ForeignEntry foreign_;
+  StepHook step_;
   pid_t owner_;                        // a forked child must not take back what its parent stages
   std::optional<DirectoryLock> lock_;  // of partial_
 };
-
-// Whether kvcalib writes files of that name into an output directory.
-bool is_output_file_name(std::string_view name);
 
 }  // namespace kvcalib

@@ -4,6 +4,8 @@
 #include <functional>
 #include <string_view>
 
+#include "sharding/files/byte_sink.h"
+
 namespace kvcalib {
 
 // Called behind every step that changes the disk: for tests, which stop the process there.
@@ -18,8 +20,11 @@ class OutputTransaction {
   OutputTransaction& operator=(const OutputTransaction&) = delete;
   virtual ~OutputTransaction() = default;
 
-  // Stages a file.  Throws Error naming it and the system's reason.
-  virtual void write(std::string_view name, std::string_view bytes) = 0;
+  // Stages a file.  Throws Error naming it and the system's reason, and what its content throws.
+  virtual void write(std::string_view name, const FileContent& content) = 0;
+  void write(std::string_view name, std::string_view bytes) {
+    write(name, [bytes](ByteSink& file) { file.append(bytes); });
+  }
 
   // Makes all staged files appear.  Throws Error with nothing changed.
   virtual void commit() = 0;

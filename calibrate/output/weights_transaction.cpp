@@ -7,8 +7,6 @@
 #include <utility>
 
 #include "calibrate/output/file_operations.h"
-#include "calibrate/output/output_directory.h"
-#include "calibrate/runtimes/turbomind/scale_files.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
 
@@ -22,8 +20,6 @@ constexpr const char* kNext = "next";
 constexpr const char* kPrevious = "previous";
 constexpr const char* kCurrent = "current";  // symbolic link to one of the two
 constexpr const char* kScratch = "scratch";  // what is about to be renamed to its place
-constexpr const char* kConfig = "config.ini";
-constexpr const char* kBackup = "config.ini.backup";
 constexpr size_t kProbeBytes = 65536;
 
 void tell(const StepHook& step, const std::string& what) {
@@ -76,7 +72,7 @@ void remove_folder(const fs::path& directory, const StepHook& step) {
 }
 
 // Finishes what `current` says, from whatever state; the lock is held.
-void settle(const fs::path& directory, const StepHook& step) {
+void settle(const fs::path& directory, const OutputNames& names, const StepHook& step) {
   const fs::path folder = directory / kFolder;
   const std::vector<std::string> links = linked_names(directory);
   if (!is_there(folder) && links.empty()) return;
@@ -85,7 +81,7 @@ void settle(const fs::path& directory, const StepHook& step) {
     if (current != kNext && current != kPrevious) {
       throw Error(concat((directory / links.front()).string(), ": links into ", folder.string(),
                          ", which has no ", kCurrent, "; restore that folder, or put back ",
-                         "config.ini and the scale files by hand"));
+                         names.backed_up, " and the ", names.set, " by hand"));
     }
     sync_directory(folder);  // the direction must not be forgotten once the other part is gone
     // What is not needed goes first: it may be what fills the disk.
@@ -97,27 +93,27 @@ void settle(const fs::path& directory, const StepHook& step) {
   remove_folder(directory, step);
 }
 
-// The next config.ini.backup name; nothing when one of them holds the same bytes already.
-std::optional<std::string> backup_name(const fs::path& directory) {
-  const std::string config = read_file(directory / kConfig);
+// The next NAME.backup; nothing when one of them holds the same bytes already.
+std::optional<std::string> backup_name(const fs::path& directory, const std::string& name) {
+  const std::string bytes = read_file(directory / name);
   for (int64_t number = 1;; ++number) {
-    const std::string name = number == 1 ? kBackup : concat(kBackup, '.', number);
-    if (!is_there(directory / name)) return name;
-    if (is_plain_file(directory / name) && read_file(directory / name) == config) {
+    const std::string backup = concat(name, ".backup", number == 1 ? "" : concat('.', number));
+    if (!is_there(directory / backup)) return backup;
+    if (is_plain_file(directory / backup) && read_file(directory / backup) == bytes) {
       return std::nullopt;
     }
   }
 }
 
-void check_existing(const fs::path& directory, bool force) {
-  const std::vector<std::string> names = list_directory(directory);
-  const auto scales = std::count_if(names.begin(), names.end(), is_scale_file_name);
-  if (scales > 0 && !force) {
-    throw Error(concat(directory.string(), ": has ", scales, " KV scale files already; pass ",
-                       "--force to replace them"));
+void check_existing(const fs::path& directory, const OutputNames& names, bool force) {
+  const std::vector<std::string> present = list_directory(directory);
+  const auto earlier = std::count_if(present.begin(), present.end(), names.tells_of_a_set);
+  if (earlier > 0 && !force) {
+    throw Error(concat(directory.string(), ": has ", earlier, " KV ", names.set,
+                       " already; pass --force to replace them"));
   }
-  for (const std::string& name : names) {
-    if (is_output_file_name(name) && !is_plain_file(directory / name)) {
+  for (const std::string& name : present) {
+    if (names.is_ours(name) && !is_plain_file(directory / name)) {
       throw Error(concat((directory / name).string(), ": is no plain file, and would have to be ",
                          "replaced; put a plain file in its place, or use --output"));
     }
@@ -126,14 +122,16 @@ void check_existing(const fs::path& directory, bool force) {
 
 }  // namespace
 
-WeightsTransaction::WeightsTransaction(const fs::path& directory, bool force, StepHook step)
+WeightsTransaction::WeightsTransaction(const fs::path& directory, OutputNames names, bool force,
+                                       StepHook step)
     : directory_(directory),
       folder_(directory / kFolder),
+      names_(std::move(names)),
       step_(std::move(step)),
       owner_(::getpid()),
       lock_(directory) {
-  settle(directory_, step_);
-  check_existing(directory_, force);
+  settle(directory_, names_, step_);
+  check_existing(directory_, names_, force);
   make_directory(folder_);
   open_ = true;
   try {
@@ -158,22 +156,22 @@ WeightsTransaction::~WeightsTransaction() {
 void WeightsTransaction::settle_quietly() noexcept {
   open_ = false;
   try {
-    settle(directory_, {});
+    settle(directory_, names_, {});
   } catch (const std::exception&) {
     // The next run tries again; readers see one whole set in any case.
   }
 }
 
-void WeightsTransaction::write(std::string_view name, std::string_view bytes) {
+void WeightsTransaction::write(std::string_view name, const FileContent& content) {
   check_file_name(name);
   const fs::path staged = folder_ / kNext / name;
-  write_new_file(staged, bytes);
+  write_new_file(staged, content);
   if (is_there(directory_ / name)) copy_permissions(directory_ / name, staged);
   written_.emplace(name);
   tell(step_, concat("write ", name));
 }
 
-// The names that change: written with other bytes, or scale files that were not written.
+// The names that change: written with other bytes, or going with the set and not written.
 std::set<std::string> WeightsTransaction::plan() {
   std::set<std::string> affected;
   for (const std::string& name : written_) {
@@ -185,11 +183,12 @@ std::set<std::string> WeightsTransaction::plan() {
     }
   }
   for (const std::string& name : list_directory(directory_)) {
-    if (parse_scale_file_name(name) && !written_.contains(name)) affected.insert(name);
+    if (names_.goes_with_the_set(name) && !written_.contains(name)) affected.insert(name);
   }
-  if (affected.contains(kConfig) && is_there(directory_ / kConfig)) {
-    if (const std::optional<std::string> backup = backup_name(directory_)) {
-      duplicate_file(directory_ / kConfig, folder_ / kNext / *backup);
+  const std::string& kept = names_.backed_up;
+  if (affected.contains(kept) && is_there(directory_ / kept)) {
+    if (const std::optional<std::string> backup = backup_name(directory_, kept)) {
+      duplicate_file(directory_ / kept, folder_ / kNext / *backup);
       affected.insert(*backup);
       tell(step_, concat("stage ", *backup));
     }
@@ -233,19 +232,20 @@ void WeightsTransaction::commit() {
     make_previous(affected);
     link_all(affected);
     flip();
-    settle(directory_, step_);
+    settle(directory_, names_, step_);
     open_ = false;
   } catch (const Error& failure) {
     settle_quietly();
     if (!flipped_) throw;
-    throw Error(concat(failure.what(), "; the new scale files and config.ini are in force all the ",
-                       "same, and the next run clears what is left"));
+    throw Error(concat(failure.what(), "; the new ", names_.set, " and ", names_.backed_up,
+                       " are in force all the same, and the next run clears what is left"));
   }
 }
 
-void WeightsTransaction::recover(const fs::path& directory, const StepHook& step) {
+void WeightsTransaction::recover(const fs::path& directory, const OutputNames& names,
+                                 const StepHook& step) {
   const DirectoryLock lock(directory);
-  settle(directory, step);
+  settle(directory, names, step);
 }
 
 bool WeightsTransaction::is_pending(const fs::path& directory) {

@@ -9,12 +9,13 @@
 #include <string_view>
 
 #include "calibrate/output/directory_lock.h"
+#include "calibrate/output/output_names.h"
 #include "calibrate/output/output_transaction.h"
 
 namespace kvcalib {
 
-// Replaces the scale files and config.ini of a weights directory at once: whatever kills the
-// process or the machine, a reader finds the old set or the new set, whole.
+// Replaces the set of results in a weights directory at once: whatever kills the process or the
+// machine, a reader finds the old set or the new set, whole.
 //
 // Everything happens in DIR/.kvcalib-transaction, which holds next/ (the new files), previous/ (the
 // old ones) and a symbolic link `current` -> previous.  commit() first replaces each file by a link
@@ -24,21 +25,24 @@ namespace kvcalib {
 class WeightsTransaction : public OutputTransaction {
  public:
   // Locks the directory until destruction, clears what a killed run left and stages an empty set.
-  // Read config.ini only after this.  Throws Error with nothing changed: another kvcalib is at
-  // work; there are scale files and `force` is false; a file to be replaced is no plain file; the
-  // directory cannot be written or has no symbolic links.
-  WeightsTransaction(const std::filesystem::path& directory, bool force, StepHook step = {});
+  // Read what may be of a set only after this.  Throws Error with nothing changed: another kvcalib
+  // is at work; there is a set already and `force` is false; a file to be replaced is no plain
+  // file; the directory cannot be written or has no symbolic links.
+  WeightsTransaction(const std::filesystem::path& directory, OutputNames names, bool force,
+                     StepHook step = {});
   ~WeightsTransaction() override;
 
-  void write(std::string_view name, std::string_view bytes) override;
+  using OutputTransaction::write;
+  void write(std::string_view name, const FileContent& content) override;
 
-  // Scale files that were not written go; a config.ini that changes is kept as config.ini.backup
-  // (.backup.2, ... where others exist); a file that would not change is left alone; owner and
-  // permissions of a replaced file are kept.
+  // Files that go with the set and were not written go; the one that is backed up is kept as
+  // NAME.backup where it changes (.backup.2, ... where others exist); a file that would not change
+  // is left alone; owner and permissions of a replaced file are kept.
   void commit() override;
 
   // Finishes or takes back what a killed run left.  Throws Error when another kvcalib is at work.
-  static void recover(const std::filesystem::path& directory, const StepHook& step = {});
+  static void recover(const std::filesystem::path& directory, const OutputNames& names,
+                      const StepHook& step = {});
 
   // Whether a killed (or running) kvcalib left its folder here.
   static bool is_pending(const std::filesystem::path& directory);
@@ -52,6 +56,7 @@ class WeightsTransaction : public OutputTransaction {
 
   std::filesystem::path directory_;
   std::filesystem::path folder_;  // .kvcalib-transaction
+  OutputNames names_;
   StepHook step_;
   pid_t owner_;  // a forked child must not take back what its parent stages
   DirectoryLock lock_;

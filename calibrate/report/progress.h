@@ -2,10 +2,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <ostream>
 #include <string>
 
-#include "calibrate/engine/calibration_pass.h"
+#include "sharding/streaming/reading_cost.h"
 
 namespace kvcalib {
 
@@ -15,6 +16,14 @@ enum class ProgressStyle { kTerminal, kLines, kNone };
 // The style for stderr: none when quiet, else by what stderr is.
 ProgressStyle progress_style(bool quiet);
 
+// Where a pass over the layers stands.
+struct LayerProgress {
+  int64_t layers_done = 0, layers = 0;
+  int64_t tokens = 0;  // of all ranks, per layer
+  double seconds = 0;  // since the first layer was asked for
+  ReadingCost reading;
+};
+
 // Tells a person where the pass stands: layer, tokens/s, GB/s read, time left.
 class ProgressReporter {
  public:
@@ -23,7 +32,7 @@ class ProgressReporter {
 
   // A line on its own: what is being done now.
   void stage(const std::string& text);
-  void layer(const PassProgress& progress);
+  void layer(const LayerProgress& progress);
   // Such a line of another kind; the first and the last are always told.
   void update(const std::string& text, bool first, bool last);
   // Leaves the terminal's line clean for what follows.
@@ -36,7 +45,7 @@ class ProgressReporter {
   bool line_open_ = false;
 };
 
-// "layer 3 of 82, 41200 tokens/s, reading 4.1 GB/s, 12 s left"
-std::string progress_text(const PassProgress& progress);
+// "layer 3 of 82, 41200 tokens/s a layer, reading 4.10 GB/s, 12 s left"
+std::string progress_text(const LayerProgress& progress);
 
 }  // namespace kvcalib

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -12,25 +13,25 @@
 
 namespace kvcalib {
 
-// Of the 255 int8 steps, how many the median channel's own range spans.  A few outlier channels
-// take the rest.
-struct MedianSteps {
-  float key = 0, value = 0;
-};
-
 // A channel of K or V, by its place in the statistics (K: in rotary pairs, 2j and 2j + 1).
 struct Channel {
   int64_t kv_head = 0, channel = 0;
 };
 
-// One layer and serving rank as a person reads it.
+// K or V of one layer and serving rank as a person reads it.
+struct TensorRow {
+  TensorScale scale;
+  // Of the 255 int8 steps, how many the median channel's own range spans: a few outlier channels
+  // take the rest.  Unknown without statistics.
+  std::optional<float> median_steps;
+  // Where those are few: the channels that take the range, the farthest from zero first.
+  std::vector<Channel> outliers;
+};
+
+// One layer and serving rank.
 struct ScaleRow {
   int64_t layer = 0, rank = 0;
-  KvScale scale;
-  std::optional<MedianSteps> steps;  // unknown without statistics
-  // Where the median channel is left few steps: those that take the range, the farthest from zero
-  // first.
-  std::vector<Channel> key_outliers, value_outliers;
+  std::array<TensorRow, kKvTensors.size()> tensors;  // in the order of kKvTensors
 };
 
 // Rows of all layers and ranks; `scales` is [layers, ranks].

@@ -39,18 +39,15 @@ void widen(std::vector<float>& extremes, const std::vector<float>& others, bool 
   }
 }
 
-// Rounds the ranges of K or V in place.
-void round_ranges(const KvStatistics& shape, const char* tensor, const Precision& precision,
-                  TensorStatistics& ranges) {
-  auto& [minimum, maximum] = ranges;
+void round_ranges(KvStatistics& statistics, const KvTensor& tensor, const Precision& precision) {
+  auto& [minimum, maximum] = statistics.*tensor.statistics;
   for (size_t i = 0; i < minimum.size(); ++i) {
     const float low = round_to(minimum[i], precision);
     const float high = round_to(maximum[i], precision);
     if (!std::isfinite(low) || !std::isfinite(high) || low > high) {
-      const auto channel = static_cast<int64_t>(i);
-      throw Error(concat("layer ", channel / (shape.kv_heads * shape.head_dim), ", ", tensor,
-                         ", head ", channel / shape.head_dim % shape.kv_heads, ", channel ",
-                         channel % shape.head_dim, ": the range is [", minimum[i], ", ", maximum[i],
+      const auto [layer, head, channel] = statistics.place(i);
+      throw Error(concat("layer ", layer, ", ", tensor.symbol, ", head ", head, ", channel ",
+                         channel, ": the range is [", minimum[i], ", ", maximum[i],
                          "], expected finite numbers that the model's 16-bit type can hold; are ",
                          "the weights intact, and was any token seen?"));
     }
@@ -65,9 +62,10 @@ KvStatistics::KvStatistics(int64_t layers, int64_t kv_heads, int64_t head_dim)
     : layers(layers), kv_heads(kv_heads), head_dim(head_dim) {
   const auto size = static_cast<size_t>(layers * kv_heads * head_dim);
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  for (TensorStatistics* const tensor : {&keys, &values}) {
-    tensor->minimum.assign(size, kInfinity);
-    tensor->maximum.assign(size, -kInfinity);
+  for (const KvTensor& tensor : kKvTensors) {
+    TensorStatistics& empty = this->*tensor.statistics;
+    empty.minimum.assign(size, kInfinity);
+    empty.maximum.assign(size, -kInfinity);
   }
 }
 
@@ -82,15 +80,26 @@ void KvStatistics::merge(const KvStatistics& other) {
                        other.layers, ", ", other.kv_heads, ", ", other.head_dim,
                        "] are of different models; merge only ranks of one run"));
   }
-  keys.merge(other.keys);
-  values.merge(other.values);
+  for (const KvTensor& tensor : kKvTensors)
+    (this->*tensor.statistics).merge(other.*tensor.statistics);
+}
+
+ChannelStatistics KvStatistics::part(const KvTensor& tensor, int64_t layer, int64_t rank,
+                                     int64_t ranks) const {
+  const int64_t count = kv_heads / ranks * head_dim;
+  return (this->*tensor.statistics)
+      .channels(static_cast<size_t>((layer * ranks + rank) * count), static_cast<size_t>(count));
+}
+
+ChannelPlace KvStatistics::place(size_t index) const {
+  const auto channel = static_cast<int64_t>(index);
+  return {channel / (kv_heads * head_dim), channel / head_dim % kv_heads, channel % head_dim};
 }
 
 KvStatistics KvStatistics::rounded(WeightType type) const {
   const Precision& precision = type == WeightType::kFloat16 ? kHalf : kBrain;
   KvStatistics result = *this;
-  round_ranges(*this, "K", precision, result.keys);
-  round_ranges(*this, "V", precision, result.values);
+  for (const KvTensor& tensor : kKvTensors) round_ranges(result, tensor, precision);
   return result;
 }
 

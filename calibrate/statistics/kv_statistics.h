@@ -1,26 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <filesystem>
-#include <map>
-#include <string>
+#include <span>
 #include <vector>
 
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
 
-// The range that every channel of K or of V took: each vector is [layers, kv_heads, head_dim]
-// row-major, channels in the order of the weights directory.
+// What is known of neighbouring channels of K or of V: a look at a TensorStatistics, which outlives
+// it.
+struct ChannelStatistics {
+  std::span<const float> minimum, maximum;
+};
+
+// What is known of every channel of K or of V: the range it took.  Each vector is [layers,
+// kv_heads, head_dim] row-major, channels in the order of the weights directory.
 struct TensorStatistics {
   std::vector<float> minimum, maximum;
 
   // Widens these ranges by `other`'s, which has the same shape.
   void merge(const TensorStatistics& other);
 
+  ChannelStatistics channels(size_t first, size_t count) const {
+    return {std::span(minimum).subspan(first, count), std::span(maximum).subspan(first, count)};
+  }
+
   bool operator==(const TensorStatistics&) const = default;
 };
+
+// A channel's place in the statistics of K or V.
+struct ChannelPlace {
+  int64_t layer = 0, kv_head = 0, channel = 0;
+};
+
+struct KvTensor;
 
 // The ranges of K and V over all tokens of all windows: what any scale can be made from.
 struct KvStatistics {
@@ -36,10 +52,25 @@ struct KvStatistics {
   // Widens these ranges by `other`'s.  Throws Error when the shapes differ.
   void merge(const KvStatistics& other);
 
+  // The channels of kv heads [rank * kv_heads / ranks, (rank + 1) * kv_heads / ranks) of `layer`.
+  ChannelStatistics part(const KvTensor& tensor, int64_t layer, int64_t rank, int64_t ranks) const;
+
+  // Where the channel with that index in a tensor's vectors stands.
+  ChannelPlace place(size_t index) const;
+
   // The ranges as the 16-bit cache would hold them.  Rounding is monotonic, so rounding the
   // extremes equals rounding every value first.  Throws Error naming layer and tensor for a range
   // that is empty or not finite (before or after rounding).
   KvStatistics rounded(WeightType type) const;
 };
+
+// K or V: its names and where its statistics stand.  What holds for both runs over kKvTensors.
+struct KvTensor {
+  const char* symbol;  // in messages
+  const char* name;    // in files
+  TensorStatistics KvStatistics::*statistics;
+};
+inline constexpr std::array<KvTensor, 2> kKvTensors = {
+    {{"K", "key", &KvStatistics::keys}, {"V", "value", &KvStatistics::values}}};
 
 }  // namespace kvcalib

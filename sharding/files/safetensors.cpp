@@ -1,49 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/files/safetensors.h"
 
-#include <nlohmann/json.hpp>
-
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
 #include "sharding/files/safetensors_header.h"
+#include "sharding/files/safetensors_writer.h"
 
 namespace kvcalib {
 namespace {
 
-using nlohmann::json;
-
 constexpr uint64_t kLengthBytes = SafetensorsHeader::kLengthBytes;
-constexpr uint64_t kHeaderAlignment = 8;
 
 }  // namespace
 
 std::string Safetensors::to_bytes() const {
-  json header = json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  uint64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    const uint64_t expected =
-        tensor_bytes(concat("tensor '", name, "'"), tensor.dtype, tensor.shape);
-    if (tensor.bytes.size() != expected) {
-      throw Error(concat("tensor '", name, "' has ", tensor.bytes.size(),
-                         " bytes, its shape needs ", expected));
+  class Text final : public ByteSink {
+   public:
+    void append(std::span<const std::byte> bytes) override {
+      text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     }
-    header[name] = {{"dtype", tensor.dtype},
-                    {"shape", tensor.shape},
-                    {"data_offsets", {offset, offset + expected}}};
-    offset += expected;
-  }
-  std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
-  text.resize((text.size() + kHeaderAlignment - 1) / kHeaderAlignment * kHeaderAlignment, ' ');
-
-  std::string bytes;
-  bytes.reserve(kLengthBytes + text.size() + offset);
-  for (uint64_t i = 0; i < kLengthBytes; ++i) {
-    bytes.push_back(static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i)));
-  }
-  bytes += text;
-  for (const auto& [name, tensor] : tensors) bytes += tensor.bytes;
-  return bytes;
+    std::string text;
+  };
+  SafetensorsHeader header;
+  header.metadata = metadata;
+  for (const auto& [name, tensor] : tensors) header.tensors[name] = {tensor.dtype, tensor.shape};
+  Text file;
+  SafetensorsWriter writer(file, header);
+  for (const auto& [name, tensor] : tensors) writer.append(name, tensor.bytes);
+  writer.finish();
+  return std::move(file.text);
 }
 
 Safetensors Safetensors::parse(std::string_view bytes, const std::string& origin) {

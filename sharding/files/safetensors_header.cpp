@@ -15,6 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kLongestHeader = 100'000'000;  // the format's own limit
+constexpr uint64_t kAlignment = 8;
 constexpr const char* kMetadata = "__metadata__";
 
 struct DtypeSize {
@@ -153,6 +154,22 @@ SafetensorsHeader SafetensorsHeader::parse(std::string_view text, uint64_t data_
   }
   check_cover(header, data_bytes, origin);
   return header;
+}
+
+std::string SafetensorsHeader::to_bytes() const {
+  json entries = json::object();
+  if (!metadata.empty()) entries[kMetadata] = metadata;
+  for (const auto& [name, tensor] : tensors) {
+    entries[name] = {{"dtype", tensor.dtype},
+                     {"shape", tensor.shape},
+                     {"data_offsets", {tensor.begin, tensor.end}}};
+  }
+  std::string text = entries.dump(-1, ' ', false, json::error_handler_t::replace);
+  text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
+  std::string bytes;
+  for (uint64_t i = 0; i < kLengthBytes; ++i)
+    bytes.push_back(static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i)));
+  return bytes + text;
 }
 
 }  // namespace kvcalib

@@ -35,6 +35,8 @@ struct SafetensorsHeader {
   // leave bytes unclaimed.
   static SafetensorsHeader parse(std::string_view text, uint64_t data_bytes,
                                  const std::string& origin);
+  // As a file begins with it; the JSON is padded with spaces to a multiple of 8.
+  std::string to_bytes() const;
 };
 
 // The bytes that a tensor must have; `what` begins the message of the Error for a dtype or shape

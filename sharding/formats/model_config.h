@@ -54,4 +54,9 @@ struct ModelConfig {
   std::optional<RopeScaling> own_rotation;
 };
 
+// The sliding window that makes a difference to a prompt of `length` tokens; 0 for none.
+inline int64_t effective_window(const ModelConfig& config, int64_t length) {
+  return config.sliding_window < length ? config.sliding_window : 0;
+}
+
 }  // namespace kvcalib

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "sharding/files/error.h"
+#include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {
 namespace {
@@ -29,25 +30,18 @@ ModelConfig read_preset(const std::filesystem::path& file) {
   if (!stream) throw Error(concat(file.string(), ": cannot be opened"));
   try {
     const nlohmann::json preset = nlohmann::json::parse(stream);
-    ModelConfig config;
     const std::string type = preset.at("weight_type");
     if (type != "fp16" && type != "bf16")
       throw Error(concat(file.string(), ": weight_type is '", type, "', expected fp16 or bf16"));
+    nlohmann::json model = ModelConfig();
+    for (const char* key : kDimensionKeys) model[key] = preset.at(key);
+    for (const char* key : {"norm_eps", "rope_theta", "attention_bias", "max_position_embeddings"})
+      model[key] = preset.at(key);
+    model["stored_ranks"] = preset.at("tensor_para_size");
+    for (const char* key : {"query_key_norm", "sliding_window"})
+      if (preset.contains(key)) model[key] = preset[key];
+    ModelConfig config = model.get<ModelConfig>();
     config.weight_type = type == "bf16" ? WeightType::kBFloat16 : WeightType::kFloat16;
-    preset.at("layers").get_to(config.layers);
-    preset.at("hidden").get_to(config.hidden);
-    preset.at("heads").get_to(config.heads);
-    preset.at("kv_heads").get_to(config.kv_heads);
-    preset.at("head_dim").get_to(config.head_dim);
-    preset.at("intermediate").get_to(config.intermediate);
-    preset.at("vocab").get_to(config.vocab);
-    preset.at("norm_eps").get_to(config.norm_eps);
-    preset.at("rope_theta").get_to(config.rope_theta);
-    preset.at("attention_bias").get_to(config.attention_bias);
-    preset.at("max_position_embeddings").get_to(config.max_position_embeddings);
-    preset.at("tensor_para_size").get_to(config.stored_ranks);
-    config.query_key_norm = preset.value("query_key_norm", false);
-    config.sliding_window = preset.value("sliding_window", int64_t{0});
     check_shape(config, file);
     return config;
   } catch (const nlohmann::json::exception& failure) {

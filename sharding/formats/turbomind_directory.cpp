@@ -10,7 +10,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kElementBytes = 2;
 constexpr uint64_t kImageAlignment = 256;
 
 [[noreturn]] void refuse(const IniFile& config, const std::string& what) {
@@ -39,72 +38,23 @@ void check_divisible(const IniFile& config, std::string_view key, int64_t value,
     refuse(config, concat(key, " = ", value, " is not divisible by tensor_para_size = ", ranks));
 }
 
-// The files of one layer in a fixed order, each with rows, columns and the blocks it fills.
-class PlanBuilder {
- public:
-  PlanBuilder(const fs::path& directory, int64_t layer, ElementType type)
-      : prefix_((directory / concat("layers.", layer, ".")).string()), type_(type) {}
-
-  // A file of [rows, columns]; the blocks that follow lie in it.
-  PlanBuilder& file(const std::string& name, int64_t rows, int64_t columns) {
-    const auto bytes = static_cast<uint64_t>(rows * columns) * kElementBytes;
-    offset_ = plan_.image_bytes;
-    columns_ = columns;
-    plan_.ranges.push_back({prefix_ + name, 0, bytes, offset_, type_});
-    plan_.image_bytes += (bytes + kImageAlignment - 1) / kImageAlignment * kImageAlignment;
-    return *this;
+// The image of a layer: its files one after the other.
+LayerPlan plan_of(const std::vector<TurboMindLayerFile>& files, const fs::path& directory,
+                  int64_t layer, ElementType type) {
+  LayerPlan plan;
+  for (const TurboMindLayerFile& file : files) {
+    if (file.is_copy) continue;
+    const uint64_t bytes = file.bytes();
+    uint64_t offset = plan.image_bytes;
+    plan.ranges.push_back({directory / file.name_in(layer), 0, bytes, offset, type});
+    plan.image_bytes += (bytes + kImageAlignment - 1) / kImageAlignment * kImageAlignment;
+    for (const ColumnSpan& span : file.columns) {
+      plan.blocks.push_back({file.tensor, file.first_row, span.first, file.rows, span.count, offset,
+                             file.width(), 1, 1, type});
+      offset += static_cast<uint64_t>(span.count) * kTurboMindElementBytes;
+    }
   }
-
-  // Columns [first, first + columns) of the file's rows, to be found at (row, column) of the whole
-  // tensor.
-  PlanBuilder& block(LayerTensor tensor, int64_t first, int64_t row, int64_t column, int64_t rows,
-                     int64_t columns) {
-    plan_.blocks.push_back({tensor, row, column, rows, columns,
-                            offset_ + static_cast<uint64_t>(first) * kElementBytes, columns_, 1, 1,
-                            type_});
-    return *this;
-  }
-
-  LayerPlan take() { return std::move(plan_); }
-
- private:
-  std::string prefix_;
-  ElementType type_;
-  LayerPlan plan_;
-  uint64_t offset_ = 0;
-  int64_t columns_ = 0;
-};
-
-// One rank's w_qkv, weight or bias: its q heads | its k heads | its v heads.
-void add_qkv(PlanBuilder& builder, const ModelConfig& config, int64_t rank, bool bias) {
-  const int64_t ranks = config.stored_ranks;
-  const int64_t q = config.heads * config.head_dim / ranks;
-  const int64_t kv = config.kv_heads * config.head_dim / ranks;
-  const int64_t rows = bias ? 1 : config.hidden;
-  const LayerTensor tensor = bias ? LayerTensor::kQkvBias : LayerTensor::kQkv;
-  builder.file(concat("attention.w_qkv.", rank, bias ? ".bias" : ".weight"), rows, q + 2 * kv)
-      .block(tensor, 0, 0, rank * q, rows, q)
-      .block(tensor, q, 0, ranks * q + rank * kv, rows, kv)
-      .block(tensor, q + kv, 0, ranks * (q + kv) + rank * kv, rows, kv);
-}
-
-void add_rank(PlanBuilder& builder, const ModelConfig& config, int64_t rank) {
-  const int64_t hidden = config.hidden;
-  const int64_t out_rows = config.heads * config.head_dim / config.stored_ranks;
-  const int64_t inner = config.intermediate / config.stored_ranks;
-  add_qkv(builder, config, rank, false);
-  if (config.attention_bias) add_qkv(builder, config, rank, true);
-  builder.file(concat("attention.wo.", rank, ".weight"), out_rows, hidden)
-      .block(LayerTensor::kOutput, 0, rank * out_rows, 0, out_rows, hidden);
-  if (config.attention_bias && rank == 0)  // every rank holds the same copy
-    builder.file("attention.wo.0.bias", 1, hidden)
-        .block(LayerTensor::kOutputBias, 0, 0, 0, 1, hidden);
-  builder.file(concat("feed_forward.w1.", rank, ".weight"), hidden, inner)
-      .block(LayerTensor::kGateUp, 0, 0, rank * inner, hidden, inner);
-  builder.file(concat("feed_forward.w3.", rank, ".weight"), hidden, inner)
-      .block(LayerTensor::kGateUp, 0, 0, config.intermediate + rank * inner, hidden, inner);
-  builder.file(concat("feed_forward.w2.", rank, ".weight"), inner, hidden)
-      .block(LayerTensor::kDown, 0, rank * inner, 0, inner, hidden);
+  return plan;
 }
 
 // Collects what is wrong with the files, so that one run shows the extent of it.
@@ -141,7 +91,7 @@ int64_t count_embedding_rows(const fs::path& file, const ModelConfig& config) {
   std::error_code failure;
   const uint64_t bytes = fs::file_size(file, failure);
   if (failure) throw Error(concat(file.string(), ": ", failure.message()));
-  const auto row_bytes = static_cast<uint64_t>(config.hidden) * kElementBytes;
+  const uint64_t row_bytes = turbomind_table_bytes(config, 1);
   const auto rows = static_cast<int64_t>(bytes / row_bytes);
   if (bytes % row_bytes != 0 || rows < config.vocab)
     throw Error(concat(file.string(), ": has ", bytes, " bytes, expected at least vocab_size = ",
@@ -205,20 +155,19 @@ TurboMindDirectory TurboMindDirectory::open(const fs::path& path) {
   }
   directory.config_ = read_model_config(directory.config_file_);
   const ModelConfig& config = directory.config_;
+  directory.layer_files_ = turbomind_layer_files(config, config.stored_ranks);
 
   SizeCheck check;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     for (const FileRange& range : directory.layer_plan(layer).ranges)
       check.expect(range.file, range.bytes);
-    for (int64_t rank = 1; config.attention_bias && rank < config.stored_ranks; ++rank)
-      check.expect(path / concat("layers.", layer, ".attention.wo.", rank, ".bias"),
-                   static_cast<uint64_t>(config.hidden) * kElementBytes);
+    for (const TurboMindLayerFile& file : directory.layer_files_)
+      if (file.is_copy) check.expect(path / file.name_in(layer), file.bytes());
   }
-  check.expect(path / "norm.weight", static_cast<uint64_t>(config.hidden) * kElementBytes);
+  check.expect(path / kTurboMindFinalNorm, turbomind_table_bytes(config, 1));
   check.finish();
   directory.embedding_rows_ = count_embedding_rows(directory.embedding().file, config);
-  check.expect(path / "output.weight",
-               static_cast<uint64_t>(directory.embedding_rows_ * config.hidden) * kElementBytes);
+  check.expect(path / kTurboMindHead, turbomind_table_bytes(config, directory.embedding_rows_));
   check.finish();
   return directory;
 }
@@ -228,21 +177,15 @@ EmbeddingTable TurboMindDirectory::table(const char* file, int64_t rows) const {
 }
 
 EmbeddingTable TurboMindDirectory::embedding() const {
-  return table("tok_embeddings.weight", embedding_rows_);
+  return table(kTurboMindEmbedding, embedding_rows_);
 }
 
-EmbeddingTable TurboMindDirectory::head() const { return table("output.weight", embedding_rows_); }
+EmbeddingTable TurboMindDirectory::head() const { return table(kTurboMindHead, embedding_rows_); }
 
-EmbeddingTable TurboMindDirectory::final_norm() const { return table("norm.weight", 1); }
+EmbeddingTable TurboMindDirectory::final_norm() const { return table(kTurboMindFinalNorm, 1); }
 
 LayerPlan TurboMindDirectory::layer_plan(int64_t layer) const {
-  PlanBuilder builder(path_, layer, element_type(config_.weight_type));
-  builder.file("attention_norm.weight", 1, config_.hidden)
-      .block(LayerTensor::kAttentionNorm, 0, 0, 0, 1, config_.hidden);
-  builder.file("ffn_norm.weight", 1, config_.hidden)
-      .block(LayerTensor::kFfnNorm, 0, 0, 0, 1, config_.hidden);
-  for (int64_t rank = 0; rank < config_.stored_ranks; ++rank) add_rank(builder, config_, rank);
-  return builder.take();
+  return plan_of(layer_files_, path_, layer, element_type(config_.weight_type));
 }
 
 }  // namespace kvcalib

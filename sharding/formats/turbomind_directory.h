@@ -9,6 +9,7 @@
 #include "sharding/files/ini_file.h"
 #include "sharding/formats/layer_plan.h"
 #include "sharding/formats/model_config.h"
+#include "sharding/formats/turbomind_layout.h"
 #include "sharding/formats/weight_directory.h"
 
 namespace kvcalib {
@@ -21,14 +22,13 @@ class TurboMindDirectory final : public WeightDirectory {
   // for a missing, short or long file, for a config that contradicts itself, and for int4 weights.
   static TurboMindDirectory open(const std::filesystem::path& directory);
 
-  const IniFile& config_file() const { return config_file_; }
+  const IniFile* runtime_config() const override { return &config_file_; }
   int64_t embedding_rows() const { return embedding_rows_; }
 
   LayerPlan layer_plan(int64_t layer) const override;
-  // tok_embeddings.weight
   EmbeddingTable embedding() const override;
-  EmbeddingTable head() const override;        // output.weight
-  EmbeddingTable final_norm() const override;  // norm.weight
+  EmbeddingTable head() const override;
+  EmbeddingTable final_norm() const override;
 
  private:
   TurboMindDirectory(std::filesystem::path path, IniFile config_file)
@@ -36,6 +36,7 @@ class TurboMindDirectory final : public WeightDirectory {
   EmbeddingTable table(const char* file, int64_t rows) const;
 
   IniFile config_file_;
+  std::vector<TurboMindLayerFile> layer_files_;
   int64_t embedding_rows_ = 0;
 };
 

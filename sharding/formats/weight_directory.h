@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "sharding/files/ini_file.h"
 #include "sharding/formats/layer_plan.h"
 #include "sharding/formats/model_config.h"
 
@@ -35,6 +36,8 @@ class WeightDirectory {
   virtual EmbeddingTable embedding() const = 0;
   virtual EmbeddingTable head() const = 0;        // the embedding, where they are tied
   virtual EmbeddingTable final_norm() const = 0;  // one row
+  // The config.ini of weights that a runtime reads as they are; null for a model's own.
+  virtual const IniFile* runtime_config() const { return nullptr; }
 
  protected:
   explicit WeightDirectory(std::filesystem::path path) : path_(std::move(path)) {}

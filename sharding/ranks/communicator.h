@@ -5,10 +5,8 @@
 
 #include <cstdint>
 #include <exception>
-#include <memory>
 
 #include "sharding/ranks/interconnect.h"
-#include "sharding/ranks/rendezvous.h"
 
 namespace kvcalib {
 
@@ -52,11 +50,5 @@ class AbortOnFailure {
   Communicator& communicator_;
   int exceptions_;
 };
-
-// The communicator for tensors on `device`: none for one rank, NCCL between GPUs, shared memory
-// between CPU ranks of one machine.  Throws Error when the ranks cannot talk, PeerLost when one of
-// them ended meanwhile.  `rendezvous` outlives it.
-std::unique_ptr<Communicator> make_communicator(const Rank& rank, const at::Device& device,
-                                                Rendezvous& rendezvous);
 
 }  // namespace kvcalib

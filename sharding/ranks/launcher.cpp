@@ -3,7 +3,6 @@
 
 #include <signal.h>
 #include <spawn.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,17 +15,17 @@
 #include <optional>
 #include <thread>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
+#include <utility>
 
 #include "sharding/files/error.h"
+#include "sharding/ranks/launched_process.h"
 #include "sharding/ranks/local_store.h"
-#include "sharding/ranks/peer_watch.h"
+#include "sharding/ranks/loss.h"
 
 extern char** environ;
 
 namespace kvcalib {
 namespace {
-
-constexpr const char* kLauncherVariable = "KVCALIB_LAUNCHER_PID";
 
 using Environment = std::map<std::string, std::string>;
 
@@ -114,6 +113,11 @@ int judge(int64_t rank, int status) {
   return 1;
 }
 
+// For the peer to be seen dead, or to say itself what is wrong.
+std::chrono::seconds grace_of(const std::optional<Loss>& loss) {
+  return loss && loss->kind == Loss::Kind::kFailed ? kGraceOfFailed : kGrace;
+}
+
 }  // namespace
 
 int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments) {
@@ -124,6 +128,7 @@ int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments) {
     running.add(start_rank(arguments, rank_environment(rank, ranks, store.path())), rank);
   bool delivered =
       false;  // rank 0 is through: what befalls the others on their way out is nobody's loss
+  bool lost = false;
   std::optional<Loss> loss;
   auto give_up = std::chrono::steady_clock::time_point::max();
   while (running.any() && std::chrono::steady_clock::now() < give_up) {
@@ -131,27 +136,16 @@ int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments) {
     if (rank == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) delivered = true;
     if (rank < 0 || delivered || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) continue;
     if (WIFEXITED(status) && WEXITSTATUS(status) == kPeerLostExitCode) {
-      if (loss) continue;
+      if (std::exchange(lost, true)) continue;
       loss = loss_at(*c10::make_intrusive<c10d::FileStore>(store.path(), -1));
-      // For the peer to be seen dead, or to say itself what is wrong.
-      give_up = std::chrono::steady_clock::now() + (loss->is_failure ? kGraceOfFailed : kGrace);
+      give_up = std::chrono::steady_clock::now() + grace_of(loss);
       continue;
     }
     return judge(rank, status);  // the others are stopped on the way out
   }
-  if (delivered || !loss) return 0;
-  std::cerr << concat(
-      "kvcalib: error: ", loss->reason.empty() ? "the ranks lost each other" : loss->reason, "\n");
+  if (delivered || !lost) return 0;
+  std::cerr << concat("kvcalib: error: ", loss ? loss->text() : "the ranks lost each other", "\n");
   return 1;
-}
-
-bool was_launched_here() { return std::getenv(kLauncherVariable) != nullptr; }
-
-void follow_launcher() {
-  const char* launcher = std::getenv(kLauncherVariable);
-  if (launcher == nullptr) return;
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (std::to_string(getppid()) != launcher) std::_Exit(kPeerLostExitCode);
 }
 
 }  // namespace kvcalib

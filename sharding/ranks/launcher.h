@@ -14,14 +14,4 @@ namespace kvcalib {
 // a signal is reported on stderr by its number.  The ranks die with this process.
 int launch_ranks(int64_t ranks, const std::vector<std::string>& arguments);
 
-// To be called first in a process that launch_ranks started (no effect in others): ties its life to
-// the launcher's.
-void follow_launcher();
-
-// Whether launch_ranks started this process.
-bool was_launched_here();
-
-// Exit code of a rank that stopped because another did: its message is not the one to read.
-inline constexpr int kPeerLostExitCode = 75;
-
 }  // namespace kvcalib

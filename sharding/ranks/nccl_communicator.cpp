@@ -126,4 +126,9 @@ void NcclCommunicator::barrier() {
   check();
 }
 
+std::unique_ptr<Communicator> make_nccl_communicator(const Rank& rank, const at::Device& device,
+                                                     Rendezvous& rendezvous) {
+  return std::make_unique<NcclCommunicator>(rank, device, rendezvous);
+}
+
 }  // namespace kvcalib

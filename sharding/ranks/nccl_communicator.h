@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <mutex>
 
 #include "sharding/ranks/communicator.h"
+#include "sharding/ranks/rendezvous.h"
 
 struct ncclComm;
 
@@ -39,5 +41,9 @@ class NcclCommunicator final : public Communicator {
   std::timed_mutex calls_;  // a communicator is not freed while somebody calls it
   ncclComm* communicator_ = nullptr;
 };
+
+// The same, for those who need not know the class.
+std::unique_ptr<Communicator> make_nccl_communicator(const Rank& rank, const at::Device& device,
+                                                     Rendezvous& rendezvous);
 
 }  // namespace kvcalib

@@ -3,20 +3,18 @@
 
 #include <c10/util/intrusive_ptr.h>
 
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
-#include <vector>
 
-namespace c10d {
-class Store;
-}
+#include "sharding/ranks/heartbeats.h"
+#include "sharding/ranks/loss.h"
 
 namespace kvcalib {
 
@@ -29,21 +27,6 @@ class PeerLost : public std::exception {
  private:
   std::string what_;
 };
-
-// To end by itself: for a rank that learns that another is lost, and for one that failed and has to
-// say why.
-inline constexpr std::chrono::seconds kGrace{3};
-inline constexpr std::chrono::seconds kGraceOfFailed{60};
-
-// Why the ranks of a run end early.
-struct Loss {
-  std::string reason;  // empty while nobody is lost
-  // The rank that it names failed, and says more itself.
-  bool is_failure = false;
-};
-
-// The loss that a watch has told the store of.
-Loss loss_at(c10d::Store& store);
 
 // Whether the ranks of a run are still there, also when nobody but themselves would notice: GPUs
 // wait for each other for ever.  Every rank counts up a number at the store from a thread of its
@@ -76,31 +59,23 @@ class PeerWatch {
   void when_lost(std::function<void()> action);
 
  private:
-  struct Peer {
-    int64_t count = 0;
-    int silent_ticks = 0;
-  };
-
   void watch();
-  bool wait_for_tick();
-  int64_t count_of(int64_t rank);
-  // What one look at the store says has happened; empty when all is well.
-  std::string look();
-  void lose(const std::string& reason);
+  bool wait_for_next_beat();
+  void lose(const Loss& loss);
   void act();
-  void end_process_unless_finished(std::chrono::seconds grace, const std::string& reason);
+  void end_process_unless_finished(bool own_failure, const Loss& loss);
 
   const c10::intrusive_ptr<c10d::Store> store_;
   const int64_t rank_;
   const int exceptions_;
-  std::vector<Peer> peers_;  // used by the watch's thread
+  Heartbeats heartbeats_;  // used by the watch's thread
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool finished_ = false;
   bool gave_up_ = false;  // what ends this rank is its own failure
   bool follows_ = false;  // it is not
-  std::string loss_;
+  std::optional<Loss> loss_;
 
   std::mutex action_mutex_;
   std::function<void()> action_;

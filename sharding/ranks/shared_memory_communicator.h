@@ -5,6 +5,7 @@
 #include <span>
 
 #include "sharding/ranks/communicator.h"
+#include "sharding/ranks/rendezvous.h"
 
 namespace kvcalib {
 

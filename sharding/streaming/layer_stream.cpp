@@ -9,9 +9,6 @@
 #include <algorithm>
 #include <future>
 
-#include "sharding/files/error.h"
-#include "sharding/streaming/layer_transport.h"
-
 namespace kvcalib {
 namespace {
 
@@ -110,7 +107,8 @@ LayerStream::LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicat
       *matrix = WeightMatrix(at::empty({rows, columns}, options_));
     }
   }
-  transport_ = make_transport(device, reading_threads, trace);
+  transport_ = device.is_cuda() ? make_cuda_transport(device, reading_threads, trace)
+                                : make_host_transport(reading_threads, trace);
   reader_ = std::thread([this] { read_layers(); });
 }
 

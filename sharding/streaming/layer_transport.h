@@ -42,9 +42,16 @@ class LayerTransport {
   // of the call on this rank; a wait between begin_wait and begin_use does not count while a GPU
   // still works on what it was given before.
   virtual ReadingCost cost() = 0;
+
+ protected:
+  static uint64_t bytes_of(const std::vector<ImagePiece>& pieces);
+  // Of the others' shares.
+  static uint64_t gathered_bytes(const at::Tensor& image, const Communicator& communicator);
 };
 
-std::unique_ptr<LayerTransport> make_transport(const at::Device& device, int64_t reading_threads,
-                                               Trace* trace);
+// To the memory of the CPU, and to a GPU's.
+std::unique_ptr<LayerTransport> make_host_transport(int64_t reading_threads, Trace* trace);
+std::unique_ptr<LayerTransport> make_cuda_transport(const at::Device& device,
+                                                    int64_t reading_threads, Trace* trace);
 
 }  // namespace kvcalib

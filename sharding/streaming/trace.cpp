@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/streaming/trace.h"
 
-#include <ATen/cuda/CUDAContext.h>
-#include <c10/cuda/CUDAFunctions.h>
-#include <c10/cuda/CUDAGuard.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -62,7 +59,7 @@ nlohmann::json metadata(const char* what, int64_t rank, size_t track, const std:
 
 void Trace::align_clocks() {
   std::call_once(aligned_, [this] {
-    base_.record(at::cuda::getCurrentCUDAStream(device_.index()));
+    base_.record(device_);
     base_.synchronize();
     base_time_ = Clock::now();
   });
@@ -80,7 +77,7 @@ void Trace::add(DeviceRecord record) {
 
 std::string Trace::events(int64_t rank) {
   const std::lock_guard lock(mutex_);
-  if (!device_records_.empty()) c10::cuda::device_synchronize();
+  if (!device_records_.empty()) synchronize_gpu(device_);
   Tracks tracks;
   nlohmann::json events = nlohmann::json::array();
   const auto add_span = [&](const Label& label, double begin, double length) {
@@ -95,8 +92,8 @@ std::string Trace::events(int64_t rank) {
              microseconds(record.end - record.begin));
   const double base = microseconds(base_time_.time_since_epoch());
   for (const DeviceRecord& record : device_records_)
-    add_span(record.label, base + 1e3 * base_.elapsed_time(record.begin),
-             1e3 * record.begin.elapsed_time(record.end));
+    add_span(record.label, base + 1e6 * base_.seconds_to(record.begin),
+             1e6 * record.begin.seconds_to(record.end));
   events.push_back(metadata("process_name", rank, 0, "rank " + std::to_string(rank)));
   for (size_t i = 0; i < tracks.names().size(); ++i)
     events.push_back(metadata("thread_name", rank, i, tracks.names()[i]));
@@ -120,16 +117,14 @@ DeviceSpan::DeviceSpan(Trace* trace, const char* track, const char* name, int64_
     return;
   }
   trace_->align_clocks();
-  record_.emplace(Trace::DeviceRecord{{track, name, layer},
-                                      at::cuda::CUDAEvent(cudaEventDefault),
-                                      at::cuda::CUDAEvent(cudaEventDefault)});
-  record_->begin.record(at::cuda::getCurrentCUDAStream(trace_->device_.index()));
+  record_.emplace().label = {track, name, layer};
+  record_->begin.record(trace_->device_);
 }
 
 DeviceSpan::~DeviceSpan() {
   if (!record_) return;
   try {
-    record_->end.record(at::cuda::getCurrentCUDAStream(trace_->device_.index()));
+    record_->end.record(trace_->device_);
     trace_->add(std::move(*record_));
   } catch (const std::exception&) {
     // A device that failed: what it failed at is on its way already.

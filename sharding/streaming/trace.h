@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <ATen/cuda/CUDAEvent.h>
 #include <c10/core/Device.h>
 
 #include <chrono>
@@ -10,6 +9,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "sharding/streaming/device.h"
 
 namespace kvcalib {
 
@@ -40,7 +41,7 @@ class Trace {
   };
   struct DeviceRecord {
     Label label;
-    at::cuda::CUDAEvent begin, end;
+    GpuEvent begin{GpuEvent::Kind::kTimed}, end{GpuEvent::Kind::kTimed};
   };
 
   void add(const HostRecord& record);
@@ -53,7 +54,7 @@ class Trace {
   std::vector<HostRecord> host_;
   std::vector<DeviceRecord> device_records_;
   std::once_flag aligned_;
-  at::cuda::CUDAEvent base_{cudaEventDefault};  // recorded at base_time_
+  GpuEvent base_{GpuEvent::Kind::kTimed};  // recorded at base_time_
   Clock::time_point base_time_;
 };
 

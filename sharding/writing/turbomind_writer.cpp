@@ -15,8 +15,10 @@
 #include "kernels/strided_copy16.h"
 #include "sharding/files/error.h"
 #include "sharding/files/new_file.h"
+#include "sharding/files/seconds_since.h"
 #include "sharding/files/workers.h"
-#include "sharding/ranks/rendezvous.h"
+#include "sharding/formats/turbomind_layout.h"
+#include "sharding/ranks/lone_communicator.h"
 #include "sharding/streaming/image_reader.h"
 #include "sharding/streaming/layer_stream.h"
 #include "sharding/writing/table_rows.h"
@@ -26,71 +28,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kElementBytes = 2;
 constexpr int64_t kStripBytes = int64_t{1} << 20;  // made and written in turn: stays in the cache
 constexpr int64_t kStripRows = 64;  // at least: a transposed source is read in whole cache lines
-
-// Columns of a whole tensor that a file holds side by side with others.
-struct Columns {
-  int64_t first = 0;
-  int64_t count = 0;
-};
-
-// A file of a layer: the part of a whole tensor that it holds.
-struct LayerFile {
-  std::string name;
-  LayerTensor tensor;
-  int64_t first_row = 0;
-  int64_t rows = 1;
-  std::vector<Columns> columns;
-
-  int64_t width() const {
-    int64_t sum = 0;
-    for (const Columns& part : columns) sum += part.count;
-    return sum;
-  }
-  uint64_t bytes() const { return static_cast<uint64_t>(rows * width()) * kElementBytes; }
-};
-
-// One rank's columns of w_qkv: its q heads | its k heads | its v heads.
-std::vector<Columns> qkv_columns(const ModelConfig& config, int64_t ranks, int64_t rank) {
-  const int64_t q = config.heads * config.head_dim / ranks;
-  const int64_t kv = config.kv_heads * config.head_dim / ranks;
-  return {{rank * q, q}, {ranks * q + rank * kv, kv}, {ranks * (q + kv) + rank * kv, kv}};
-}
-
-void add_rank(std::vector<LayerFile>& files, const ModelConfig& config, int64_t ranks,
-              int64_t rank) {
-  const int64_t hidden = config.hidden;
-  const int64_t out_rows = config.heads * config.head_dim / ranks;
-  const int64_t inner = config.intermediate / ranks;
-  const std::vector<Columns> qkv = qkv_columns(config, ranks, rank);
-  const std::vector<Columns> all{{0, hidden}};
-  const auto add = [&](const char* name, const char* kind, LayerTensor tensor, int64_t first_row,
-                       int64_t rows, std::vector<Columns> columns) {
-    files.push_back(
-        {concat(name, '.', rank, '.', kind), tensor, first_row, rows, std::move(columns)});
-  };
-  add("attention.w_qkv", "weight", LayerTensor::kQkv, 0, hidden, qkv);
-  add("attention.wo", "weight", LayerTensor::kOutput, rank * out_rows, out_rows, all);
-  if (config.attention_bias) {
-    add("attention.w_qkv", "bias", LayerTensor::kQkvBias, 0, 1, qkv);
-    add("attention.wo", "bias", LayerTensor::kOutputBias, 0, 1, all);
-  }
-  add("feed_forward.w1", "weight", LayerTensor::kGateUp, 0, hidden, {{rank * inner, inner}});
-  add("feed_forward.w3", "weight", LayerTensor::kGateUp, 0, hidden,
-      {{config.intermediate + rank * inner, inner}});
-  add("feed_forward.w2", "weight", LayerTensor::kDown, rank * inner, inner, all);
-}
-
-std::vector<LayerFile> layer_files(const ModelConfig& config, int64_t ranks) {
-  std::vector<LayerFile> files;
-  for (int64_t rank = 0; rank < ranks; ++rank) add_rank(files, config, ranks, rank);
-  const std::vector<Columns> all{{0, config.hidden}};
-  files.push_back({"attention_norm.weight", LayerTensor::kAttentionNorm, 0, 1, all});
-  files.push_back({"ffn_norm.weight", LayerTensor::kFfnNorm, 0, 1, all});
-  return files;
-}
 
 // Rows [first, first + count) of a matrix, into rows of `stride` elements.
 void copy_rows(const WeightMatrix& matrix, int64_t first, int64_t count, uint16_t* target,
@@ -124,7 +63,7 @@ class Writing {
   // A file of `rows` rows of `width` elements; `fill(first, count, target)` makes some of them.
   using Fill = std::function<void(int64_t first, int64_t count, uint16_t* target)>;
   void write(const std::string& name, int64_t rows, int64_t width, const Fill& fill) {
-    const int64_t row_bytes = width * static_cast<int64_t>(kElementBytes);
+    const int64_t row_bytes = width * static_cast<int64_t>(kTurboMindElementBytes);
     const int64_t most =
         std::min(rows, std::max(kStripRows, kStripBytes / row_bytes / kStripRows * kStripRows));
     std::vector<uint16_t> strip(static_cast<size_t>(most * width));
@@ -145,9 +84,7 @@ class Writing {
 
   void tell(int64_t layers_done, int64_t layers, uint64_t bytes) const {
     if (!observer_.progress) return;
-    observer_.progress(
-        {layers_done, layers, bytes_written_, bytes,
-         std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count()});
+    observer_.progress({layers_done, layers, bytes_written_, bytes, seconds_since(start_)});
   }
 
  private:
@@ -186,9 +123,9 @@ std::vector<Task> table_tasks(Writing& writing, const WeightDirectory& source,
   };
   EmbeddingTable head = source.head();
   head.normalise_rows = head.normalise_rows && cut.normalise_head;
-  return {task("tok_embeddings.weight", source.embedding(), kept, cut.table_rows),
-          task("output.weight", head, kept, cut.table_rows),
-          task("norm.weight", source.final_norm(), 1, 1)};
+  return {task(kTurboMindEmbedding, source.embedding(), kept, cut.table_rows),
+          task(kTurboMindHead, head, kept, cut.table_rows),
+          task(kTurboMindFinalNorm, source.final_norm(), 1, 1)};
 }
 
 // The whole tensor of which a file holds a part; zeros for an output bias that the family lacks.
@@ -202,18 +139,18 @@ WeightMatrix whole(LayerWeights& weights, const ModelConfig& config, LayerTensor
 }
 
 std::vector<Task> layer_tasks(Writing& writing, LayerWeights& weights, const ModelConfig& config,
-                              const std::vector<LayerFile>& files, int64_t layer) {
+                              const std::vector<TurboMindLayerFile>& files, int64_t layer) {
   std::vector<Task> tasks;
-  for (const LayerFile& file : files) {
+  for (const TurboMindLayerFile& file : files) {
     tasks.push_back([&writing, &weights, &config, &file, layer] {
       const WeightMatrix matrix = whole(weights, config, file.tensor);
       std::vector<std::pair<int64_t, WeightMatrix>> parts;  // and where they begin
       int64_t width = 0;
-      for (const Columns& columns : file.columns) {
-        parts.emplace_back(width, matrix.narrow(columns.first, columns.count));
-        width += columns.count;
+      for (const ColumnSpan& span : file.columns) {
+        parts.emplace_back(width, matrix.narrow(span.first, span.count));
+        width += span.count;
       }
-      writing.write(concat("layers.", layer, '.', file.name), file.rows, width,
+      writing.write(file.name_in(layer), file.rows, width,
                     [&](int64_t first, int64_t count, uint16_t* target) {
                       for (const auto& [begin, part] : parts)
                         copy_rows(part, file.first_row + first, count, target + begin, width);
@@ -240,15 +177,14 @@ int64_t threads_of_this_machine() {
 }  // namespace
 
 std::vector<TurboMindFile> turbomind_files(const ModelConfig& config, const TurboMindCut& cut) {
-  const auto vector_bytes = static_cast<uint64_t>(config.hidden) * kElementBytes;
-  const uint64_t table_bytes = static_cast<uint64_t>(cut.table_rows) * vector_bytes;
-  std::vector<TurboMindFile> files{{"tok_embeddings.weight", table_bytes},
-                                   {"output.weight", table_bytes},
-                                   {"norm.weight", vector_bytes}};
-  const std::vector<LayerFile> of_layer = layer_files(config, cut.ranks);
+  const uint64_t table_bytes = turbomind_table_bytes(config, cut.table_rows);
+  std::vector<TurboMindFile> files{{kTurboMindEmbedding, table_bytes},
+                                   {kTurboMindHead, table_bytes},
+                                   {kTurboMindFinalNorm, turbomind_table_bytes(config, 1)}};
+  const std::vector<TurboMindLayerFile> of_layer = turbomind_layer_files(config, cut.ranks);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (const LayerFile& file : of_layer)
-      files.push_back({concat("layers.", layer, '.', file.name), file.bytes()});
+    for (const TurboMindLayerFile& file : of_layer)
+      files.push_back({file.name_in(layer), file.bytes()});
   }
   return files;
 }
@@ -261,14 +197,12 @@ void write_turbomind_weights(const WeightDirectory& source, const TurboMindCut& 
   config.weight_type = cut.type;  // what is wider is rounded to it at once
   uint64_t bytes = 0;
   for (const TurboMindFile& file : turbomind_files(config, cut)) bytes += file.bytes;
-  const std::vector<LayerFile> files = layer_files(config, cut.ranks);
+  const std::vector<TurboMindLayerFile> files = turbomind_layer_files(config, cut.ranks);
   const int64_t threads = threads_of_this_machine();
 
-  const Rank rank;
-  Rendezvous rendezvous(rank);
-  const std::unique_ptr<Communicator> alone = make_communicator(rank, at::kCPU, rendezvous);
+  LoneCommunicator alone;
   LayerStream stream(
-      config, [&](int64_t layer) { return source.layer_plan(layer); }, *alone, at::kCPU,
+      config, [&](int64_t layer) { return source.layer_plan(layer); }, alone, at::kCPU,
       scalar_type(element_type(cut.type)), threads);
   Writing writing(directory, observer);
   if (is_rounded(source, cut.type)) writing.check_overflow(element_type(cut.type));

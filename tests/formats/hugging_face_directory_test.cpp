@@ -38,7 +38,7 @@ uint16_t bits_at(const std::byte* element, ElementType type) {
     return bits;
   }
   std::memcpy(&value, element, sizeof value);
-  return std::bit_cast<uint16_t>(kernels::from_float<__half>(value));
+  return kernels::from_float<kernels::Half>(value).bits;
 }
 
 // Counts the elements of the whole tensors that the layer's blocks do not fill, fill twice, or fill
@@ -265,12 +265,12 @@ TEST(HuggingFaceDirectory, RefusesQuantisedWeights) {
   const Safetensors model = Safetensors::read(path);
   Safetensors quantised = model;
   quantised.tensors["model.layers.0.mlp.up_proj.qweight"] = {"I32", {1}, "abcd"};
-  write_file(path, quantised.to_bytes());
+  write_file(path, safetensors_bytes(quantised));
   EXPECT_HOLDS("tensor 'model.layers.0.mlp.up_proj.qweight' is of an int4", refusal(folder));
   quantised = model;
   quantised.tensors["model.layers.1.mlp.up_proj.weight"] = {
       "I8", {96, 64}, std::string(96 * 64, 'x')};
-  write_file(path, quantised.to_bytes());
+  write_file(path, safetensors_bytes(quantised));
   EXPECT_HOLDS("tensor 'model.layers.1.mlp.up_proj.weight' has dtype I8, expected F16, BF16 or F32",
                refusal(folder));
 }
@@ -282,7 +282,7 @@ TEST(HuggingFaceDirectory, IgnoresTensorsThatAreNotNeeded) {
   Safetensors model = Safetensors::read(path);
   model.tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = {"F32", {1}, "abcd"};
   model.tensors["something.else"] = {"I64", {1}, "abcdefgh"};
-  write_file(path, model.to_bytes());
+  write_file(path, safetensors_bytes(model));
   EXPECT_EQ(wrong_elements(*open_weights(folder.path())), 0);
 }
 

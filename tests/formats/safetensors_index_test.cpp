@@ -5,6 +5,7 @@
 
 #include "sharding/files/safetensors.h"
 #include "tests/message_of.h"
+#include "tests/safetensors_bytes.h"
 #include "tests/turbomind_fixture.h"
 
 namespace kvcalib {
@@ -18,7 +19,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 std::string bytes_of(const std::vector<std::string>& tensors) {
   Safetensors file;
   for (const std::string& name : tensors) file.tensors[name] = {"F16", {2, 3}, "abcdefghijkl"};
-  return file.to_bytes();
+  return safetensors_bytes(file);
 }
 
 // A file with this header, whatever it says, and `data_bytes` bytes of data.

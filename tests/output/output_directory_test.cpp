@@ -16,16 +16,16 @@ namespace {
 namespace fs = std::filesystem;
 
 Files output() {
-  return joined(scale_set(2, 2, "new"),
-                {{"config.ini", "new"}, {"config.patch", "new"}, {"summary.json", "{}"}});
+  return joined(part_set(2, 2, "new"),
+                {{"config", "new"}, {"config.diff", "new"}, {"summary", "{}"}});
 }
 
 Files earlier() {
-  return joined(scale_set(2, 4, "old"), {{"config.ini", "old"}, {"kv_stats.safetensors", "old"}});
+  return joined(part_set(2, 4, "old"), {{"config", "old"}, {"statistics", "old"}});
 }
 
 void make(const fs::path& folder, bool force, const Files& files, const StepHook& step = {}) {
-  OutputDirectory transaction(folder, force, step);
+  OutputDirectory transaction(folder, force, foreign_to(set_names()), step);
   for (const auto& [name, bytes] : files) transaction.write(name, bytes);
   transaction.commit();
 }
@@ -33,7 +33,7 @@ void make(const fs::path& folder, bool force, const Files& files, const StepHook
 class OutputDirectoryTest : public testing::Test {
  protected:
   std::string refusal(const fs::path& folder, bool force = false) {
-    return message_of([&] { OutputDirectory transaction(folder, force); });
+    return message_of([&] { OutputDirectory transaction(folder, force, foreign_to(set_names())); });
   }
   void start_from(const Files& files) {
     fs::remove_all(folder_);
@@ -55,7 +55,7 @@ class OutputDirectoryTest : public testing::Test {
 };
 
 TEST_F(OutputDirectoryTest, AppearsWholeAtCommit) {
-  OutputDirectory transaction(folder_, false);
+  OutputDirectory transaction(folder_, false, foreign_to(set_names()));
   for (const auto& [name, bytes] : output()) {
     transaction.write(name, bytes);
     EXPECT_FALSE(fs::exists(folder_));
@@ -67,8 +67,8 @@ TEST_F(OutputDirectoryTest, AppearsWholeAtCommit) {
 
 TEST_F(OutputDirectoryTest, LeavesNothingWithoutCommit) {
   {
-    OutputDirectory transaction(folder_, false);
-    transaction.write("config.ini", "x");
+    OutputDirectory transaction(folder_, false, foreign_to(set_names()));
+    transaction.write("config", "x");
   }
   EXPECT_EQ(siblings(), "");
 }
@@ -107,15 +107,15 @@ TEST_F(OutputDirectoryTest, NeverReplacesWhatIsNotItsOwn) {
     EXPECT_HOLDS("out: holds 'norm.weight', which is not kvcalib's; name a new directory",
                  refusal(folder_, force));
   }
-  start_from({{"config.ini", "x"}});
-  fs::create_directory(folder_ / "summary.json");
-  EXPECT_HOLDS("holds 'summary.json', which is not kvcalib's", refusal(folder_, true));
+  start_from({{"config", "x"}});
+  fs::create_directory(folder_ / "summary");
+  EXPECT_HOLDS("holds 'summary', which is not kvcalib's", refusal(folder_, true));
   EXPECT_EQ(siblings(), "out ");
 }
 
 TEST_F(OutputDirectoryTest, RefusesWhatAppearedInTheMeantime) {
-  OutputDirectory transaction(folder_, true);
-  transaction.write("config.ini", "x");
+  OutputDirectory transaction(folder_, true, foreign_to(set_names()));
+  transaction.write("config", "x");
   fs::create_directory(folder_);
   put(folder_, {{"mine.txt", "x"}});
   EXPECT_HOLDS("holds 'mine.txt'", message_of([&] { transaction.commit(); }));
@@ -134,7 +134,7 @@ TEST_F(OutputDirectoryTest, RefusesPlacesThatAreNone) {
 }
 
 TEST_F(OutputDirectoryTest, RefusesASecondRun) {
-  const OutputDirectory first(folder_, false);
+  const OutputDirectory first(folder_, false, foreign_to(set_names()));
   EXPECT_HOLDS(".out.kvcalib-partial: another kvcalib is writing here", refusal(folder_));
 }
 
@@ -193,15 +193,22 @@ TEST_F(OutputDirectoryTest, PutsBackWhatAKilledRunSetAside) {
   EXPECT_EQ(siblings(), "out ");
 }
 
-TEST(OutputFileNames, AreThoseThatKvcalibWrites) {
-  for (const char* name : {"config.ini", "config.patch", "kv_stats.safetensors", "summary.json",
-                           "layers.12.past_kv_scale.7.weight"}) {
-    EXPECT_TRUE(is_output_file_name(name)) << name;
+TEST_F(OutputDirectoryTest, TakesContentInPieces) {
+  {
+    OutputDirectory transaction(folder_, false, foreign_to(set_names()));
+    transaction.write("summary", [](ByteSink& file) {
+      for (const char* piece : {"a", "", "bc"}) file.append(std::string_view(piece));
+    });
+    EXPECT_HOLDS("broken", message_of([&] {
+                   transaction.write("config", [](ByteSink& file) {
+                     file.append(std::string_view("half"));
+                     throw Error("broken");
+                   });
+                 }));
+    transaction.write("config", "whole");
+    transaction.commit();
   }
-  for (const char* name : {"norm.weight", "config.ini.backup", "layers.0.past_kv_scale.weight",
-                           "layers.0.attention.wo.0.weight", ""}) {
-    EXPECT_FALSE(is_output_file_name(name)) << name;
-  }
+  EXPECT_EQ(visible(folder_), (Files{{"summary", "abc"}, {"config", "whole"}}));
 }
 
 }  // namespace

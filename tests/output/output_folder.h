@@ -9,7 +9,7 @@
 #include <map>
 #include <string>
 
-#include "calibrate/runtimes/turbomind/scale_files.h"
+#include "calibrate/output/output_names.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -70,12 +70,27 @@ inline bool is_tidy(const std::filesystem::path& folder) {
   return true;
 }
 
-// `layers` x `ranks` scale files that say `mark`.
-inline Files scale_set(int64_t layers, int64_t ranks, const std::string& mark) {
+// How the files of the tests' sets are named: four, and parts of which one set may have more than
+// another.
+inline bool is_part(std::string_view name) { return name.find("part") != std::string_view::npos; }
+inline bool is_well_formed_part(std::string_view name) {
+  return name.starts_with("part.") && name.ends_with(".bin");
+}
+inline OutputNames set_names() {
+  return {[](std::string_view name) {
+            return name == "config" || name == "config.diff" || name == "statistics" ||
+                   name == "summary" || is_well_formed_part(name);
+          },
+          is_well_formed_part, is_part, "part files", "config"};
+}
+
+// `layers` x `ranks` parts that say `mark`.
+inline Files part_set(int64_t layers, int64_t ranks, const std::string& mark) {
   Files files;
   for (int64_t layer = 0; layer < layers; ++layer) {
     for (int64_t rank = 0; rank < ranks; ++rank) {
-      files[scale_file_name(layer, rank)] = concat(mark, " of ", ranks, ": ", layer, ", ", rank);
+      files[concat("part.", layer, '.', rank, ".bin")] =
+          concat(mark, " of ", ranks, ": ", layer, ", ", rank);
     }
   }
   return files;

@@ -18,40 +18,40 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPlainConfig = "[llama]\nquant_policy = 0\n";
-constexpr const char* kInt8Config = "[llama]\nquant_policy = 4\n";
+constexpr const char* kPlainConfig = "int8 = 0\n";
+constexpr const char* kInt8Config = "int8 = 4\n";
 
-// Weights with no scales in force.
-Files fresh() { return {{"config.ini", kPlainConfig}, {"norm.weight", "weights"}}; }
+// Weights with no set in force.
+Files fresh() { return {{"config", kPlainConfig}, {"norm.weight", "weights"}}; }
 
 // Weights with a set for four ranks in force and older backups beside it.
 Files in_force() {
-  return joined(scale_set(2, 4, "old"), {{"config.ini", "[llama]\nquant_policy = 4 ; old\n"},
-                                         {"config.ini.backup", kPlainConfig},
-                                         {"kv_stats.safetensors", "old statistics"},
-                                         {"norm.weight", "weights"}});
+  return joined(part_set(2, 4, "old"), {{"config", "int8 = 4 ; old\n"},
+                                        {"config.backup", kPlainConfig},
+                                        {"statistics", "old statistics"},
+                                        {"norm.weight", "weights"}});
 }
 
 // What a run writes: a set for two ranks.
 Files output() {
-  return joined(scale_set(2, 2, "new"), {{"config.ini", kInt8Config},
-                                         {"config.patch", "patch"},
-                                         {"kv_stats.safetensors", "new statistics"}});
+  return joined(
+      part_set(2, 2, "new"),
+      {{"config", kInt8Config}, {"config.diff", "patch"}, {"statistics", "new statistics"}});
 }
 
 // What a run leaves of `before`.
 Files after(const Files& before) {
   Files files;
   for (const auto& [name, bytes] : before) {
-    if (!is_scale_file_name(name)) files[name] = bytes;
+    if (!is_part(name)) files[name] = bytes;
   }
-  files[files.contains("config.ini.backup") ? "config.ini.backup.2" : "config.ini.backup"] =
-      before.at("config.ini");
+  files[files.contains("config.backup") ? "config.backup.2" : "config.backup"] =
+      before.at("config");
   return joined(files, output());
 }
 
 void replace(const fs::path& folder, const Files& files, const StepHook& step = {}) {
-  WeightsTransaction transaction(folder, true, step);
+  WeightsTransaction transaction(folder, set_names(), true, step);
   for (const auto& [name, bytes] : files) transaction.write(name, bytes);
   transaction.commit();
 }
@@ -80,7 +80,7 @@ TEST_F(WeightsTransactionTest, ReplacesTheWholeSetAndKeepsTheOldConfig) {
 TEST_F(WeightsTransactionTest, ChangesNothingBeforeCommit) {
   start_from(in_force());
   {
-    WeightsTransaction transaction(folder_, true);
+    WeightsTransaction transaction(folder_, set_names(), true);
     for (const auto& [name, bytes] : output()) transaction.write(name, bytes);
     EXPECT_EQ(visible(folder_), in_force());
   }
@@ -90,15 +90,15 @@ TEST_F(WeightsTransactionTest, ChangesNothingBeforeCommit) {
 
 TEST_F(WeightsTransactionTest, KeepsEveryDifferentOldConfig) {
   start_from(fresh());
-  replace(folder_, {{"config.ini", "second"}});
-  replace(folder_, {{"config.ini", "third"}});
-  replace(folder_, {{"config.ini", "third"}});
-  replace(folder_, {{"config.ini", kPlainConfig}});
-  replace(folder_, {{"config.ini", "third"}});
-  EXPECT_EQ(visible(folder_), (Files{{"config.ini", "third"},
-                                     {"config.ini.backup", kPlainConfig},
-                                     {"config.ini.backup.2", "second"},
-                                     {"config.ini.backup.3", "third"},
+  replace(folder_, {{"config", "second"}});
+  replace(folder_, {{"config", "third"}});
+  replace(folder_, {{"config", "third"}});
+  replace(folder_, {{"config", kPlainConfig}});
+  replace(folder_, {{"config", "third"}});
+  EXPECT_EQ(visible(folder_), (Files{{"config", "third"},
+                                     {"config.backup", kPlainConfig},
+                                     {"config.backup.2", "second"},
+                                     {"config.backup.3", "third"},
                                      {"norm.weight", "weights"}}));
 }
 
@@ -106,27 +106,27 @@ TEST_F(WeightsTransactionTest, LeavesAFileAloneThatWouldNotChange) {
   start_from(in_force());
   const auto inode = [&] {
     struct stat status {};
-    ::stat((folder_ / "kv_stats.safetensors").c_str(), &status);
+    ::stat((folder_ / "statistics").c_str(), &status);
     return status.st_ino;
   };
   const auto before = inode();
-  replace(folder_, {{"kv_stats.safetensors", "old statistics"}, {"config.ini", kInt8Config}});
+  replace(folder_, {{"statistics", "old statistics"}, {"config", kInt8Config}});
   EXPECT_EQ(inode(), before);
   EXPECT_TRUE(is_tidy(folder_));
 }
 
 TEST_F(WeightsTransactionTest, KeepsPermissionsOfWhatItReplaces) {
   start_from(fresh());
-  ::chmod((folder_ / "config.ini").c_str(), 0640);
+  ::chmod((folder_ / "config").c_str(), 0640);
   const mode_t mask = ::umask(027);
   replace(folder_, output());
   ::umask(mask);
   const auto mode = [&](const char* name) {
     return static_cast<int>(fs::status(folder_ / name).permissions());
   };
-  EXPECT_EQ(mode("config.ini"), 0640);
-  EXPECT_EQ(mode("config.ini.backup"), 0640);
-  EXPECT_EQ(mode("kv_stats.safetensors"), 0640);  // 0644 without the mask's bits
+  EXPECT_EQ(mode("config"), 0640);
+  EXPECT_EQ(mode("config.backup"), 0640);
+  EXPECT_EQ(mode("statistics"), 0640);  // 0644 without the mask's bits
 }
 
 TEST_F(WeightsTransactionTest, FollowsALinkToTheDirectory) {
@@ -137,44 +137,44 @@ TEST_F(WeightsTransactionTest, FollowsALinkToTheDirectory) {
   EXPECT_TRUE(is_tidy(folder_));
 }
 
-TEST_F(WeightsTransactionTest, RefusesExistingScalesWithoutForce) {
+TEST_F(WeightsTransactionTest, RefusesAnExistingSetWithoutForce) {
   start_from(in_force());
-  EXPECT_HOLDS(concat(folder_.string(), ": has 8 KV scale files already; pass --force"),
-               message_of([&] { WeightsTransaction transaction(folder_, false); }));
+  EXPECT_HOLDS(concat(folder_.string(), ": has 8 KV part files already; pass --force"),
+               message_of([&] { WeightsTransaction transaction(folder_, set_names(), false); }));
   EXPECT_EQ(visible(folder_), in_force());
   EXPECT_TRUE(is_tidy(folder_));
   start_from(fresh());
-  EXPECT_EQ(message_of([&] { WeightsTransaction transaction(folder_, false); }),
+  EXPECT_EQ(message_of([&] { WeightsTransaction transaction(folder_, set_names(), false); }),
             "nothing was thrown");
 }
 
 TEST_F(WeightsTransactionTest, RefusesASecondRun) {
   start_from(fresh());
-  const WeightsTransaction first(folder_, false);
+  const WeightsTransaction first(folder_, set_names(), false);
   EXPECT_HOLDS("another kvcalib is writing here",
-               message_of([&] { WeightsTransaction second(folder_, false); }));
+               message_of([&] { WeightsTransaction second(folder_, set_names(), false); }));
   EXPECT_HOLDS("another kvcalib is writing here",
-               message_of([&] { WeightsTransaction::recover(folder_); }));
+               message_of([&] { WeightsTransaction::recover(folder_, set_names()); }));
 }
 
 TEST_F(WeightsTransactionTest, RefusesToCutALink) {
   start_from(fresh());
-  fs::rename(folder_ / "config.ini", parent_.path() / "shared.ini");
-  fs::create_symlink("../shared.ini", folder_ / "config.ini");
-  EXPECT_HOLDS("config.ini: is no plain file",
-               message_of([&] { WeightsTransaction transaction(folder_, false); }));
-  EXPECT_TRUE(fs::is_symlink(folder_ / "config.ini"));
+  fs::rename(folder_ / "config", parent_.path() / "shared.ini");
+  fs::create_symlink("../shared.ini", folder_ / "config");
+  EXPECT_HOLDS("config: is no plain file",
+               message_of([&] { WeightsTransaction transaction(folder_, set_names(), false); }));
+  EXPECT_TRUE(fs::is_symlink(folder_ / "config"));
   EXPECT_FALSE(WeightsTransaction::is_pending(folder_));
 }
 
 TEST_F(WeightsTransactionTest, RefusesWhatIsNoDirectory) {
   EXPECT_HOLDS("weights: cannot be opened as a directory: No such file",
-               message_of([&] { WeightsTransaction transaction(folder_, false); }));
+               message_of([&] { WeightsTransaction transaction(folder_, set_names(), false); }));
 }
 
 TEST_F(WeightsTransactionTest, RefusesNamesThatLeaveTheDirectory) {
   start_from(fresh());
-  WeightsTransaction transaction(folder_, false);
+  WeightsTransaction transaction(folder_, set_names(), false);
   for (const char* name : {"../x", "", ".hidden", "a/b"}) {
     EXPECT_HOLDS("not a file name for output", message_of([&] { transaction.write(name, ""); }));
   }
@@ -182,23 +182,24 @@ TEST_F(WeightsTransactionTest, RefusesNamesThatLeaveTheDirectory) {
 
 TEST_F(WeightsTransactionTest, TakesBackAChildsCopyNever) {
   start_from(fresh());
-  WeightsTransaction transaction(folder_, false);
-  transaction.write("config.ini", kInt8Config);
+  WeightsTransaction transaction(folder_, set_names(), false);
+  transaction.write("config", kInt8Config);
   text_from_child([&] {
     transaction.~WeightsTransaction();
     return std::string();
   });
   transaction.commit();
-  EXPECT_EQ(visible(folder_).at("config.ini"), kInt8Config);
+  EXPECT_EQ(visible(folder_).at("config"), kInt8Config);
 }
 
 TEST_F(WeightsTransactionTest, NamesAFolderOfItsOwnThatIsDamaged) {
   start_from(fresh());
   ASSERT_TRUE(is_killed_at(20, [&](const StepHook& step) { replace(folder_, output(), step); }));
-  ASSERT_TRUE(fs::is_symlink(folder_ / "config.ini"));
+  ASSERT_TRUE(fs::is_symlink(folder_ / "config"));
   fs::remove_all(folder_ / ".kvcalib-transaction");
-  EXPECT_HOLDS("which has no current; restore that folder",
-               message_of([&] { WeightsTransaction::recover(folder_); }));
+  EXPECT_HOLDS(
+      "which has no current; restore that folder, or put back config and the part files by hand",
+      message_of([&] { WeightsTransaction::recover(folder_, set_names()); }));
 }
 
 // Every failure of a step must leave the old set, or the new one once it is in force.
@@ -220,7 +221,7 @@ TEST_F(WeightsTransactionTest, TakesBackEverythingWhenAStepFails) {
         EXPECT_HOLDS("out of order", message);
       }
       if (failed && flipped) {
-        EXPECT_HOLDS("are in force all the same", message);
+        EXPECT_HOLDS("; the new part files and config are in force all the same", message);
       }
       ASSERT_EQ(visible(folder_), flipped ? after(before) : before) << fatal;
       ASSERT_TRUE(is_tidy(folder_)) << fatal;
@@ -228,16 +229,16 @@ TEST_F(WeightsTransactionTest, TakesBackEverythingWhenAStepFails) {
   }
 }
 
-// The promise: config.ini says int8 only while the scale files are one complete set, and what is to
+// The promise: config says int8 only while the parts are one complete set, and what is to
 // be seen is the old state or the new one, whole.
 void expect_promise(const Files& seen, const Files& before, const std::string& where) {
   ASSERT_TRUE(seen == before || seen == after(before)) << where;
-  if (seen.at("config.ini").find("quant_policy = 4") == std::string::npos) return;
-  Files scales;
+  if (seen.at("config").find("int8 = 4") == std::string::npos) return;
+  Files parts;
   for (const auto& [name, bytes] : seen) {
-    if (is_scale_file_name(name)) scales[name] = bytes;
+    if (is_part(name)) parts[name] = bytes;
   }
-  ASSERT_TRUE(scales == scale_set(2, 4, "old") || scales == scale_set(2, 2, "new")) << where;
+  ASSERT_TRUE(parts == part_set(2, 4, "old") || parts == part_set(2, 2, "new")) << where;
 }
 
 TEST_F(WeightsTransactionTest, KeepsItsPromiseWhereverItIsKilled) {
@@ -252,7 +253,7 @@ TEST_F(WeightsTransactionTest, KeepsItsPromiseWhereverItIsKilled) {
       expect_promise(seen, before, concat("killed at step ", steps));
       ++(seen == before ? old_states : new_states);
 
-      WeightsTransaction::recover(folder_);
+      WeightsTransaction::recover(folder_, set_names());
       ASSERT_EQ(visible(folder_), seen) << steps;
       ASSERT_TRUE(is_tidy(folder_)) << steps;
 
@@ -266,8 +267,8 @@ TEST_F(WeightsTransactionTest, KeepsItsPromiseWhereverItIsKilled) {
 }
 
 TEST_F(WeightsTransactionTest, KeepsItsPromiseWhenRecoveryIsKilledToo) {
-  const Files before = joined(scale_set(1, 2, "old"), {{"config.ini", kInt8Config}});
-  const Files files = joined(scale_set(1, 1, "new"), {{"config.ini", "[llama]\nquant_policy = 4"}});
+  const Files before = joined(part_set(1, 2, "old"), {{"config", kInt8Config}});
+  const Files files = joined(part_set(1, 1, "new"), {{"config", "int8 = 4"}});
   const auto run = [&](const StepHook& step) { replace(folder_, files, step); };
   for (int64_t first = 0;; ++first) {
     bool killed_again = true;
@@ -275,10 +276,11 @@ TEST_F(WeightsTransactionTest, KeepsItsPromiseWhenRecoveryIsKilledToo) {
       start_from(before);
       if (!is_killed_at(first, run)) break;
       const Files seen = visible(folder_);
-      killed_again = is_killed_at(
-          second, [&](const StepHook& step) { WeightsTransaction::recover(folder_, step); });
+      killed_again = is_killed_at(second, [&](const StepHook& step) {
+        WeightsTransaction::recover(folder_, set_names(), step);
+      });
       ASSERT_EQ(visible(folder_), seen) << first << ", " << second;
-      WeightsTransaction::recover(folder_);
+      WeightsTransaction::recover(folder_, set_names());
       ASSERT_EQ(visible(folder_), seen) << first << ", " << second;
       ASSERT_TRUE(is_tidy(folder_)) << first << ", " << second;
     }
@@ -303,7 +305,7 @@ TEST_F(WeightsTransactionTest, KeepsItsPromiseWhenKilledAtAnyMoment) {
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     expect_promise(visible(folder_), in_force(), concat("round ", round));
-    WeightsTransaction::recover(folder_);
+    WeightsTransaction::recover(folder_, set_names());
     expect_promise(visible(folder_), in_force(), concat("round ", round));
     ASSERT_TRUE(is_tidy(folder_));
   }
@@ -333,7 +335,7 @@ TEST_F(WeightsTransactionTest, FindsAFullDiskBeforeAnyWork) {
   std::string message;
   {
     const FileSizeLimit limit(4096);
-    message = message_of([&] { WeightsTransaction transaction(folder_, false); });
+    message = message_of([&] { WeightsTransaction transaction(folder_, set_names(), false); });
   }
   EXPECT_HOLDS("weights/.kvcalib-transaction/scratch: cannot be written: File too large", message);
   EXPECT_EQ(visible(folder_), fresh());
@@ -346,10 +348,10 @@ TEST_F(WeightsTransactionTest, TakesBackEverythingWhenAWriteFails) {
   {
     const FileSizeLimit limit(100000);
     message = message_of([&] {
-      replace(folder_, joined(output(), {{"summary.json", std::string(200000, 'x')}}));
+      replace(folder_, joined(output(), {{"summary", std::string(200000, 'x')}}));
     });
   }
-  EXPECT_HOLDS("next/summary.json: cannot be written: File too large", message);
+  EXPECT_HOLDS("next/summary: cannot be written: File too large", message);
   EXPECT_EQ(visible(folder_), in_force());
   EXPECT_TRUE(is_tidy(folder_));
 }
@@ -363,7 +365,7 @@ TEST_F(WeightsTransactionTest, NamesADirectoryItMayNotWrite) {
     } else {
       ::chmod(folder_.c_str(), 0555);
     }
-    return message_of([&] { WeightsTransaction transaction(folder_, false); });
+    return message_of([&] { WeightsTransaction transaction(folder_, set_names(), false); });
   });
   ::chmod(folder_.c_str(), 0755);
   if (message == "cannot change the user") GTEST_SKIP() << "root without the right to " << message;
@@ -400,10 +402,10 @@ TEST_F(WeightsTransactionTest, ReportsAReadOnlyFileSystem) {
 
 TEST_F(WeightsTransactionTest, ReportsAFullDisk) {
   start_from({});
-  const Files large = joined(output(), {{"summary.json", std::string(500000, 'x')}});
+  const Files large = joined(output(), {{"summary", std::string(500000, 'x')}});
   const std::string message = message_on_mount(folder_, 0, "size=300k", large);
   if (message == "no right to mount") GTEST_SKIP() << message;
-  EXPECT_HOLDS("next/summary.json: cannot be written: No space left on device", message);
+  EXPECT_HOLDS("next/summary: cannot be written: No space left on device", message);
 }
 
 // Inodes run out at ever later steps, those of the commit too.

@@ -7,9 +7,10 @@
 
 #include "calibrate/data/windows.h"
 #include "calibrate/engine/calibration_pass.h"
-#include "calibrate/runtimes/turbomind/rotation.h"
+#include "calibrate/runtimes/runtime.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
+#include "sharding/ranks/make_communicator.h"
 
 int main(int argc, char** argv) {
   if (argc < 4 || argc > 5) {
@@ -24,12 +25,13 @@ int main(int argc, char** argv) {
         draw_windows({argv[2]}, {}, {shape.samples, shape.length}, directory->config().vocab);
     Rendezvous rendezvous({});
     const auto communicator = make_communicator({}, at::kCPU, rendezvous);
-    const RuntimeRelease release = RuntimeRelease::parse(argc == 5 ? argv[4] : "0.3.0");
+    const auto runtime = find_runtime(kTurboMind).open(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
     provenance.model = directory->config();
+    const PassWindows pass{runtime->rotation(directory->config(), windows.length), windows.samples,
+                           windows.length};
     const KvStatistics ranges =
-        run_calibration_pass(*directory, rotation_on(release, directory->config(), shape.length),
-                             {windows.ids, windows.samples, windows.length}, *communicator, {}, {});
+        CalibrationPass(*directory, pass, {}, *communicator).run(windows.ids, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;
   } catch (const std::exception& failure) {

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sharding/ranks/communicator.h"
-
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
@@ -10,6 +8,7 @@
 #include <filesystem>
 
 #include "sharding/files/error.h"
+#include "sharding/ranks/make_communicator.h"
 #include "tests/ranks/rank_threads.h"
 
 namespace kvcalib {

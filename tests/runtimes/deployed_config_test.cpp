@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "calibrate/runtimes/turbomind/rotation.h"
+#include "sharding/files/error.h"
+#include "sharding/formats/turbomind_directory.h"
+
 namespace kvcalib {
 namespace {
 
@@ -20,9 +24,9 @@ ModelConfig model() {
   return config;
 }
 
-std::string config_of(const ModelConfig& config, const RuntimeRelease& release,
+std::string config_of(const ModelConfig& config, const std::string& release,
                       const std::string& name = "vicuna") {
-  return deployed_config(config, release, {name, 2, config.vocab, 1, 2});
+  return deployed_config(config, find_turbomind_release(release), {name, 2, config.vocab, 1, 2});
 }
 
 bool has(const std::string& text, const std::string& line) {
@@ -30,7 +34,7 @@ bool has(const std::string& text, const std::string& line) {
 }
 
 TEST(TurboMindConfig, FirstReleaseHasTheFewestKeys) {
-  EXPECT_EQ(config_of(model(), {0, 0, 2}),
+  EXPECT_EQ(config_of(model(), "0.0.2"),
             "[llama]\nmodel_name = vicuna\nhead_num = 8\nkv_head_num = 4\nsize_per_head = 128\n"
             "vocab_size = 321\nnum_layer = 4\nrotary_embedding = 128\ninter_size = 96\n"
             "norm_eps = 1e-05\nattn_bias = 0\nstart_id = 1\nend_id = 2\nweight_type = fp16\n"
@@ -40,7 +44,9 @@ TEST(TurboMindConfig, FirstReleaseHasTheFewestKeys) {
 }
 
 TEST(TurboMindConfig, KeysComeAndGoWithTheReleases) {
-  const auto at = [](int minor, int patch) { return config_of(model(), {0, minor, patch}); };
+  const auto at = [](int minor, int patch) {
+    return config_of(model(), concat("0.", minor, '.', patch));
+  };
   EXPECT_FALSE(has(at(0, 3), "group_size = 0"));
   EXPECT_TRUE(has(at(0, 4), "group_size = 0"));
   EXPECT_FALSE(has(at(0, 5), "use_dynamic_ntk = 0"));
@@ -60,40 +66,74 @@ TEST(TurboMindConfig, KeysComeAndGoWithTheReleases) {
 }
 
 TEST(TurboMindConfig, SessionsAreAsLongAsTheTemplateSays) {
-  EXPECT_TRUE(has(config_of(model(), {0, 3, 0}, "llama2"), "session_len = 4104"));
-  EXPECT_TRUE(has(config_of(model(), {0, 3, 0}, "internlm-chat-20b"), "session_len = 8200"));
+  EXPECT_TRUE(has(config_of(model(), "0.3.0", "llama2"), "session_len = 4104"));
+  EXPECT_TRUE(has(config_of(model(), "0.3.0", "internlm-chat-20b"), "session_len = 8200"));
 }
 
 TEST(TurboMindConfig, ScalingGoesIntoTheKeysThatTheReleaseHas) {
   ModelConfig config = model();
   config.own_rotation = RopeScaling{.kind = RopeScaling::Kind::kDynamic, .factor = 2.5};
-  EXPECT_TRUE(has(config_of(config, {0, 0, 12}), "use_dynamic_ntk = 1"));
-  EXPECT_TRUE(has(config_of(config, {0, 2, 6}), "rope_scaling_factor = 2.5"));
-  EXPECT_TRUE(has(config_of(config, {0, 3, 0}), "rope_scaling_factor = 2.5"));
-  EXPECT_TRUE(has(config_of(config, {0, 3, 0}), "use_dynamic_ntk = 1"));
+  EXPECT_TRUE(has(config_of(config, "0.0.12"), "use_dynamic_ntk = 1"));
+  EXPECT_TRUE(has(config_of(config, "0.2.6"), "rope_scaling_factor = 2.5"));
+  EXPECT_TRUE(has(config_of(config, "0.3.0"), "rope_scaling_factor = 2.5"));
+  EXPECT_TRUE(has(config_of(config, "0.3.0"), "use_dynamic_ntk = 1"));
   config.own_rotation->kind = RopeScaling::Kind::kLinear;
-  EXPECT_TRUE(has(config_of(config, {0, 3, 0}), "use_dynamic_ntk = 0"));
-  EXPECT_FALSE(deploy_faults(config, {0, 2, 6}, 2).empty());
-  EXPECT_TRUE(deploy_faults(config, {0, 3, 0}, 2).empty());
+  EXPECT_TRUE(has(config_of(config, "0.3.0"), "use_dynamic_ntk = 0"));
 }
 
 TEST(TurboMindConfig, BFloat16IsKnownSinceV010) {
   ModelConfig config = model();
   config.weight_type = WeightType::kBFloat16;
-  EXPECT_TRUE(has(config_of(config, {0, 0, 14}), "weight_type = fp16"));
-  EXPECT_TRUE(has(config_of(config, {0, 1, 0}), "weight_type = bf16"));
+  EXPECT_TRUE(has(config_of(config, "0.0.14"), "weight_type = fp16"));
+  EXPECT_TRUE(has(config_of(config, "0.1.0"), "weight_type = bf16"));
 }
 
-TEST(TurboMindConfig, TablesArePaddedSinceV006) {
-  EXPECT_EQ(deployed_rows(321, {0, 0, 5}, 4), 321);
-  EXPECT_EQ(deployed_rows(321, {0, 0, 6}, 4), 324);
-  EXPECT_EQ(deployed_rows(324, {0, 3, 0}, 4), 324);
+TEST(TurboMindConfig, TablesArePaddedToTheNextMultipleWhereAReleaseDoesThat) {
+  for (const TurboMindRelease& release : turbomind_releases()) {
+    for (int64_t ranks = 1; ranks <= 8; ++ranks) {
+      for (const int64_t rows : {1, 321, 324, 65632}) {
+        const int64_t deployed = deployed_rows(rows, release, ranks);
+        if (!release.pads_rows) {
+          EXPECT_EQ(deployed, rows);
+          continue;
+        }
+        EXPECT_EQ(deployed % ranks, 0);
+        EXPECT_TRUE(rows <= deployed && deployed < rows + ranks);
+      }
+    }
+  }
 }
 
-TEST(TurboMindConfig, RanksThatDoNotDivideAreToldWithThoseThatDo) {
-  const std::vector<std::string> faults = deploy_faults(model(), {0, 3, 0}, 8);
-  ASSERT_EQ(faults.size(), 1u);
-  EXPECT_EQ(faults[0], "--tp 8: does not divide 4 kv heads; possible are 1, 2, 4");
+// What is written is what the program itself would read, and the release then rotates as the model
+// does wherever it has the keys to.
+TEST(TurboMindConfig, DescribesTheModelThatItIsOf) {
+  ModelConfig config = model();
+  config.rope_theta = 5e5;
+  config.attention_bias = true;
+  config.weight_type = WeightType::kBFloat16;
+  for (const auto kind : {RopeScaling::Kind::kNone, RopeScaling::Kind::kLinear,
+                          RopeScaling::Kind::kDynamic, RopeScaling::Kind::kQwen}) {
+    config.own_rotation = RopeScaling{.kind = kind, .factor = 2.5, .original_positions = 2048};
+    for (const TurboMindRelease& release : turbomind_releases()) {
+      const ModelConfig read =
+          read_model_config(IniFile::parse(config_of(config, release.name()), "config.ini"));
+      const ModelConfig converted = as_converted(config, release);
+      EXPECT_EQ(read.heads, config.heads);
+      EXPECT_EQ(read.kv_heads, config.kv_heads);
+      EXPECT_EQ(read.intermediate, config.intermediate);
+      EXPECT_EQ(read.vocab, config.vocab);
+      EXPECT_EQ(read.stored_ranks, 2);
+      EXPECT_EQ(read.norm_eps, config.norm_eps);
+      EXPECT_EQ(read.attention_bias, config.attention_bias);
+      EXPECT_EQ(read.weight_type, deployed_type(config, release));
+      EXPECT_EQ(read.rope_theta, release.reads_rope_theta ? 5e5 : 10000.0);
+      for (const int64_t length : {16, 2048, 4096}) {
+        if (!release.reads_rope_theta) continue;
+        EXPECT_EQ(rotation_on(release, read, length), rotation_on(release, converted, length))
+            << release.name() << " " << length;
+      }
+    }
+  }
 }
 
 TEST(TurboMindConfig, NumbersAreWrittenAsPythonPrintsThem) {

@@ -8,7 +8,7 @@
 namespace kvcalib {
 namespace {
 
-RuntimeRelease release(const char* text) { return RuntimeRelease::parse(text); }
+const TurboMindRelease& release(const char* text) { return find_turbomind_release(text); }
 
 ModelConfig model() {
   ModelConfig config;

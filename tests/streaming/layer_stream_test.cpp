@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "sharding/formats/turbomind_directory.h"
+#include "sharding/ranks/lone_communicator.h"
+#include "sharding/ranks/make_communicator.h"
 #include "tests/message_of.h"
 #include "tests/ranks/rank_threads.h"
 #include "tests/streaming/plain_directory.h"
@@ -60,10 +62,9 @@ TEST(LayerStream, RebuildsEveryTensorFromTheSlicesOfAllRanks) {
     model.attention_bias = stored_ranks != 2;
     fixture::write_weights(folder.path(), model);
     const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
-    Rendezvous rendezvous({});
-    const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+    LoneCommunicator alone;
     const c10::InferenceMode inference;
-    LayerStream stream = make_stream(directory, *communicator);
+    LayerStream stream = make_stream(directory, alone);
     for (int64_t layer = 0; layer < model.layers; ++layer)
       EXPECT_EQ(wrong_elements(model, layer, stream.next()), 0)
           << stored_ranks << " stored ranks, layer " << layer;
@@ -80,10 +81,9 @@ TEST(LayerStream, RebuildsTensorsThatAreStoredTransposedInHalvesAndInFloat32) {
     model.attention_bias = bias;
     model.query_key_norm = true;
     const PlainDirectory directory(folder.path(), model, PlainDirectory::Order::kHuggingFace);
-    Rendezvous rendezvous({});
-    const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+    LoneCommunicator alone;
     const c10::InferenceMode inference;
-    LayerStream stream = make_stream(directory, *communicator);
+    LayerStream stream = make_stream(directory, alone);
     for (int64_t layer = 0; layer < model.layers; ++layer) {
       const LayerWeights& weights = stream.next();
       EXPECT_EQ(wrong_elements(model, layer, weights), 0) << "layer " << layer;
@@ -100,11 +100,10 @@ TEST(LayerStream, HoldsTheLargestOfLayersThatAreStoredInDifferentTypes) {
   const PlainDirectory narrow(halves.path(), model, PlainDirectory::Order::kEngine);
   const PlainDirectory wide(floats.path(), model, PlainDirectory::Order::kHuggingFace);
   ASSERT_LT(narrow.layer_plan(0).image_bytes, wide.layer_plan(1).image_bytes);
-  Rendezvous rendezvous({});
-  const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+  LoneCommunicator alone;
   const c10::InferenceMode inference;
   const auto plan = [&](int64_t layer) { return (layer % 2 ? wide : narrow).layer_plan(layer); };
-  LayerStream stream(model, plan, *communicator, at::kCPU, at::kFloat, 3);
+  LayerStream stream(model, plan, alone, at::kCPU, at::kFloat, 3);
   for (int64_t layer = 0; layer < model.layers; ++layer)
     EXPECT_EQ(wrong_elements(model, layer, stream.next()), 0) << "layer " << layer;
 }
@@ -142,10 +141,9 @@ TEST(LayerStream, HandsOutTheWeightsOwnTypeUnchanged) {
   const TemporaryFolder folder;
   fixture::write_weights(folder.path(), small_model());
   const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
-  Rendezvous rendezvous({});
-  const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+  LoneCommunicator alone;
   const c10::InferenceMode inference;
-  LayerStream stream = make_stream(directory, *communicator, at::kHalf);
+  LayerStream stream = make_stream(directory, alone, at::kHalf);
   EXPECT_EQ(wrong_elements(directory.config(), 0, stream.next()), 0);
 }
 
@@ -159,10 +157,9 @@ TEST(LayerStream, NamesTheFileThatHoldsNan) {
     file.write("\x00\x7e", 2);
   }
   const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
-  Rendezvous rendezvous({});
-  const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+  LoneCommunicator alone;
   const c10::InferenceMode inference;
-  LayerStream stream = make_stream(directory, *communicator);
+  LayerStream stream = make_stream(directory, alone);
   stream.next();
   EXPECT_HOLDS("layers.1.attention.wo.0.weight: holds NaN or Inf",
                message_of([&] { stream.next(); }));
@@ -173,10 +170,9 @@ TEST(LayerStream, NamesAFileThatShrankAfterItWasOpened) {
   fixture::write_weights(folder.path(), small_model());
   const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
   std::filesystem::resize_file(folder.path() / "layers.2.feed_forward.w2.0.weight", 10);
-  Rendezvous rendezvous({});
-  const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+  LoneCommunicator alone;
   const c10::InferenceMode inference;
-  LayerStream stream = make_stream(directory, *communicator);
+  LayerStream stream = make_stream(directory, alone);
   stream.next();
   stream.next();
   EXPECT_HOLDS("layers.2.feed_forward.w2.0.weight: ends at byte 10",
@@ -187,10 +183,9 @@ TEST(LayerStream, CanBeLeftBeforeTheLastLayer) {
   const TemporaryFolder folder;
   fixture::write_weights(folder.path(), small_model());
   const TurboMindDirectory directory = TurboMindDirectory::open(folder.path());
-  Rendezvous rendezvous({});
-  const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+  LoneCommunicator alone;
   const c10::InferenceMode inference;
-  LayerStream stream = make_stream(directory, *communicator);
+  LayerStream stream = make_stream(directory, alone);
   EXPECT_TRUE(stream.next().qkv.columns() > 0);
 }
 

@@ -3,9 +3,8 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
-#include "calibrate/runtimes/turbomind/release.h"
+#include "calibrate/runtimes/turbomind/releases.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
@@ -18,19 +17,19 @@ struct DeployChoices {
   int64_t start_id = 1, end_id = 2;
 };
 
-// The 16-bit type that a release's converter writes: no release before v0.1.0 knows bfloat16.
-WeightType deployed_type(const ModelConfig& model, const RuntimeRelease& release);
+// The model as that release's converter would describe it in config.ini: its own rotary scaling in
+// the runtime's keys (lmdeploy/turbomind/deploy, source_model/llama.py and qwen.py v0.3.0;
+// deploy.py v0.0.12).
+ModelConfig as_converted(const ModelConfig& model, const TurboMindRelease& release);
 
-// How many rows of embedding and head it writes for a model of `rows` rows.
-int64_t deployed_rows(int64_t rows, const RuntimeRelease& release, int64_t ranks);
+// The 16-bit type that the converter writes.
+WeightType deployed_type(const ModelConfig& model, const TurboMindRelease& release);
 
-// Why a release could not serve weights cut for `ranks` as the model means them, a sentence each
-// with the way out.
-std::vector<std::string> deploy_faults(const ModelConfig& model, const RuntimeRelease& release,
-                                       int64_t ranks);
+// How many rows of embedding and head a release has on disk for a model of `rows` rows.
+int64_t deployed_rows(int64_t rows, const TurboMindRelease& release, int64_t ranks);
 
 // The text of config.ini, key by key as that release's converter writes it.
-std::string deployed_config(const ModelConfig& model, const RuntimeRelease& release,
+std::string deployed_config(const ModelConfig& model, const TurboMindRelease& release,
                             const DeployChoices& choices);
 
 // A number as Python prints a float: 10000.0, 1e-05.

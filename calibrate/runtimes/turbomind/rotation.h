@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "calibrate/runtimes/turbomind/release.h"
+#include "calibrate/runtimes/turbomind/releases.h"
 #include "sharding/formats/rotation.h"
 
 namespace kvcalib {
@@ -12,6 +12,6 @@ namespace kvcalib {
 // it, and rope_scaling_factor (LMDeploy: decoder_masked_multihead_attention_utils.h v0.0.14;
 // LlamaBatch.cc v0.1.0, v0.3.0; unified_attention_layer.cc v0.3.0).  Where the model rotates by its
 // own rules (ModelConfig::own_rotation) the release has no say.
-Rotation rotation_on(const RuntimeRelease& release, const ModelConfig& config, int64_t length);
+Rotation rotation_on(const TurboMindRelease& release, const ModelConfig& config, int64_t length);
 
 }  // namespace kvcalib

@@ -78,16 +78,19 @@ bool is_scale_file_name(std::string_view name) {
   return name.find("past_kv_scale") != std::string_view::npos;
 }
 
-std::string scale_file_bytes(const KvScale& scale, const RuntimeRelease& release) {
+std::string scale_file_bytes(const KvScale& scale, const TurboMindRelease& release) {
   std::string bytes;
   append(bytes, scale.k_scale);
-  if (release.scale_values() == 4) {
+  if (release.scale_values == 4) {
     append(bytes, scale.k_zero);
     append(bytes, scale.v_scale);
     append(bytes, scale.v_zero);
   } else {
     if (scale.k_zero != 0.0f || scale.v_zero != 0.0f) {
-      check_scale_method(ScaleMethod::kAsymmetric, release);
+      throw Error(concat("--runtime ", release.name(),
+                         ": its scale files have no zero points; add ",
+                         "--symmetric, or calibrate for ",
+                         since([](const TurboMindRelease& r) { return r.scale_values == 4; })));
     }
     append(bytes, scale.v_scale);
   }
@@ -100,14 +103,8 @@ std::optional<KvScale> parse_scale_file(std::string_view bytes) {
   return KvScale{float_at(bytes, 0), float_at(bytes, 1), float_at(bytes, 2), float_at(bytes, 3)};
 }
 
-void check_scale_method(ScaleMethod method, const RuntimeRelease& release) {
-  if (release.scale_values() == 4 || method == ScaleMethod::kSymmetric) return;
-  throw Error(concat("--runtime ", release.name(), ": its scale files have no zero points; add ",
-                     "--symmetric, or calibrate for v0.0.4 or later"));
-}
-
 std::vector<OutputFile> scale_files(std::span<const KvScale> scales, int64_t ranks,
-                                    const RuntimeRelease& release) {
+                                    const TurboMindRelease& release) {
   std::vector<OutputFile> files;
   for (size_t i = 0; i < scales.size(); ++i) {
     const auto index = static_cast<int64_t>(i);

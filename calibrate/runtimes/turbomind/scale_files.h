@@ -9,16 +9,11 @@
 #include <string_view>
 #include <vector>
 
-#include "calibrate/runtimes/turbomind/release.h"
+#include "calibrate/runtimes/runtime.h"
+#include "calibrate/runtimes/turbomind/releases.h"
 #include "calibrate/statistics/kv_scale.h"
 
 namespace kvcalib {
-
-// A file to be written: its name in the output directory and its bytes.
-struct OutputFile {
-  std::string name;
-  std::string bytes;
-};
 
 // "layers.L.past_kv_scale.R.weight"
 std::string scale_file_name(int64_t layer, int64_t rank);
@@ -43,18 +38,14 @@ bool is_scale_file_name(std::string_view name);
 // The file's bytes, little-endian fp32 without header: k_scale, k_zero, v_scale, v_zero (16 bytes);
 // v0.0.2 and v0.0.3: k_scale, v_scale (8 bytes).  Throws Error when that release has no place for a
 // zero that is not 0.
-std::string scale_file_bytes(const KvScale& scale, const RuntimeRelease& release);
+std::string scale_file_bytes(const KvScale& scale, const TurboMindRelease& release);
 
 // The scale of 16 or 8 bytes; nothing for any other size.
 std::optional<KvScale> parse_scale_file(std::string_view bytes);
 
-// Throws Error when that release can only hold symmetric scales and `method` is another: to be
-// asked before any work.
-void check_scale_method(ScaleMethod method, const RuntimeRelease& release);
-
 // The files of `scales` [layers, ranks].
 std::vector<OutputFile> scale_files(std::span<const KvScale> scales, int64_t ranks,
-                                    const RuntimeRelease& release);
+                                    const TurboMindRelease& release);
 
 // The scale files of a directory.
 struct StoredScales {

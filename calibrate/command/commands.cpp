@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/commands.h"
+
+#include <algorithm>
+#include <array>
+#include <iomanip>
+#include <sstream>
+
+#include "calibrate/command/command_line.h"
+#include "calibrate/command/nearest.h"
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+Arguments behind_name(const Arguments& arguments) {
+  return {arguments.begin() + 1, arguments.end()};
+}
+
+constexpr std::array kCommands = {
+    Command{"calibrate", "run text through the model and write its scales and config patch",
+            "Run text through the model and write its int8 KV cache scales.",
+            "--weights DIR --data FILE... (--output DIR | --in-place)",
+            [](const Arguments& arguments) {
+              return run_calibrate(parse_calibrate(behind_name(arguments)), arguments);
+            }},
+    Command{"export", "make scale files again from the statistics of an earlier run",
+            "Make scale files again from the statistics of an earlier run.",
+            "--stats FILE --weights DIR (--output DIR | --in-place)",
+            [](const Arguments& arguments) {
+              return run_export(parse_export(behind_name(arguments)));
+            }},
+    Command{"verify", "would the runtime load these scales as they are meant?",
+            "Would the runtime load a directory's scales as they are meant?", "DIR",
+            [](const Arguments& arguments) {
+              return run_verify(parse_verify(behind_name(arguments)));
+            }},
+    Command{"inspect", "show ranges and scales, and the layers that stand out",
+            "Show ranges and scales, and the layers that stand out.", "PATH",
+            [](const Arguments& arguments) {
+              return run_inspect(parse_inspect(behind_name(arguments)));
+            }},
+    Command{
+        "shard", "cut a model for N ranks: the weights directory that will be served",
+        "Write the weights directory that LMDeploy's converter would write, from a\n"
+        "model of Hugging Face or from such a directory cut for other ranks. DIR gets\n"
+        "the folders weights and tokenizer, as a workspace's triton_models has them.\n",
+        "--weights DIR --output DIR --tp N",
+        [](const Arguments& arguments) { return run_shard(parse_shard(behind_name(arguments))); }},
+};
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+const Command& find_command(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) {
+    if (command.name == name) return command;
+    names.emplace_back(command.name);
+  }
+  throw UsageError(
+      concat("unknown command '", name, "'", suggestion(name, names), "; see kvcalib --help"));
+}
+
+std::string program_help() {
+  size_t width = 0;
+  for (const Command& command : kCommands) width = std::max(width, command.name.size());
+  std::ostringstream text;
+  const auto lines = [&](const char* before, const char* behind, std::string_view Command::*told) {
+    for (const Command& command : kCommands)
+      text << before << std::left << std::setw(static_cast<int>(width)) << command.name << behind
+           << command.*told << "\n";
+  };
+  text << "kvcalib: int8 KV cache scales for TurboMind, from a sharded weights directory\n\n"
+       << "Usage:\n";
+  lines("  kvcalib ", " ", &Command::usage);
+  text << "\n";
+  lines("  ", "   ", &Command::summary);
+  text << "\n  kvcalib COMMAND --help tells the options of each; kvcalib --version.\n"
+       << "Exit codes: 0 done, 1 failed, 2 wrong usage.\n";
+  return text.str();
+}
+
+}  // namespace kvcalib

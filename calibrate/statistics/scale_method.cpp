@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/statistics/scale_method.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+// The extremes over some channels, widened to hold 0.
+struct Range {
+  float low = 0.0f;   // <= 0
+  float high = 0.0f;  // >= 0
+};
+
+Range range_of(const ChannelStatistics& channels) {
+  Range range;
+  for (const float minimum : channels.minimum) range.low = std::min(range.low, minimum);
+  for (const float maximum : channels.maximum) range.high = std::max(range.high, maximum);
+  return range;
+}
+
+// -0 would be another byte pattern of the same zero.
+float plain_zero(float value) { return value == 0.0f ? 0.0f : value; }
+
+TensorScale asymmetric(const ChannelStatistics& channels, const ScaleMethod& /*parameters*/) {
+  const Range range = range_of(channels);
+  return {std::max((range.high - range.low) / 255.0f, kSmallestScale),
+          plain_zero((range.high + range.low) * 0.5f)};
+}
+
+TensorScale symmetric(const ChannelStatistics& channels, const ScaleMethod& /*parameters*/) {
+  const Range range = range_of(channels);
+  return {std::max(std::max(-range.low, range.high) / 127.0f, kSmallestScale), 0.0f};
+}
+
+// A method with the parameters that it has unless told others.
+struct Row {
+  ScaleMethod method;
+  bool symmetric;
+  TensorScale (*scale_of)(const ChannelStatistics& channels, const ScaleMethod& method);
+};
+
+const std::vector<Row>& rows() {
+  static const std::vector<Row> kRows = {
+      {ScaleMethod::kAsymmetric, false, asymmetric},
+      {ScaleMethod::kSymmetric, true, symmetric},
+  };
+  return kRows;
+}
+
+const Row& row_of(const ScaleMethod& method) {
+  std::string known;
+  for (const Row& row : rows()) {
+    if (row.method.name == method.name) return row;
+    known += (known.empty() ? "" : ", ") + row.method.name;
+  }
+  throw Error(concat("scale method '", method.name, "' is not known, expected one of ", known,
+                     "; was it made by a later kvcalib?"));
+}
+
+// "PARAMETER=NUMBER,..." of `text`, which messages name.
+std::map<std::string, double> read_parameters(std::string_view list, std::string_view text) {
+  std::map<std::string, double> parameters;
+  for (std::string_view rest = list;;) {
+    const size_t comma = rest.find(',');
+    const std::string_view part = rest.substr(0, comma);
+    const size_t equals = std::min(part.find('='), part.size());
+    const std::string_view number = part.substr(std::min(equals + 1, part.size()));
+    double value = 0;
+    const auto [end, failure] =
+        std::from_chars(number.data(), number.data() + number.size(), value);
+    if (failure != std::errc{} || end != number.data() + number.size())
+      throw Error(concat("scale method '", text, "': '", part, "', expected PARAMETER=NUMBER"));
+    parameters[std::string(part.substr(0, equals))] = value;
+    if (comma == std::string_view::npos) return parameters;
+    rest = rest.substr(comma + 1);
+  }
+}
+
+}  // namespace
+
+const ScaleMethod ScaleMethod::kAsymmetric{"asymmetric", {}};
+const ScaleMethod ScaleMethod::kSymmetric{"symmetric", {}};
+
+std::vector<ScaleMethod> ScaleMethod::all() {
+  std::vector<ScaleMethod> methods;
+  for (const Row& row : rows()) methods.push_back(row.method);
+  return methods;
+}
+
+ScaleMethod ScaleMethod::parse(std::string_view text) {
+  const size_t colon = text.find(':');
+  ScaleMethod method = row_of({std::string(text.substr(0, colon)), {}}).method;
+  if (colon == std::string_view::npos) return method;
+  for (const auto& [parameter, value] : read_parameters(text.substr(colon + 1), text)) {
+    const auto known = method.parameters.find(parameter);
+    if (known == method.parameters.end())
+      throw Error(concat("scale method '", text, "': it has no parameter '", parameter,
+                         "', expected ", method.text()));
+    known->second = value;
+  }
+  return method;
+}
+
+std::string ScaleMethod::text() const {
+  std::string text = name;
+  for (const auto& [parameter, value] : parameters) {
+    char digits[32];
+    const auto [end, failure] = std::to_chars(digits, digits + sizeof digits, value);
+    text += concat(text.size() == name.size() ? ":" : ",", parameter, "=",
+                   std::string_view(digits, static_cast<size_t>(end - digits)));
+  }
+  return text;
+}
+
+TensorScale ScaleMethod::scale_of(const ChannelStatistics& channels) const {
+  return row_of(*this).scale_of(channels, *this);
+}
+
+bool ScaleMethod::is_symmetric() const { return row_of(*this).symmetric; }
+
+}  // namespace kvcalib

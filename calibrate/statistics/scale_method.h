@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calibrate/statistics/kv_statistics.h"
+
+namespace kvcalib {
+
+// Scale and zero of K or of V.
+struct TensorScale {
+  float scale = 1.0f;
+  float zero = 0.0f;
+
+  bool operator==(const TensorScale&) const = default;
+};
+
+// Below it a step is written as this: the smallest step of fp16, 2^-24.
+inline constexpr float kSmallestScale = 0x1p-24f;
+
+// How scales are made of statistics: the name of a row of the table in scale_method.cpp, and the
+// parameters that it takes.  A value that is delivered with the scales (summary.json: "method") and
+// read back by what verifies them.
+//
+// A new method is one row and its function.  Every operation of those that are there is one IEEE
+// fp32 operation, rounded to nearest even, in this order:
+//   low        = min(0, smallest minimum), high = max(0, largest maximum)
+//   asymmetric   scale = (high - low) / 255.0f        zero = (high + low) * 0.5f
+//   symmetric    scale = max(-low, high) / 127.0f     zero = 0.0f
+//   last         scale = max(scale, 2^-24)
+// Source: LMDeploy v0.3.0 kv_qparams.py, which computes in fp16 and neither widens nor clamps.
+struct ScaleMethod {
+  std::string name;
+  std::map<std::string, double> parameters;
+
+  static const ScaleMethod kAsymmetric, kSymmetric;
+
+  // All methods of the table, with the parameters that they have unless told others.
+  static std::vector<ScaleMethod> all();
+
+  // "NAME" or "NAME:PARAMETER=NUMBER,..."; parse() takes what text() gives.  Throws Error for
+  // another form, and naming those known for a method or parameter that the table does not have.
+  static ScaleMethod parse(std::string_view text);
+  std::string text() const;
+
+  // These throw Error where the table does not have the method.
+  TensorScale scale_of(const ChannelStatistics& channels) const;
+  // Zero is always 0: all that files without room for it can hold.
+  bool is_symmetric() const;
+
+  bool operator==(const ScaleMethod&) const = default;
+};
+
+}  // namespace kvcalib

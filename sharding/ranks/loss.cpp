@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/ranks/loss.h"
+
+#include <array>
+#include <cstring>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+#include <vector>
+
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+const std::string kKey = "kvcalib/loss";
+
+// At the store: kind and rank.
+using Record = std::array<int64_t, 2>;
+
+std::vector<uint8_t> record_of(const Loss& loss) {
+  const Record record = {static_cast<int64_t>(loss.kind), loss.rank};
+  std::vector<uint8_t> bytes(sizeof(record));
+  std::memcpy(bytes.data(), record.data(), sizeof(record));
+  return bytes;
+}
+
+Loss loss_of(const std::vector<uint8_t>& bytes) {
+  Record record{};
+  if (bytes.size() != sizeof(record)) throw Error("what the ranks were told of a loss is damaged");
+  std::memcpy(record.data(), bytes.data(), sizeof(record));
+  return {static_cast<Loss::Kind>(record[0]), record[1]};
+}
+
+}  // namespace
+
+std::string Loss::text() const {
+  switch (kind) {
+    case Kind::kFailed:
+      return concat("rank ", rank, " has failed; its own message says why");
+    case Kind::kNotJoined:
+      return concat("rank ", rank, " has not joined within five minutes");
+    case Kind::kSilent:
+      return concat("rank ", rank,
+                    " has not been heard of for five seconds; it was killed or stopped, ",
+                    "or its machine is gone");
+    case Kind::kNowhere:
+      return "the place where the ranks meet is gone: rank 0, or who started it, has ended";
+  }
+  throw std::logic_error("Loss: no such kind");
+}
+
+std::optional<Loss> loss_at(c10d::Store& store) {
+  if (!store.check({kKey})) return std::nullopt;
+  return loss_of(store.get(kKey));
+}
+
+Loss tell_loss(c10d::Store& store, const Loss& loss) {
+  const std::vector<uint8_t> first = store.compareSet(kKey, {}, record_of(loss));
+  return first.empty() ? loss : loss_of(first);
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace c10d {
+class Store;
+}
+
+namespace kvcalib {
+
+// Why the ranks of a run end early.
+struct Loss {
+  enum class Kind {
+    kFailed,     // the rank failed, and says more itself
+    kNotJoined,  // it has never been there
+    kSilent,     // it was, and stands still
+    kNowhere,    // of no rank: where they meet is gone
+  };
+  Kind kind = Kind::kFailed;
+  int64_t rank = 0;
+
+  // As a sentence for people.
+  std::string text() const;
+
+  bool operator==(const Loss&) const = default;
+};
+
+// What the ranks were told of, if anything.
+std::optional<Loss> loss_at(c10d::Store& store);
+// Tells them.  Of several losses the first counts, for all ranks: returns that one.
+Loss tell_loss(c10d::Store& store, const Loss& loss);
+
+// How long a process may take to end by itself once it knows: one that learns that another is lost,
+// and, of a rank that failed, the one that has to say why.
+inline constexpr std::chrono::seconds kGrace{3};
+inline constexpr std::chrono::seconds kGraceOfFailed{60};
+
+}  // namespace kvcalib

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/output/file_operations.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "tests/message_of.h"
+#include "tests/output/output_folder.h"
+
+namespace kvcalib {
+namespace {
+
+namespace fs = std::filesystem;
+
+TEST(NewFileOnDisk, HoldsItsContentAndKeepsTheMask) {
+  const OutputFolder folder;
+  const mode_t mask = ::umask(027);
+  write_new_file(folder.path() / "file", "bytes");
+  ::umask(mask);
+  EXPECT_EQ(contents(folder.path() / "file"), "bytes");
+  EXPECT_EQ(static_cast<int>(fs::status(folder.path() / "file").permissions()), 0640);
+}
+
+TEST(NewFileOnDisk, LeavesAnEarlierFileAlone) {
+  const OutputFolder folder;
+  put(folder.path(), {{"file", "earlier"}});
+  EXPECT_HOLDS("file: cannot be created: File exists",
+               message_of([&] { write_new_file(folder.path() / "file", "later"); }));
+  EXPECT_EQ(contents(folder.path() / "file"), "earlier");
+}
+
+TEST(NewFileOnDisk, IsRemovedWhenItsContentThrows) {
+  const OutputFolder folder;
+  const auto torn = [](ByteSink& file) {
+    file.append(std::string_view("half"));
+    throw Error("no more");
+  };
+  EXPECT_EQ(message_of([&] { write_new_file(folder.path() / "file", torn); }), "no more");
+  EXPECT_EQ(visible(folder.path()), Files{});
+}
+
+TEST(FileOperations, DuplicateWithBytesAndPermissions) {
+  const OutputFolder folder;
+  put(folder.path(), {{"from", "bytes"}});
+  ::chmod((folder.path() / "from").c_str(), 0600);
+  duplicate_file(folder.path() / "from", folder.path() / "to");
+  EXPECT_EQ(contents(folder.path() / "to"), "bytes");
+  EXPECT_EQ(static_cast<int>(fs::status(folder.path() / "to").permissions()), 0600);
+}
+
+TEST(FileOperations, SeeLinksAsTheyAre) {
+  const OutputFolder folder;
+  const fs::path link = folder.path() / "link";
+  make_symbolic_link("nowhere", link);
+  EXPECT_TRUE(is_there(link));
+  EXPECT_FALSE(is_plain_file(link));
+  EXPECT_EQ(link_target(link), "nowhere");
+  EXPECT_EQ(link_target(folder.path()), std::nullopt);
+}
+
+TEST(FileOperations, RemoveWhatIsNotThere) {
+  const OutputFolder folder;
+  remove_file(folder.path() / "none");
+  remove_tree(folder.path() / "none");
+  EXPECT_EQ(list_directory(folder.path()), std::vector<std::string>{});
+}
+
+TEST(FileOperations, ListNamesInOrder) {
+  const OutputFolder folder;
+  put(folder.path(), {{"b", ""}, {"a", ""}, {".c", ""}});
+  EXPECT_EQ(list_directory(folder.path()), (std::vector<std::string>{".c", "a", "b"}));
+  EXPECT_HOLDS("none: cannot be listed: No such file",
+               message_of([&] { list_directory(folder.path() / "none"); }));
+}
+
+}  // namespace
+}  // namespace kvcalib

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/runtimes/turbomind/verify_statistics.h"
+
+#include "tests/runtimes/verify_fixture.h"
+
+namespace kvcalib {
+namespace {
+
+using namespace fixture;
+
+class VerifyStatisticsTest : public VerifyFixture {};
+
+TEST_F(VerifyStatisticsTest, FindsFilesOfAnotherRun) {
+  write_output(2);
+  const KvScale other = compute_scales(statistics(1.5f), 2, ScaleMethod::kAsymmetric)[3];
+  write_scale(1, 1, other);
+  EXPECT_HOLDS(
+      "layers.1.past_kv_scale.1.weight: not what kv_stats.safetensors gives for 2 serving ranks",
+      fault());
+}
+
+TEST_F(VerifyStatisticsTest, FindsStatisticsThatAreBrokenOrAnothers) {
+  write_output(2);
+  edit_config("kv_head_num", "2");
+  EXPECT_HOLDS("kv_stats.safetensors: statistics of 3 layers of 4 kv heads x 16, but config.ini",
+               fault());
+  edit_config("kv_head_num", "4");
+  put(folder_.path(), {{kStatisticsFileName, "broken"}});
+  EXPECT_HOLDS("kv_stats.safetensors: has 6 bytes, too short", fault());
+}
+
+// Beside summary.json nothing is guessed.
+TEST_F(VerifyStatisticsTest, TakesTheMethodThatTheSummaryNames) {
+  write_output(2, kLatest, ScaleMethod::kSymmetric);
+  EXPECT_TRUE(verify().good());
+  put(folder_.path(), {{kSummaryFileName, R"({"method": "symmetric"})"}});
+  EXPECT_TRUE(verify().good());
+  put(folder_.path(), {{kSummaryFileName, R"({"method": "asymmetric"})"}});
+  const VerifyReport report = verify();
+  ASSERT_EQ(report.faults.size(), 6u);
+  EXPECT_HOLDS("not what kv_stats.safetensors gives for 2 serving ranks", report.faults[0]);
+}
+
+TEST_F(VerifyStatisticsTest, TriesAllMethodsWhereTheSummarySaysNone) {
+  for (const char* summary : {"", "broken", "[]", "{}", R"({"method": 4})", R"({"method": "x"})"}) {
+    for (const ScaleMethod& method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
+      write_output(2, kLatest, method);
+      put(folder_.path(), {{kSummaryFileName, summary}});
+      EXPECT_TRUE(verify().good()) << summary;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvcalib

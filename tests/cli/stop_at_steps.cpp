@@ -16,8 +16,8 @@
 namespace {
 
 void stop_if_below(std::string_view path) {
-  static const char* const folder = std::getenv("KVCALIB_STOP_BELOW");
-  if (folder != nullptr && path.starts_with(folder)) ::raise(SIGSTOP);
+  static const char* const kFolder = std::getenv("KVCALIB_STOP_BELOW");
+  if (kFolder != nullptr && path.starts_with(kFolder)) ::raise(SIGSTOP);
 }
 
 std::string path_of(int descriptor) {

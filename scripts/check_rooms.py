@@ -3,7 +3,7 @@
 """check_rooms.py [ROOT]: holds every #include against what its room knows.
 
 What a room knows stands in CMakeLists.txt, as room(NAME KNOWN...), from the bottom of the house to its top: no arrow goes
-up. `pytorch` among the known allows PyTorch's headers. Names each line that reaches where it should not; exit code 1."""
+up. `pytorch` among the known allows PyTorch's headers. Names each line that reaches where it should not, and what is known for nothing; exit code 1."""
 
 import re
 import sys
@@ -44,7 +44,7 @@ def room_of(path: str) -> str | None:
 
 
 def arrows(root: Path, rooms: dict[str, set[str]]) -> list[str]:
-    faults = []
+    faults, used = [], set()
     files = sorted(file for top in TOPS for file in (root / top).rglob("*") if file.suffix in SOURCES)
     for file in files:
         name = str(file.relative_to(root))
@@ -55,10 +55,11 @@ def arrows(root: Path, rooms: dict[str, set[str]]) -> list[str]:
         for number, line in enumerate(file.read_text().splitlines(), 1):
             included = re.match(r'\s*#\s*include\s*["<]([^">]+)[">]', line)
             other = room_of(included[1]) if included else None
+            used.add((room, other))
             if other not in (None, room) and other not in rooms[room]:
                 faults.append(f"{name}:{number}: {room} does not know {other}: {included[1]}")
-    if not files:
-        faults.append(f"{root}: no sources in {', '.join(TOPS)}")
+    faults += [f"{room} includes nothing of {other}, which it says to know"
+               for room, known in rooms.items() for other in sorted(known) if (room, other) not in used]
     return faults
 
 

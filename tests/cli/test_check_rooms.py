@@ -15,10 +15,11 @@ HOUSE = {
     "sharding/CMakeLists.txt": "room(files)\nroom(ranks files pytorch)  # of several processes\n",
     "sharding/files/error.h": "#include <string>\n",
     "sharding/ranks/rank.h": '#include <ATen/core/Tensor.h>\n\n#include "sharding/files/error.h"\n',
-    "calibrate/CMakeLists.txt": "room(output files)\nroom(command files kernels output)\n",
+    "calibrate/CMakeLists.txt": "room(output files)\nroom(command kernels output)\n",
     "calibrate/output/folder.cpp": '#include "calibrate/output/folder.h"\n#include "sharding/files/error.h"\n',
     "calibrate/output/folder.h": "",
-    "calibrate/main.cpp": '#include "calibrate/output/folder.h"\n',
+    "calibrate/command/options.h": '#include "calibrate/output/folder.h"\n',
+    "calibrate/main.cpp": '#include "calibrate/command/options.h"\n#include "kernels/add.h"\n',
 }
 
 
@@ -64,7 +65,12 @@ class CheckRooms(unittest.TestCase):
 
     def test_a_room_cannot_know_one_that_is_declared_later(self):
         self.write("sharding/CMakeLists.txt", "room(files ranks)\nroom(ranks files pytorch)\n")
+        self.write("sharding/files/error.h", '#include "sharding/ranks/rank.h"\n')
         self.refuses("sharding/CMakeLists.txt:1: files knows ranks, which is not declared before it")
+
+    def test_a_room_that_knows_another_for_nothing_is_named(self):
+        self.write("sharding/ranks/rank.h", '#include "sharding/files/error.h"\n')
+        self.refuses("ranks includes nothing of pytorch, which it says to know")
 
     def test_a_folder_without_a_row_is_named(self):
         self.write("calibrate/attic/box.h", "")

@@ -3,7 +3,8 @@
 """check_rooms.py [ROOT]: holds every #include against what its room knows.
 
 What a room knows stands in CMakeLists.txt, as room(NAME KNOWN...), from the bottom of the house to its top: no arrow goes
-up. `pytorch` among the known allows PyTorch's headers. Names each line that reaches where it should not, and what is known for nothing; exit code 1."""
+up. `pytorch` among the known allows PyTorch's headers. Names each line that reaches where it should not, and those that
+are known for nothing; exit code 1."""
 
 import re
 import sys

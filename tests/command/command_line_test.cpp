@@ -7,7 +7,6 @@
 #include <sstream>
 
 #include "calibrate/command/commands.h"
-#include "calibrate/command/devices.h"
 #include "tests/message_of.h"
 
 namespace kvcalib {
@@ -117,14 +116,6 @@ TEST(CommandLine, HelpFitsEightyColumnsAndNamesTheCommandAndEveryOption) {
       EXPECT_HOLDS("--help", help.text);
     }
   }
-}
-
-TEST(Devices, AreCountedAndRefusedByText) {
-  EXPECT_EQ(choose_devices("cpu").ranks(), 1);
-  EXPECT_EQ(choose_devices("cpu:4").ranks(), 4);
-  for (const char* wrong : {"cpu:0", "cpu:x", "tpu", "0,,1", "gpu:", "-1"})
-    EXPECT_THROW(choose_devices(wrong), UsageError) << wrong;
-  EXPECT_HOLDS("there is no GPU 90", message_of([] { choose_devices("90"); }));
 }
 
 }  // namespace

@@ -40,17 +40,19 @@ class AttentionLoops {
 
   AttentionLoops(const CausalAttentionArguments& arguments, int64_t window, int64_t head)
       : arguments_(arguments),
-        length_(arguments.length),
+        query_length_(arguments.query_length),
+        key_length_(arguments.key_length),
+        first_position_(key_length_ - query_length_),
         head_dim_(arguments.head_dim),
-        keys_seen_(arguments.sliding_window > 0 ? arguments.sliding_window : arguments.length),
+        keys_seen_(arguments.sliding_window > 0 ? arguments.sliding_window : key_length_),
         scale_(1.0f / std::sqrt(static_cast<float>(head_dim_))),
         out_stride_(arguments.heads * head_dim_) {
     const int64_t kv_head = head / (arguments.heads / arguments.kv_heads);
-    const float* const rows = arguments.qkv + window * length_ * arguments.row_stride;
-    q_ = rows + head * head_dim_;
-    k_ = rows + (arguments.heads + kv_head) * head_dim_;
-    v_ = k_ + arguments.kv_heads * head_dim_;
-    out_ = arguments.out + window * length_ * out_stride_ + head * head_dim_;
+    const int64_t key_offset = window * key_length_ * arguments.key_stride + kv_head * head_dim_;
+    q_ = arguments.queries + window * query_length_ * arguments.query_stride + head * head_dim_;
+    k_ = arguments.keys + key_offset;
+    v_ = arguments.values + key_offset;
+    out_ = arguments.out + window * query_length_ * out_stride_ + head * head_dim_;
     keys_ = arguments.scratch;
     values_ = keys_ + kKeys * head_dim_;
     queries_ = values_ + kKeys * padded(head_dim_);
@@ -58,27 +60,33 @@ class AttentionLoops {
     attended_ = scores_ + kQueries * kKeys;
     factors_ = attended_ + kQueries * padded(head_dim_);
     maxima_ = factors_ + kQueries;
-    sums_ = maxima_ + length_;
+    sums_ = maxima_ + query_length_;
   }
 
-  int64_t first_seen(int64_t query) const { return std::max<int64_t>(0, query - keys_seen_ + 1); }
+  // Of the keys, the one of a query.
+  int64_t position(int64_t query) const { return first_position_ + query; }
+  int64_t first_seen(int64_t query) const {
+    return std::max<int64_t>(0, position(query) - keys_seen_ + 1);
+  }
 
   void run() {
-    std::fill(maxima_, maxima_ + length_, kUnseen);
-    std::fill(sums_, sums_ + length_, 0.0f);
-    for (int64_t key = 0; key < length_; key += kKeys) {
-      const int64_t keys = std::min(kKeys, length_ - key);
+    std::fill(maxima_, maxima_ + query_length_, kUnseen);
+    std::fill(sums_, sums_ + query_length_, 0.0f);
+    for (int64_t key = first_seen(0) / kKeys * kKeys; key < key_length_; key += kKeys) {
+      const int64_t keys = std::min(kKeys, key_length_ - key);
       load_keys(key, keys);
-      for (int64_t query = key / kQueries * kQueries; query < length_; query += kQueries) {
+      const int64_t first_query = std::max<int64_t>(0, key - first_position_);
+      for (int64_t query = first_query / kQueries * kQueries; query < query_length_;
+           query += kQueries) {
         if (first_seen(query) >= key + keys) break;
-        attend(query, std::min(kQueries, length_ - query), key, keys);
+        attend(query, std::min(kQueries, query_length_ - query), key, keys);
       }
     }
   }
 
   // K as [head_dim, keys], V as [keys, head_dim], both packed; zeros beyond the last key.
   void load_keys(int64_t key, int64_t keys) {
-    const int64_t stride = arguments_.row_stride;
+    const int64_t stride = arguments_.key_stride;
     if (keys < kKeys) {
       std::fill(keys_, keys_ + kKeys * head_dim_, 0.0f);
       std::fill(values_, values_ + kKeys * padded(head_dim_), 0.0f);
@@ -103,7 +111,7 @@ class AttentionLoops {
 
   // Some queries with the keys that are loaded.
   void attend(int64_t query, int64_t queries, int64_t key, int64_t keys) {
-    const int64_t reached = std::min(keys, query + queries - key);
+    const int64_t reached = std::min(keys, position(query) + queries - key);
     const int64_t columns = (reached + kSumLanes - 1) / kSumLanes * kSumLanes;
     load_queries(query, queries, first_seen(query) >= key);
     for (int64_t column = 0; column < columns; column += kPanel) {
@@ -119,11 +127,11 @@ class AttentionLoops {
             scores_ + row * kKeys, kKeys, 1, values_ + column * kKeys, columns,
             attended_ + row * padded(head_dim_) + column, padded(head_dim_), factors_ + row);
     }
-    store_queries(query, queries, key + keys >= query + queries);
+    store_queries(query, queries, key + keys >= position(query) + queries);
   }
 
   void load_queries(int64_t query, int64_t queries, bool is_first) {
-    Product::gather_rows(q_ + query * arguments_.row_stride, arguments_.row_stride, queries,
+    Product::gather_rows(q_ + query * arguments_.query_stride, arguments_.query_stride, queries,
                          head_dim_, queries_);
     const int64_t gathered = (queries + kRows - 1) / kRows * kRows * head_dim_;
     for (int64_t i = 0; i < gathered; ++i) queries_[i] *= scale_;
@@ -137,9 +145,8 @@ class AttentionLoops {
   // see.
   void weigh(int64_t query, int64_t row, int64_t key, int64_t keys, int64_t columns) {
     float* const scores = scores_ + row * kKeys;
-    const int64_t position = query + row;
-    const int64_t first = std::clamp<int64_t>(first_seen(position) - key, 0, columns);
-    const int64_t last = std::clamp<int64_t>(position + 1 - key, 0, keys);
+    const int64_t first = std::clamp<int64_t>(first_seen(query + row) - key, 0, columns);
+    const int64_t last = std::clamp<int64_t>(position(query + row) + 1 - key, 0, keys);
     if (first >= last) {
       std::fill(scores, scores + columns, 0.0f);
       factors_[row] = 1.0f;
@@ -147,11 +154,12 @@ class AttentionLoops {
     }
     std::fill(scores, scores + first, kUnseen);
     std::fill(scores + last, scores + columns, kUnseen);
-    const float before = maxima_[position];
+    const float before = maxima_[query + row];
     const float maximum = largest(scores, columns, before);
     factors_[row] = exponential(before - maximum);
-    maxima_[position] = maximum;
-    sums_[position] = sums_[position] * factors_[row] + exponentials(scores, columns, maximum);
+    maxima_[query + row] = maximum;
+    float& sum = sums_[query + row];
+    sum = sum * factors_[row] + exponentials(scores, columns, maximum);
   }
 
   // Both in kSumLanes lanes: that fixes the order of summation.
@@ -194,7 +202,7 @@ class AttentionLoops {
   }
 
   const CausalAttentionArguments& arguments_;
-  const int64_t length_, head_dim_, keys_seen_;
+  const int64_t query_length_, key_length_, first_position_, head_dim_, keys_seen_;
   const float scale_;
   const int64_t out_stride_;
   const float *q_, *k_, *v_;
@@ -204,7 +212,7 @@ class AttentionLoops {
   float* scores_;          // [kQueries, kKeys]
   float* attended_;        // [kQueries, padded head_dim]
   float* factors_;         // [kQueries]: by which what was attended before shrinks
-  float *maxima_, *sums_;  // [length], of the scores and weights so far
+  float *maxima_, *sums_;  // [query_length], of the scores and weights so far
 };
 
 }  // namespace

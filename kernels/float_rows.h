@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <type_traits>
@@ -21,7 +20,8 @@ const float* as_floats(const T* values, int64_t count, std::vector<float>& scrat
     return values;
   } else {
     scratch.resize(static_cast<size_t>(count));
-    std::transform(values, values + count, scratch.begin(), to_float<T>);
+    std::transform(values, values + count, scratch.begin(),
+                   [](T value) { return to_float(value); });
     return scratch.data();
   }
 }
@@ -61,26 +61,6 @@ void round_row(float* row, int64_t count) {
   if constexpr (!std::is_same_v<T, float>) {
     std::transform(row, row + count, row, rounded<T>);
   }
-}
-
-// The sum of squares in kLanes independent partial sums: vectorises, and fixes the order of
-// summation for every vector width.  Inlined, so that the caller's KVCALIB_VECTORISED decides that
-// width.
-template <int64_t kLanes>
-__attribute__((always_inline)) inline float sum_of_squares(const float* __restrict__ row,
-                                                           int64_t width) {
-  std::array<float, kLanes> lanes{};
-  const int64_t whole = width / kLanes * kLanes;
-  for (int64_t start = 0; start < whole; start += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] += row[start + lane] * row[start + lane];
-    }
-  }
-  for (int64_t i = whole; i < width; ++i) lanes[i - whole] += row[i] * row[i];
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  }
-  return lanes[0];
 }
 
 // flag |= bits, from any number of threads.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <climits>
 
-#include "kernels/chunk.h"
 #include "kernels/cuda_check.h"
+#include "kernels/cuda_chunk.h"
 #include "kernels/head_norm.h"
 
 namespace kvcalib::kernels {
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T, int N>
-void launch(const HeadNormArguments<T>& arguments, cudaStream_t stream) {
+void launch(const HeadNormArguments<T>& arguments, Stream stream) {
   int lanes = 1;
   while (lanes < kWarp && lanes * N < arguments.head_dim) lanes *= 2;
   const int64_t groups = kThreads / lanes;
@@ -72,7 +72,7 @@ void launch(const HeadNormArguments<T>& arguments, cudaStream_t stream) {
 }  // namespace
 
 template <typename T>
-void head_norm(const HeadNormArguments<T>& arguments, cudaStream_t stream) {
+void head_norm(const HeadNormArguments<T>& arguments, Stream stream) {
   arguments.check();
   if (arguments.tokens == 0) return;
   constexpr int kElements = kChunkElements<T>;
@@ -85,8 +85,7 @@ void head_norm(const HeadNormArguments<T>& arguments, cudaStream_t stream) {
   }
 }
 
-template void head_norm(const HeadNormArguments<float>&, cudaStream_t);
-template void head_norm(const HeadNormArguments<__half>&, cudaStream_t);
-template void head_norm(const HeadNormArguments<__nv_bfloat16>&, cudaStream_t);
+template void head_norm(const HeadNormArguments<Half>&, Stream);
+template void head_norm(const HeadNormArguments<Bfloat16>&, Stream);
 
 }  // namespace kvcalib::kernels

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 
 #include "kernels/require.h"
+#include "kernels/stream.h"
 
 namespace kvcalib::kernels {
 
@@ -41,11 +40,11 @@ struct HeadNormArguments {
   }
 };
 
-// T: float, __half, __nv_bfloat16.  Pointers are device memory.  A head's result does not depend on
+// T: Half, Bfloat16.  Pointers are device memory.  A head's result does not depend on
 // the other heads and tokens.  A value that is not finite makes NaN or zeroes of its head.  Throws
 // std::invalid_argument for inconsistent arguments, CudaError for a launch that failed.
 template <typename T>
-void head_norm(const HeadNormArguments<T>& arguments, cudaStream_t stream);
+void head_norm(const HeadNormArguments<T>& arguments, Stream stream);
 
 namespace cpu {
 

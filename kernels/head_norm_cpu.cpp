@@ -3,32 +3,14 @@
 
 #include "kernels/float_rows.h"
 #include "kernels/head_norm.h"
-#include "kernels/vectorised.h"
+#include "kernels/instruction_set.h"
 
 namespace kvcalib::kernels::cpu {
-namespace {
-
-// Fewer lanes than rms_norm has: a head is short.
-KVCALIB_VECTORISED
-float squares_of_row(const float* __restrict__ row, int64_t width) {
-  return sum_of_squares<16>(row, width);
-}
-
-KVCALIB_VECTORISED
-void scale_row(float* row, float factor, int64_t width) {
-  for (int64_t i = 0; i < width; ++i) row[i] *= factor;
-}
-
-KVCALIB_VECTORISED
-void multiply_row(float* __restrict__ row, const float* __restrict__ weight, int64_t width) {
-  for (int64_t i = 0; i < width; ++i) row[i] *= weight[i];
-}
-
-}  // namespace
 
 template <typename T>
 void head_norm(const HeadNormArguments<T>& arguments, int64_t first_token, int64_t last_token) {
   arguments.check();
+  const RowLoops& rows = *fastest_instruction_set().rows;
   const int64_t width = arguments.head_dim;
   std::vector<float> row_scratch, query_scratch, key_scratch;
   const float* query_weight = nullptr;
@@ -40,17 +22,17 @@ void head_norm(const HeadNormArguments<T>& arguments, int64_t first_token, int64
     float* const row = as_floats(stored, arguments.columns(), row_scratch);
     for (int64_t head = 0; head < arguments.heads + arguments.kv_heads; ++head) {
       float* const values = row + head * width;
-      const float mean = squares_of_row(values, width) / static_cast<float>(width);
-      scale_row(values, 1.0f / std::sqrt(mean + arguments.epsilon), width);
+      const float mean = rows.squares_of_head(values, width) / static_cast<float>(width);
+      rows.scale(values, 1.0f / std::sqrt(mean + arguments.epsilon), width);
       round_row<T>(values, width);
-      multiply_row(values, head < arguments.heads ? query_weight : key_weight, width);
+      rows.multiply(values, head < arguments.heads ? query_weight : key_weight, width);
     }
     store_floats(row, arguments.columns(), stored);
   }
 }
 
 template void head_norm(const HeadNormArguments<float>&, int64_t, int64_t);
-template void head_norm(const HeadNormArguments<__half>&, int64_t, int64_t);
-template void head_norm(const HeadNormArguments<__nv_bfloat16>&, int64_t, int64_t);
+template void head_norm(const HeadNormArguments<Half>&, int64_t, int64_t);
+template void head_norm(const HeadNormArguments<Bfloat16>&, int64_t, int64_t);
 
 }  // namespace kvcalib::kernels::cpu

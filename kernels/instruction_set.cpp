@@ -49,10 +49,10 @@ void matrix_product(const MatrixProductArguments& arguments, const InstructionSe
   set.matrix_product(arguments);
 }
 
-int64_t attention_scratch(int64_t length, int64_t head_dim) {
+int64_t attention_scratch(int64_t query_length, int64_t head_dim) {
   const int64_t padded = round_up(head_dim, kWidestPanel);
   return (kAttentionKeys + kAttentionQueries) * (head_dim + padded) +
-         kAttentionQueries * (kAttentionKeys + 1) + 2 * length;
+         kAttentionQueries * (kAttentionKeys + 1) + 2 * query_length;
 }
 
 void causal_attention(const CausalAttentionArguments& arguments, int64_t first_task,

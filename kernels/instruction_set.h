@@ -6,11 +6,12 @@
 
 #include "kernels/causal_attention.h"
 #include "kernels/matrix_product.h"
+#include "kernels/row_loops.h"
 
 namespace kvcalib::kernels::cpu {
 
-// The loops that keep tiles in registers, compiled for one set of instructions: how large a tile
-// is follows from the number and the width of its registers, which target_clones cannot say.
+// The hot loops, compiled for one set of instructions: those that keep tiles in registers, whose
+// size follows from the number and the width of these, and those over rows.
 struct InstructionSet {
   const char* name;
   int64_t panel_columns;  // of packed weights
@@ -18,6 +19,7 @@ struct InstructionSet {
   void (*pack_columns)(const PackColumnsArguments&);
   void (*matrix_product)(const MatrixProductArguments&);
   void (*causal_attention)(const CausalAttentionArguments&, int64_t first_task, int64_t last_task);
+  const RowLoops* rows;
 };
 
 // Those that this processor has, the fastest first.

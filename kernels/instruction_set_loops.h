@@ -11,15 +11,20 @@ namespace {
 
 // Vectors of kLanes floats; tiles of kRows rows and two vectors of columns.
 template <int kLanes, int kRows>
-constexpr InstructionSet make_instruction_set(const char* name) {
+constexpr InstructionSet make_instruction_set(const char* name, const RowLoops& rows) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   constexpr bool kFuses = true;
 #else
   constexpr bool kFuses = false;
 #endif
   using Product = MatrixProductLoops<kLanes, kRows>;
-  return {name,          Product::kPanel,   kFuses,
-          Product::pack, Product::multiply, AttentionLoops<kLanes, kRows>::run};
+  return {.name = name,
+          .panel_columns = Product::kPanel,
+          .fuses = kFuses,
+          .pack_columns = Product::pack,
+          .matrix_product = Product::multiply,
+          .causal_attention = AttentionLoops<kLanes, kRows>::run,
+          .rows = &rows};
 }
 
 }  // namespace

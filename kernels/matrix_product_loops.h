@@ -34,7 +34,7 @@ struct StoredHalf {
 #ifdef __F16C__
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
 #else
-    return to_float(std::bit_cast<__half>(bits));
+    return to_float(Half{bits});
 #endif
   }
 };

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <climits>
 
-#include "kernels/chunk.h"
 #include "kernels/cuda_check.h"
+#include "kernels/cuda_chunk.h"
 #include "kernels/rms_norm.h"
 
 namespace kvcalib::kernels {
@@ -92,7 +92,6 @@ __global__ void __launch_bounds__(kMaximumThreads)
     if (arguments.delta != nullptr) store_chunk(arguments.hidden + start + column, hidden[i]);
   }
   const float inverse = row_inverse(arguments, sum_of_squares);
-  if (arguments.out == nullptr) return;
 #pragma unroll
   for (int i = 0; i < kHeldChunks; ++i) {
     const int64_t column = static_cast<int64_t>(i * blockDim.x + threadIdx.x) * N;
@@ -114,7 +113,6 @@ __global__ void __launch_bounds__(kMaximumThreads)
     if (arguments.delta != nullptr) store_chunk(arguments.hidden + start + column, hidden);
   }
   const float inverse = row_inverse(arguments, sum_of_squares);
-  if (arguments.out == nullptr) return;
   for (int64_t column = threadIdx.x; column < arguments.width; column += blockDim.x) {
     const auto hidden = load_chunk<T, 1>(arguments.hidden + start + column);
     scale_chunk(arguments, start, column, hidden, inverse);
@@ -130,7 +128,7 @@ unsigned threads_for(int64_t items, int64_t each) {
 }  // namespace
 
 template <typename T>
-void rms_norm(const RmsNormArguments<T>& arguments, cudaStream_t stream) {
+void rms_norm(const RmsNormArguments<T>& arguments, Stream stream) {
   arguments.check();
   require(arguments.tokens <= INT_MAX, "rms_norm: tokens < 2^31");
   if (arguments.tokens == 0) return;
@@ -150,8 +148,7 @@ void rms_norm(const RmsNormArguments<T>& arguments, cudaStream_t stream) {
   CUDA_CHECK(cudaGetLastError());
 }
 
-template void rms_norm(const RmsNormArguments<float>&, cudaStream_t);
-template void rms_norm(const RmsNormArguments<__half>&, cudaStream_t);
-template void rms_norm(const RmsNormArguments<__nv_bfloat16>&, cudaStream_t);
+template void rms_norm(const RmsNormArguments<Half>&, Stream);
+template void rms_norm(const RmsNormArguments<Bfloat16>&, Stream);
 
 }  // namespace kvcalib::kernels

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 
 #include "kernels/require.h"
+#include "kernels/stream.h"
 
 namespace kvcalib::kernels {
 
@@ -19,8 +18,8 @@ struct RmsNormArguments {
   T* hidden = nullptr;            // [tokens, width], updated in place when there is a delta
   const T* delta = nullptr;       // [tokens, width] or null
   const T* delta_bias = nullptr;  // [width] or null; needs a delta
-  const T* weight = nullptr;      // [width], unused when out is null
-  T* out = nullptr;               // [tokens, width] or null; may be delta's own memory
+  const T* weight = nullptr;      // [width]
+  T* out = nullptr;               // [tokens, width]
   int64_t tokens = 0;
   int64_t width = 0;
   float epsilon = 0.0f;
@@ -28,17 +27,17 @@ struct RmsNormArguments {
 
   void check() const {
     require(tokens >= 0 && width > 0, "rms_norm: tokens >= 0 and width > 0");
-    require(hidden != nullptr && nonfinite != nullptr, "rms_norm: hidden and nonfinite are given");
+    require(hidden != nullptr && weight != nullptr && out != nullptr && nonfinite != nullptr,
+            "rms_norm: hidden, weight, out and nonfinite are given");
     require(delta_bias == nullptr || delta != nullptr, "rms_norm: delta_bias needs delta");
-    require(out == nullptr || weight != nullptr, "rms_norm: out needs weight");
   }
 };
 
-// T: float, __half, __nv_bfloat16.  Pointers are device memory.  A row's result does not depend on
+// T: Half, Bfloat16.  Pointers are device memory.  A row's result does not depend on
 // the other rows.  Throws std::invalid_argument for inconsistent arguments, CudaError for a launch
 // that failed.
 template <typename T>
-void rms_norm(const RmsNormArguments<T>& arguments, cudaStream_t stream);
+void rms_norm(const RmsNormArguments<T>& arguments, Stream stream);
 
 namespace cpu {
 

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <climits>
 
-#include "kernels/channel_ranges.h"
-#include "kernels/chunk.h"
+#include "kernels/cuda_channel_ranges.h"
 #include "kernels/cuda_check.h"
+#include "kernels/cuda_chunk.h"
 #include "kernels/rotary_observe.h"
 
 namespace kvcalib::kernels {
@@ -18,7 +18,7 @@ constexpr int64_t kMaximumTokenBlocks = 65535;  // the grid's second dimension
 
 // The columns of one head that one thread owns for all its tokens: a chunk in each half of the
 // head.  Of heads that cannot be cut into chunks it owns one pair.
-template <typename T, int N, bool kInterleaved>
+template <typename T, int N>
 struct Unit {
   int64_t head;
   int low, high;  // first column of either chunk, within the head
@@ -28,8 +28,8 @@ struct Unit {
     const int units_per_head = half / N;
     head = index / units_per_head;
     const int within = static_cast<int>(index % units_per_head);
-    low = kInterleaved && N == 1 ? 2 * within : within * N;
-    high = kInterleaved && N == 1 ? low + 1 : low + half;
+    low = N == 1 ? 2 * within : within * N;
+    high = N == 1 ? low + 1 : low + half;
   }
 };
 
@@ -37,9 +37,6 @@ template <int M>
 __device__ void load_floats(const float* source, float* target) {
   if constexpr (M == 1) {
     target[0] = *source;
-  } else if constexpr (M == 2) {
-    const float2 raw = *reinterpret_cast<const float2*>(source);
-    memcpy(target, &raw, sizeof(raw));
   } else {
     static_assert(M % 4 == 0);
 #pragma unroll
@@ -50,30 +47,26 @@ __device__ void load_floats(const float* source, float* target) {
   }
 }
 
-// Copies the rows of `count` positions from `position` on, which wraps at length, from a table of
-// [length, half] to `staged`; the whole block takes part.
+// Copies the rows of `count` positions from a table of [length, half] to `staged`; the whole block
+// takes part.
 template <int N>
-__device__ void stage_angles(const float* table, int64_t position, int64_t length, int count,
-                             int half, float* staged) {
+__device__ void stage_angles(const float* table, const int32_t* positions, int count, int half,
+                             float* staged) {
   constexpr int kFloats = N == 1 ? 1 : 4;
   for (int i = threadIdx.x * kFloats; i < count * half; i += blockDim.x * kFloats) {
-    int64_t row = position + i / half;
-    while (row >= length) row -= length;
+    const int64_t row = __ldg(positions + i / half);
     load_floats<kFloats>(table + row * half + i % half, staged + i);
   }
 }
 
 // The N angles of a unit, in the order in which rotate() takes them.
-template <typename T, int N, bool kInterleaved>
-__device__ void load_angles(const Unit<T, N, kInterleaved>& unit, const float* table,
-                            float (&angles)[N]) {
-  if constexpr (kInterleaved && N > 1) {
+template <typename T, int N>
+__device__ void load_angles(const Unit<T, N>& unit, const float* table, float (&angles)[N]) {
+  if constexpr (N > 1) {
     load_floats<N / 2>(table + unit.low / 2, angles);
     load_floats<N / 2>(table + unit.high / 2, angles + N / 2);
-  } else if constexpr (kInterleaved) {
-    load_floats<N>(table + unit.low / 2, angles);
   } else {
-    load_floats<N>(table + unit.low, angles);
+    load_floats<N>(table + unit.low / 2, angles);
   }
 }
 
@@ -86,12 +79,12 @@ __device__ void rotate_pair(T& first, T& second, float cosine, float sine) {
   second = from_float<T>(__fadd_rn(__fmul_rn(cosine, x1), __fmul_rn(sine, x0)));
 }
 
-template <typename T, int N, bool kInterleaved>
+template <typename T, int N>
 __device__ void rotate(Chunk<T, N>& low, Chunk<T, N>& high, const float (&cosine)[N],
                        const float (&sine)[N]) {
 #pragma unroll
   for (int n = 0; n < N; ++n) {
-    if constexpr (kInterleaved && N > 1) {
+    if constexpr (N > 1) {
       T* const pair = n < N / 2 ? low.values + 2 * n : high.values + 2 * (n - N / 2);
       rotate_pair(pair[0], pair[1], cosine[n], sine[n]);
     } else {
@@ -116,26 +109,27 @@ __device__ void scale(Chunk<T, N>& chunk, float factor) {
   }
 }
 
-// Widens the ranges of the unit's kv head and reports values that are not finite.
-template <typename T, int N, bool kInterleaved>
-__device__ void merge(const RotaryObserveArguments<T>& arguments,
-                      const Unit<T, N, kInterleaved>& unit, bool is_value,
-                      const ChannelRanges<T, N>& low, const ChannelRanges<T, N>& high) {
-  const int64_t kv_head = unit.head - arguments.heads - (is_value ? arguments.kv_heads : 0);
-  float* const minimum =
-      (is_value ? arguments.value_minimum : arguments.key_minimum) + kv_head * arguments.head_dim;
-  float* const maximum =
-      (is_value ? arguments.value_maximum : arguments.key_maximum) + kv_head * arguments.head_dim;
-  low.merge(minimum + unit.low, maximum + unit.low);
-  high.merge(minimum + unit.high, maximum + unit.high);
+// Reports values that are not finite and widens the ranges of the unit's kv head where they are
+// wanted.
+template <typename T, int N>
+__device__ void merge(const RotaryObserveArguments<T>& arguments, const Unit<T, N>& unit,
+                      bool is_value, const ChannelRanges<T, N>& low,
+                      const ChannelRanges<T, N>& high) {
   if (!low.finite() || !high.finite()) {
     atomicOr(arguments.nonfinite, is_value ? kNonfiniteValue : kNonfiniteKey);
   }
+  const ChannelRange& range = is_value ? arguments.values : arguments.keys;
+  if (range.minimum == nullptr) return;
+  const int64_t kv_head = unit.head - arguments.heads - (is_value ? arguments.kv_heads : 0);
+  float* const minimum = range.minimum + kv_head * arguments.head_dim;
+  float* const maximum = range.maximum + kv_head * arguments.head_dim;
+  low.merge(minimum + unit.low, maximum + unit.low);
+  high.merge(minimum + unit.high, maximum + unit.high);
 }
 
 // Each thread takes its unit through the tokens of its block, loading one token ahead; the block's
-// angles wait in shared memory.  Without ranges, v is looked at only to add a bias.
-template <typename T, int N, bool kInterleaved, bool kObserves>
+// angles wait in shared memory.
+template <typename T, int N>
 __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
     rotary_observe_units(const RotaryObserveArguments<T> arguments, int64_t tokens_per_block) {
   extern __shared__ float4 staged_angles[];  // kStagedTokens rows of cosines, then of sines
@@ -145,13 +139,12 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
 
   const int64_t first_index = static_cast<int64_t>(blockIdx.x) * blockDim.x;
   const int64_t rotated_heads = arguments.heads + arguments.kv_heads;
-  const bool block_rotates = Unit<T, N, kInterleaved>(arguments, first_index).head < rotated_heads;
-  const Unit<T, N, kInterleaved> unit(arguments, first_index + threadIdx.x);
+  const bool block_rotates = Unit<T, N>(arguments, first_index).head < rotated_heads;
+  const Unit<T, N> unit(arguments, first_index + threadIdx.x);
   const bool is_query = unit.head < arguments.heads;
   const bool is_value = unit.head >= rotated_heads;
   const bool is_stored = !is_value || arguments.bias != nullptr;
-  const bool is_idle =
-      unit.head >= rotated_heads + arguments.kv_heads || (!kObserves && !is_stored);
+  const bool is_idle = unit.head >= rotated_heads + arguments.kv_heads;
 
   const int64_t first = blockIdx.y * tokens_per_block;
   const int64_t last = min(first + tokens_per_block, arguments.tokens);
@@ -172,10 +165,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   for (int64_t stage = first; stage < last; stage += kStagedTokens) {
     const int count = static_cast<int>(min(last - stage, int64_t{kStagedTokens}));
     if (block_rotates) {
-      const int64_t position = stage % arguments.length;
       __syncthreads();
-      stage_angles<N>(arguments.cosine, position, arguments.length, count, half, cosines);
-      stage_angles<N>(arguments.sine, position, arguments.length, count, half, sines);
+      stage_angles<N>(arguments.cosine, arguments.positions + stage, count, half, cosines);
+      stage_angles<N>(arguments.sine, arguments.positions + stage, count, half, sines);
       __syncthreads();
     }
     if (is_idle) continue;
@@ -194,10 +186,11 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
         float cosine[N], sine[N];
         load_angles(unit, cosines + i * half, cosine);
         load_angles(unit, sines + i * half, sine);
-        rotate<T, N, kInterleaved>(low, high, cosine, sine);
+        rotate<T, N>(low, high, cosine, sine);
       }
       if (is_query && arguments.query_scale != nullptr) {
-        const float factor = __ldg(arguments.query_scale + (stage + i) % arguments.length);
+        const int32_t position = __ldg(arguments.positions + stage + i);
+        const float factor = __ldg(arguments.query_scale + position);
         scale(low, factor);
         scale(high, factor);
       }
@@ -205,19 +198,19 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
         store_chunk(row, low);
         store_chunk(row + high_offset, high);
       }
-      if (kObserves && !is_query) {
+      if (!is_query) {
         low_ranges.observe(low);
         high_ranges.observe(high);
       }
     }
   }
-  if (kObserves && !is_query && !is_idle) {
+  if (!is_query && !is_idle) {
     merge(arguments, unit, is_value, low_ranges, high_ranges);
   }
 }
 
-template <typename T, int N, bool kObserves>
-void launch(const RotaryObserveArguments<T>& arguments, cudaStream_t stream) {
+template <typename T, int N>
+void launch(const RotaryObserveArguments<T>& arguments, Stream stream) {
   const int64_t units = arguments.columns() / 2 / N;
   const int64_t threads = std::min(kThreads, (units + 31) / 32 * 32);
   const int64_t tokens_per_block =
@@ -227,42 +220,30 @@ void launch(const RotaryObserveArguments<T>& arguments, cudaStream_t stream) {
   const dim3 grid(
       static_cast<unsigned>(unit_blocks),
       static_cast<unsigned>((arguments.tokens + tokens_per_block - 1) / tokens_per_block));
-  const auto kernel = arguments.interleaved ? rotary_observe_units<T, N, true, kObserves>
-                                            : rotary_observe_units<T, N, false, kObserves>;
   const size_t staged_bytes =
       kStagedTokens * static_cast<size_t>(arguments.head_dim) * sizeof(float);
-  kernel<<<grid, static_cast<unsigned>(threads), staged_bytes, stream>>>(arguments,
-                                                                         tokens_per_block);
+  rotary_observe_units<T, N>
+      <<<grid, static_cast<unsigned>(threads), staged_bytes, stream>>>(arguments, tokens_per_block);
   CUDA_CHECK(cudaGetLastError());
-}
-
-template <typename T, int N>
-void launch_chunks(const RotaryObserveArguments<T>& arguments, cudaStream_t stream) {
-  if (arguments.observes()) {
-    launch<T, N, true>(arguments, stream);
-  } else {
-    launch<T, N, false>(arguments, stream);
-  }
 }
 
 }  // namespace
 
 template <typename T>
-void rotary_observe(const RotaryObserveArguments<T>& arguments, cudaStream_t stream) {
+void rotary_observe(const RotaryObserveArguments<T>& arguments, Stream stream) {
   arguments.check();
   if (arguments.tokens == 0) return;
   constexpr int kElements = kChunkElements<T>;
   if (arguments.head_dim / 2 % kElements == 0 && arguments.row_stride % kElements == 0 &&
       chunk_aligned(arguments.qkv) && chunk_aligned(arguments.bias) &&
       chunk_aligned(arguments.cosine) && chunk_aligned(arguments.sine)) {
-    launch_chunks<T, kElements>(arguments, stream);
+    launch<T, kElements>(arguments, stream);
   } else {
-    launch_chunks<T, 1>(arguments, stream);
+    launch<T, 1>(arguments, stream);
   }
 }
 
-template void rotary_observe(const RotaryObserveArguments<float>&, cudaStream_t);
-template void rotary_observe(const RotaryObserveArguments<__half>&, cudaStream_t);
-template void rotary_observe(const RotaryObserveArguments<__nv_bfloat16>&, cudaStream_t);
+template void rotary_observe(const RotaryObserveArguments<Half>&, Stream);
+template void rotary_observe(const RotaryObserveArguments<Bfloat16>&, Stream);
 
 }  // namespace kvcalib::kernels

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 
 #include "kernels/require.h"
+#include "kernels/stream.h"
 
 namespace kvcalib::kernels {
 
@@ -13,37 +12,41 @@ namespace kvcalib::kernels {
 inline constexpr int kNonfiniteKey = 1;
 inline constexpr int kNonfiniteValue = 2;
 
+// The running range of the channels of K or of V, [kv_heads, head_dim] each, free of NaN.
+struct ChannelRange {
+  float* minimum = nullptr;
+  float* maximum = nullptr;
+};
+
 // The arguments of what lies between the QKV product and attention, per token:
 //   q, k, v  get their bias in fp32 and are rounded to T
-//   q, k     are rotated in fp32 (x0' = c x0 - s x1, x1' = c x1 + s x0) and rounded to T
+//   q, k     are rotated by their position in fp32, in pairs of neighbours (x0' = c x0 - s x1,
+//            x1' = c x1 + s x0), and rounded to T
 //   q        is multiplied by its position's query_scale in fp32 and rounded to T
-//   k, v     as now held in T widen the running range of their kv head and channel
-// A NaN leaves the ranges alone and an infinity widens them; both raise their bit of nonfinite.
-// Either zero counts as +0 in the ranges, so that they do not depend on the order of tokens.
-// Without ranges nothing is observed: q, k and v become the same and no bit of nonfinite is raised.
+//   k, v     as now held in T raise their bit of nonfinite for a NaN or an infinity, and widen the
+//            running range of their kv head and channel where there is one
+// A NaN leaves the ranges alone and an infinity widens them.  Either zero counts as +0 in the
+// ranges, so that they do not depend on the order of tokens.
 template <typename T>
 struct RotaryObserveArguments {
   // [tokens, row_stride] in place; a row is heads q heads, kv_heads k heads, kv_heads v heads of
   // head_dim elements each, and then anything.
   T* qkv = nullptr;
   const T* bias = nullptr;             // null, or in the order of a row's columns
+  const int32_t* positions = nullptr;  // [tokens], each below length
   const float* cosine = nullptr;       // [length, head_dim / 2]
   const float* sine = nullptr;         // [length, head_dim / 2]
   const float* query_scale = nullptr;  // [length] (logn attention) or null
   int64_t tokens = 0;
-  int64_t length = 0;  // the position of token t is t % length
+  int64_t length = 0;
   int64_t row_stride = 0;
   int64_t heads = 0;  // 0: the rows hold only k and v
   int64_t kv_heads = 0;
-  int64_t head_dim = 0;          // even, at most 256
-  bool interleaved = false;      // rotates the pairs (2j, 2j + 1), else (j, j + head_dim / 2)
-  float* key_minimum = nullptr;  // running ranges, [kv_heads, head_dim] each, free of NaN; or null
-  float* key_maximum = nullptr;
-  float* value_minimum = nullptr;
-  float* value_maximum = nullptr;
-  int* nonfinite = nullptr;  // |= kNonfiniteKey, kNonfiniteValue; unused without ranges
+  int64_t head_dim = 0;       // even, at most 256
+  ChannelRange keys, values;  // or nulls: no ranges are wanted
+  int* nonfinite = nullptr;   // |= kNonfiniteKey, kNonfiniteValue
 
-  bool observes() const { return key_minimum != nullptr; }
+  bool observes() const { return keys.minimum != nullptr; }
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
 
   void check() const {
@@ -52,24 +55,25 @@ struct RotaryObserveArguments {
     require(head_dim > 0 && head_dim <= 256 && head_dim % 2 == 0,
             "rotary_observe: head_dim is even and at most 256");
     require(row_stride >= columns(), "rotary_observe: row_stride covers q, k and v");
-    require(qkv != nullptr && cosine != nullptr && sine != nullptr,
-            "rotary_observe: qkv, cosine and sine are given");
-    require((key_maximum != nullptr) == observes() && (value_minimum != nullptr) == observes() &&
-                (value_maximum != nullptr) == observes(),
+    require(qkv != nullptr && positions != nullptr && cosine != nullptr && sine != nullptr,
+            "rotary_observe: qkv, positions, cosine and sine are given");
+    require((keys.maximum != nullptr) == observes() && (values.minimum != nullptr) == observes() &&
+                (values.maximum != nullptr) == observes(),
             "rotary_observe: all four ranges are given, or none");
-    require(!observes() || nonfinite != nullptr, "rotary_observe: ranges need nonfinite");
+    require(nonfinite != nullptr, "rotary_observe: nonfinite is given");
   }
 };
 
-// T: float, __half, __nv_bfloat16.  Pointers are device memory.  Throws std::invalid_argument for
+// T: Half, Bfloat16.  Pointers are device memory.  Throws std::invalid_argument for
 // inconsistent arguments, CudaError for a launch that failed.
 template <typename T>
-void rotary_observe(const RotaryObserveArguments<T>& arguments, cudaStream_t stream);
+void rotary_observe(const RotaryObserveArguments<T>& arguments, Stream stream);
 
 namespace cpu {
 
-// The same, to the bit, for tokens [first_token, last_token); pointers are host memory.  The ranges
-// are widened without locks: each thread needs its own.
+// The same, to the bit, for tokens [first_token, last_token), and for float; pointers are host
+// memory.  The ranges are widened without locks: each thread needs its own.  Throws
+// std::invalid_argument for a position beyond the tables as well.
 template <typename T>
 void rotary_observe(const RotaryObserveArguments<T>& arguments, int64_t first_token,
                     int64_t last_token);

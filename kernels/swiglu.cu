@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
-#include "kernels/chunk.h"
 #include "kernels/cuda_check.h"
+#include "kernels/cuda_chunk.h"
 #include "kernels/swiglu.h"
 
 namespace kvcalib::kernels {
@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kThreads) swiglu_chunks(const SwigluArguments<
 }
 
 template <typename T, int N>
-void launch(const SwigluArguments<T>& arguments, cudaStream_t stream) {
+void launch(const SwigluArguments<T>& arguments, Stream stream) {
   const int64_t chunks = arguments.width / N;
   const dim3 grid(static_cast<unsigned>((chunks + kThreads - 1) / kThreads),
                   static_cast<unsigned>(std::min(arguments.tokens, kMaximumRowBlocks)));
@@ -42,7 +42,7 @@ void launch(const SwigluArguments<T>& arguments, cudaStream_t stream) {
 }  // namespace
 
 template <typename T>
-void swiglu(const SwigluArguments<T>& arguments, cudaStream_t stream) {
+void swiglu(const SwigluArguments<T>& arguments, Stream stream) {
   arguments.check();
   require(arguments.width < int64_t{1} << 31, "swiglu: width < 2^31");
   if (arguments.tokens == 0) return;
@@ -55,8 +55,7 @@ void swiglu(const SwigluArguments<T>& arguments, cudaStream_t stream) {
   }
 }
 
-template void swiglu(const SwigluArguments<float>&, cudaStream_t);
-template void swiglu(const SwigluArguments<__half>&, cudaStream_t);
-template void swiglu(const SwigluArguments<__nv_bfloat16>&, cudaStream_t);
+template void swiglu(const SwigluArguments<Half>&, Stream);
+template void swiglu(const SwigluArguments<Bfloat16>&, Stream);
 
 }  // namespace kvcalib::kernels

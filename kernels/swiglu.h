@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstdint>
 
 #include "kernels/require.h"
+#include "kernels/stream.h"
 
 namespace kvcalib::kernels {
 
@@ -24,10 +23,10 @@ struct SwigluArguments {
   }
 };
 
-// T: float, __half, __nv_bfloat16.  Pointers are device memory.  Throws std::invalid_argument for
+// T: Half, Bfloat16.  Pointers are device memory.  Throws std::invalid_argument for
 // inconsistent arguments, CudaError for a launch that failed.
 template <typename T>
-void swiglu(const SwigluArguments<T>& arguments, cudaStream_t stream);
+void swiglu(const SwigluArguments<T>& arguments, Stream stream);
 
 namespace cpu {
 
@@ -35,10 +34,6 @@ namespace cpu {
 // a few units in the last place of fp32 (another exponential) before the rounding to T.
 template <typename T>
 void swiglu(const SwigluArguments<T>& arguments, int64_t first_token, int64_t last_token);
-
-// out = exp(in) within 2 units in the last place, subnormal results included; overflows to
-// infinity, underflows to 0, NaN gives NaN.  in may be out.
-void exponential(const float* in, float* out, int64_t count);
 
 }  // namespace cpu
 }  // namespace kvcalib::kernels

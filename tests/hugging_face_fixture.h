@@ -134,7 +134,7 @@ class HuggingFaceWriter {
 
   void append(std::string& bytes, uint16_t bits) const {
     char raw[4];
-    const float value = kernels::to_float(std::bit_cast<__half>(bits));
+    const float value = kernels::to_float(kernels::Half{bits});
     const bool wide = model_.dtype == "F32";
     std::memcpy(raw, wide ? static_cast<const void*>(&value) : &bits, wide ? 4 : 2);
     bytes.append(raw, wide ? 4 : 2);

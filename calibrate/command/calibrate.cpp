@@ -8,7 +8,9 @@
 #include "calibrate/command/commands.h"
 #include "calibrate/command/devices.h"
 #include "calibrate/command/plan.h"
+#include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
+#include "calibrate/command/trace_file.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
@@ -23,6 +25,7 @@
 #include "sharding/formats/preset.h"
 #include "sharding/ranks/launcher.h"
 #include "sharding/ranks/nccl_log.h"
+#include "sharding/streaming/device.h"
 
 namespace kvcalib {
 namespace {
@@ -47,6 +50,11 @@ WindowRequest resolve_windows(const CalibrateOptions& options,
   return request;
 }
 
+std::string place_of(const OutputOptions& output) {
+  if (output.in_place) return "the weights directory";
+  return output.output ? output.output->string() : "(no --output or --in-place given)";
+}
+
 int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t ranks) {
   ModelConfig config;
   int64_t embedding_rows = 0;
@@ -63,9 +71,15 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
   }
   const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
   const Target target = resolve_target(config, options.scales, embedding_rows, windows.length);
-  const CalibrationPlan plan =
-      make_plan(options, windows, config, layer_bytes, target, devices, ranks);
-  std::cout << (options.json ? plan_json(plan) : format_plan(plan, options));
+  const CalibrationPlan plan{config,
+                             layer_bytes,
+                             target,
+                             windows,
+                             devices,
+                             ranks,
+                             options.micro_batch_tokens,
+                             place_of(options.output)};
+  std::cout << (options.json ? plan_json(plan) : format_plan(plan));
   return 0;
 }
 
@@ -81,12 +95,16 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   Rendezvous rendezvous(rank);
   const WindowShape shape = receive_shape(rendezvous);  // sent when all is checked
   const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
-  RankRun run(options, *directory,
-              find_runtime(kTurboMind)
-                  .open(options.scales.runtime)
-                  ->rotation(directory->config(), shape.length),
-              rank, device, rendezvous, shape, tracing);
-  run.observe(receive_ids(rendezvous), {});
+  const PassWindows windows{find_runtime(kTurboMind)
+                                .open(options.scales.runtime)
+                                ->rotation(directory->config(), shape.length),
+                            shape.samples, shape.length};
+  const std::unique_ptr<Communicator> communicator = join_ranks(rank, device, rendezvous);
+  const PassSettings settings =
+      pass_settings(device, options.micro_batch_tokens, rank.world, tracing);
+  check_memory(*directory, windows, settings, rank.world);
+  CalibrationPass pass(*directory, windows, settings, *communicator);
+  pass.run(receive_ids(rendezvous), {});
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
   rendezvous.peers().finish();
   return 0;
@@ -162,9 +180,8 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   const ModelConfig& config = job.directory->config();
   warn(std::cerr, job.target.warnings);
   reporter.stage(
-      format_plan(make_plan(options, job.request, config, stored_layer_bytes(*job.directory),
-                            job.target, devices, rank.world),
-                  options));
+      format_plan({config, stored_layer_bytes(*job.directory), job.target, job.request, devices,
+                   rank.world, options.micro_batch_tokens, place_of(options.output)}));
   const WindowShape shape{job.request.samples, job.request.length};
   if (rank.world > 1) send_shape(rendezvous, shape);
 
@@ -172,16 +189,21 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "preparation", "draw windows");
     return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
   });
-  RankRun run(options, *job.directory, job.target.runtime->rotation(config, shape.length), rank,
-              device, rendezvous, shape, tracing);
+  const PassWindows windows{job.target.runtime->rotation(config, shape.length), shape.samples,
+                            shape.length};
+  const std::unique_ptr<Communicator> communicator = join_ranks(rank, device, rendezvous);
+  const PassSettings settings =
+      pass_settings(device, options.micro_batch_tokens, rank.world, tracing);
+  check_memory(*job.directory, windows, settings, rank.world);
+  CalibrationPass pass(*job.directory, windows, settings, *communicator);
   const TokenWindows drawn = drawing.get();
   if (rank.world > 1) send_ids(rendezvous, drawn.ids);
 
   RunCost cost;
   cost.devices = devices.text();
   cost.ranks = rank.world;
-  cost.interconnect = run.interconnect();
-  const KvStatistics observed = run.observe(drawn.ids, [&](const PassProgress& progress) {
+  cost.interconnect = communicator->interconnect();
+  const KvStatistics observed = pass.run(drawn.ids, [&](const PassProgress& progress) {
     reporter.layer({progress.layers_done, progress.layers, progress.tokens, progress.seconds,
                     progress.reading});
     if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
@@ -190,7 +212,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   });
   if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
   cost.peak_host_bytes = peak_host_bytes();
-  cost.peak_device_bytes = run.peak_device_bytes();
+  cost.peak_device_bytes = device.is_cuda() ? peak_gpu_bytes(device) : 0;
   reporter.finish();
 
   Summary summary;
@@ -201,7 +223,12 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
                                                   drawn, job.tokenizer, device)};
     summary = deliver(*job.output, options.output, *job.directory, job.target, statistics, cost);
   }
-  if (options.trace) write_trace(rendezvous, rank.world, trace.events(0), *options.trace);
+  if (options.trace) {
+    std::vector<std::string> events = {trace.events(0)};
+    for (int64_t other = 1; other < rank.world; ++other)
+      events.push_back(receive_trace(rendezvous, other));
+    write_trace(*options.trace, events);
+  }
   std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
   return 0;
 }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/devices.h"
 
-#include <ATen/cuda/CUDAContext.h>
-#include <c10/cuda/CUDAFunctions.h>
-
 #include <algorithm>
 #include <charconv>
 #include <optional>
 
 #include "sharding/files/error.h"
+#include "sharding/streaming/device.h"
 
 namespace kvcalib {
 namespace {
@@ -30,6 +28,10 @@ int64_t read_number(const std::string& whole, std::string_view part, int64_t lea
 }
 
 c10::Device gpu(const std::string& text, int64_t index, int64_t present) {
+  if (index >= present && !built_with_cuda())
+    throw Error(
+        concat("--devices '", text, "': this program was built without CUDA; build it where ",
+               "nvcc is found, as scripts/setup.sh --cuda installs it, or use --devices cpu"));
   if (index >= present)
     throw Error(concat("--devices '", text, "': there is no GPU ", index, ", this machine shows ",
                        present, "; check CUDA_VISIBLE_DEVICES, or use --devices cpu"));
@@ -73,8 +75,7 @@ std::string DeviceList::text() const {
 DeviceList choose_devices(const std::string& text, bool planned) {
   if (text == "cpu") return cpus(1);
   if (text.starts_with("cpu:")) return cpus(read_number(text, std::string_view(text).substr(4), 1));
-  const int64_t present =
-      planned && !text.empty() && text != "gpu" ? kMostDevices : c10::cuda::device_count();
+  const int64_t present = planned && !text.empty() && text != "gpu" ? kMostDevices : gpu_count();
   if (text.empty()) return present > 0 ? first_gpus(text, present, present) : cpus(1);
   if (text == "gpu") return first_gpus(text, std::max<int64_t>(present, 1), present);
   if (text.starts_with("gpu:"))
@@ -84,10 +85,10 @@ DeviceList choose_devices(const std::string& text, bool planned) {
 
 void check_device(const c10::Device& device, int64_t head_dim) {
   if (device.is_cpu()) return;
-  const cudaDeviceProp* const properties = at::cuda::getDeviceProperties(device.index());
-  if (properties->major < 8)
-    throw Error(concat("--devices ", device.str(), ": ", properties->name,
-                       " has compute capability ", properties->major, ".", properties->minor,
+  const GpuProperties properties = gpu_properties(device);
+  if (properties.major < 8)
+    throw Error(concat("--devices ", device.str(), ": ", properties.name,
+                       " has compute capability ", properties.major, ".", properties.minor,
                        ", the kernels need 8.0; use ", "--devices cpu"));
   if (head_dim % 8 != 0)
     throw Error(concat("--devices ", device.str(), ": the model's heads have ", head_dim,

@@ -11,30 +11,31 @@
 namespace kvcalib {
 namespace {
 
-std::string place(const OutputOptions& output) {
-  if (output.in_place) return "the weights directory";
-  return output.output ? output.output->string() : "(no --output or --in-place given)";
+PassSettings settings_of(const CalibrationPlan& plan) {
+  PassSettings settings;
+  settings.device = plan.devices.devices.front();
+  settings.micro_batch_tokens = plan.micro_batch_tokens;
+  return settings;
 }
 
 }  // namespace
 
-CalibrationPlan make_plan(const CalibrateOptions& options, const WindowRequest& windows,
-                          const ModelConfig& config, uint64_t layer_bytes, const Target& target,
-                          const DeviceList& devices, int64_t ranks) {
-  PassSettings settings;
-  settings.device = devices.devices.front();
-  settings.micro_batch_tokens = options.micro_batch_tokens;
-  return {config,
-          target,
-          devices,
-          windows,
-          windows_per_micro_batch(settings, windows.length),
-          layer_bytes * static_cast<uint64_t>(config.layers),
-          plan_memory(config, layer_bytes, windows.samples, windows.length, ranks, settings)};
+int64_t CalibrationPlan::micro_batch_windows() const {
+  return windows_per_micro_batch(settings_of(*this), windows.length);
 }
 
-std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& options) {
+uint64_t CalibrationPlan::bytes_to_read() const {
+  return layer_bytes * static_cast<uint64_t>(config.layers);
+}
+
+MemoryPlan CalibrationPlan::memory() const {
+  return plan_memory(config, layer_bytes, windows.samples, windows.length, ranks,
+                     settings_of(*this));
+}
+
+std::string format_plan(const CalibrationPlan& plan) {
   const ModelConfig& config = plan.config;
+  const MemoryPlan memory = plan.memory();
   std::ostringstream text;
   const auto line = [&text](const char* what) -> std::ostringstream& {
     text << std::left << std::setw(16) << what;
@@ -46,17 +47,17 @@ std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& opt
                 << name(config.weight_type) << ", cut for " << config.stored_ranks << " rank(s)\n";
   line("windows") << plan.windows.samples << " x " << plan.windows.length << " tokens, seed "
                   << plan.windows.seed << (plan.windows.pack ? ", packed" : "") << "\n";
-  line("devices") << plan.devices.text() << ", " << plan.micro_batch_windows
+  line("devices") << plan.devices.text() << ", " << plan.micro_batch_windows()
                   << " window(s) a micro-batch\n";
   line("runtime") << plan.target.runtime->release() << ", " << plan.target.ranks
                   << " serving rank(s), " << plan.target.method.text() << "\n";
-  line("to read") << gigabytes(plan.bytes_to_read, 3) << " in all, each byte once\n";
-  line("memory") << gigabytes(plan.memory.total(), 3) << " per device: two layers "
-                 << gigabytes(plan.memory.layers, 3) << ", activations "
-                 << gigabytes(plan.memory.activations, 3) << ", micro-batch "
-                 << gigabytes(plan.memory.micro_batch, 3) << "\n";
+  line("to read") << gigabytes(plan.bytes_to_read(), 3) << " in all, each byte once\n";
+  line("memory") << gigabytes(memory.total(), 3) << " per device: two layers "
+                 << gigabytes(memory.layers, 3) << ", activations "
+                 << gigabytes(memory.activations, 3) << ", micro-batch "
+                 << gigabytes(memory.micro_batch, 3) << "\n";
   line("to write") << plan.target.runtime->files_in_words(config, plan.target.ranks)
-                   << ", kv_stats.safetensors, summary.json into " << place(options.output) << "\n";
+                   << ", kv_stats.safetensors, summary.json into " << plan.place << "\n";
   for (const std::string& warning : plan.target.warnings) line("warning") << warning << "\n";
   return text.str();
 }
@@ -69,12 +70,12 @@ std::string plan_json(const CalibrationPlan& plan) {
                {"length", plan.windows.length},
                {"seed", plan.windows.seed},
                {"devices", plan.devices.text()},
-               {"micro_batch_windows", plan.micro_batch_windows},
+               {"micro_batch_windows", plan.micro_batch_windows()},
                {"runtime", plan.target.runtime->release()},
                {"serving_tp", plan.target.ranks},
                {"method", plan.target.method.text()},
-               {"bytes_to_read", plan.bytes_to_read},
-               {"memory_bytes_per_device", plan.memory.total()},
+               {"bytes_to_read", plan.bytes_to_read()},
+               {"memory_bytes_per_device", plan.memory().total()},
                {"scale_files", plan.config.layers * plan.target.ranks},
                {"warnings", plan.target.warnings}});
   return json.dump(2) + "\n";

@@ -4,30 +4,29 @@
 #include <string>
 
 #include "calibrate/command/devices.h"
-#include "calibrate/command/options.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/target.h"
-#include "calibrate/engine/calibration_pass.h"
+#include "calibrate/engine/pass_plan.h"
 
 namespace kvcalib {
 
 // What --dry-run tells: the resolved settings, bytes to read, memory per device, files to write.
 struct CalibrationPlan {
   ModelConfig config;
+  uint64_t layer_bytes = 0;  // stored_layer_bytes of the directory or the shape
   Target target;
-  DeviceList devices;
   WindowRequest windows;
-  int64_t micro_batch_windows = 1;
-  uint64_t bytes_to_read = 0;  // all ranks together: every layer once
-  MemoryPlan memory;           // per device
+  DeviceList devices;
+  int64_t ranks = 1;
+  int64_t micro_batch_tokens = 0;  // as PassSettings has it
+  std::string place;               // where the results go
+
+  int64_t micro_batch_windows() const;
+  uint64_t bytes_to_read() const;  // all ranks together: every layer once
+  MemoryPlan memory() const;       // per device
 };
 
-// `layer_bytes`: stored_layer_bytes of the directory or the shape.
-CalibrationPlan make_plan(const CalibrateOptions& options, const WindowRequest& windows,
-                          const ModelConfig& config, uint64_t layer_bytes, const Target& target,
-                          const DeviceList& devices, int64_t ranks);
-
-std::string format_plan(const CalibrationPlan& plan, const CalibrateOptions& options);
+std::string format_plan(const CalibrationPlan& plan);
 std::string plan_json(const CalibrationPlan& plan);
 
 }  // namespace kvcalib

@@ -36,7 +36,8 @@ path parent_of(const path& weights_dir) {
   return is_symlink(named, failure) ? parent : parent.lexically_normal();
 }
 
-// Walks the fields of a protocol buffer message (wire format of protobuf.dev).
+// Walks the fields of a protocol buffer message (wire format of protobuf.dev): the library hands
+// its ModelProto out, but its package installs no header that says what is in it.
 class Fields {
  public:
   explicit Fields(std::string_view message) : rest_(message) {}

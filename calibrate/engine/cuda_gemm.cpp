@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "calibrate/engine/cuda_gemm.h"
-
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/Exceptions.h>
 #include <cublasLt.h>
 
 #include <algorithm>
 #include <memory>
+
+#include "calibrate/engine/gpu_gemm.h"
 
 namespace kvcalib {
 namespace {
@@ -35,7 +35,7 @@ Operation make_operation() {
 
 // cuBLAS counts by columns: a row-major matrix is its transpose.
 Layout transposed(const at::Tensor& matrix, uint64_t rows) {
-  TORCH_CHECK(matrix.stride(1) == 1, "cuda_gemm: elements of a row must be neighbours");
+  TORCH_CHECK(matrix.stride(1) == 1, "gpu_gemm: elements of a row must be neighbours");
   const cudaDataType type = matrix.scalar_type() == at::kHalf ? CUDA_R_16F : CUDA_R_16BF;
   cublasLtMatrixLayout_t layout = nullptr;
   TORCH_CUDABLAS_CHECK(cublasLtMatrixLayoutCreate(
@@ -80,11 +80,11 @@ cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const Operation& 
 
 }  // namespace
 
-void cuda_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out,
-               bool accumulate) {
+void gpu_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out,
+              bool accumulate) {
   TORCH_CHECK(x.scalar_type() == weight.scalar_type() && x.scalar_type() == out.scalar_type() &&
                   (x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16),
-              "cuda_gemm: one 16-bit type");
+              "gpu_gemm: one 16-bit type");
   if (x.size(0) == 0) return;
   const cublasLtHandle_t handle = at::cuda::getCurrentCUDABlasLtHandle();
   const Operation operation = make_operation();

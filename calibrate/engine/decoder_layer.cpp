@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/engine/decoder_layer.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
 #include "calibrate/engine/attention.h"
 #include "calibrate/engine/linear.h"
+#include "calibrate/engine/rotary_table.h"
 
 namespace kvcalib {
 namespace {
@@ -17,7 +20,43 @@ void check_norms(const LayerContext& context, const LayerWeights& weights) {
               "decoder_layer: a bias of q and k that are normalised is not supported");
 }
 
+// Heads [first, first + count) of every token.
+at::Tensor heads_of(const at::Tensor& qkv, int64_t first, int64_t count, int64_t head_dim) {
+  return qkv.view({qkv.size(0), -1, head_dim}).narrow(1, first, count);
+}
+
+void call(const KvHook& hook, const at::Tensor& qkv, const QkvShape& shape) {
+  if (!hook.function) return;
+  hook.function(heads_of(qkv, shape.heads, shape.kv_heads, shape.head_dim),
+                heads_of(qkv, shape.heads + shape.kv_heads, shape.kv_heads, shape.head_dim));
+}
+
+at::Tensor attend(const LayerContext& context, const at::Tensor& qkv, const QkvShape& shape) {
+  const auto windows = [&](int64_t first, int64_t count) {
+    return heads_of(qkv, first, count, shape.head_dim).unflatten(0, {-1, context.window});
+  };
+  return causal_attention(windows(0, shape.heads), windows(shape.heads, shape.kv_heads),
+                          windows(shape.heads + shape.kv_heads, shape.kv_heads),
+                          context.config.sliding_window);
+}
+
+at::Tensor to_device(const std::vector<float>& values, at::IntArrayRef shape,
+                     const at::Device& device) {
+  if (values.empty()) return {};
+  return at::from_blob(const_cast<float*>(values.data()), shape, at::kFloat).clone().to(device);
+}
+
 }  // namespace
+
+LayerContext make_layer_context(const ModelConfig& config, const Rotation& rotation, int64_t window,
+                                int64_t tokens, const at::Device& device, Trace* trace) {
+  const RotaryTable table = make_rotary_table(rotation, window);
+  const RotaryTensors rotary = {to_device(table.cosine, {window, config.head_dim / 2}, device),
+                                to_device(table.sine, {window, config.head_dim / 2}, device),
+                                to_device(rotation.query_scale, {window}, device)};
+  const at::Tensor positions = at::arange(tokens, at::dtype(at::kInt)).remainder(window).to(device);
+  return {config, rotary, window, positions, trace};
+}
 
 LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
                                const at::TensorOptions& options)
@@ -28,8 +67,8 @@ LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
       activated(at::empty({tokens, config.intermediate}, options)) {}
 
 void decoder_layer(const LayerContext& context, const LayerWeights& weights,
-                   const at::Tensor& hidden, LayerWorkspace& workspace,
-                   const LayerObservation& observation) {
+                   const at::Tensor& hidden, LayerWorkspace& workspace, const LayerFaults& faults,
+                   const KvHook& hook) {
   check_norms(context, weights);
   const ModelConfig& config = context.config;
   const int64_t tokens = hidden.size(0);
@@ -39,7 +78,6 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
   const at::Tensor gate_up = workspace.gate_up.narrow(0, 0, tokens);
   const at::Tensor activated = workspace.activated.narrow(0, 0, tokens);
   const QkvShape shape{config.heads, config.kv_heads, config.head_dim};
-  const at::Tensor& faults = observation.faults;
   at::Tensor attended;
   const auto step = [&](const char* name, const auto& run) {
     const DeviceSpan span(context.trace, kTrack, name);
@@ -48,31 +86,31 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
 
   step("attention norm", [&] {
     rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps,
-             faults.narrow(0, 0, 1));
+             faults.attention_input);
   });
   step("qkv GEMM", [&] { linear(normed, weights.qkv, qkv); });
   if (config.query_key_norm)
     step("query and key norm",
          [&] { head_norm(qkv, weights.query_norm, weights.key_norm, shape, config.norm_eps); });
   step("rotary and observer", [&] {
-    rotary_observe(qkv, weights.qkv_bias, context.rotary, shape, observation.ranges,
-                   faults.narrow(0, 2, 1));
+    rotary_observe(qkv, weights.qkv_bias, context.rotary, context.positions.narrow(0, 0, tokens),
+                   shape, hook.ranges, faults.keys_and_values);
   });
-  step("attention",
-       [&] { attended = causal_attention(qkv, shape, context.window, config.sliding_window); });
+  call(hook, qkv, shape);
+  step("attention", [&] { attended = attend(context, qkv, shape); });
   step("output GEMM", [&] { linear(attended, weights.output, projected); });
   step("residual and ffn norm", [&] {
     rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
-             faults.narrow(0, 1, 1));
+             faults.ffn_input);
   });
   step("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up); });
   step("swiglu", [&] { swiglu(gate_up, activated); });
   step("down GEMM", [&] { linear(activated, weights.down, hidden, /*accumulate=*/true); });
 }
 
-void observe_keys_and_values(const LayerContext& context, const LayerWeights& weights,
-                             const at::Tensor& hidden, LayerWorkspace& workspace,
-                             const LayerObservation& observation) {
+void keys_and_values(const LayerContext& context, const LayerWeights& weights,
+                     const at::Tensor& hidden, LayerWorkspace& workspace, const LayerFaults& faults,
+                     const KvHook& hook) {
   check_norms(context, weights);
   const ModelConfig& config = context.config;
   const QkvShape shape{0, config.kv_heads, config.head_dim};
@@ -85,13 +123,14 @@ void observe_keys_and_values(const LayerContext& context, const LayerWeights& we
       workspace.qkv.view(-1).narrow(0, 0, tokens * columns).view({tokens, columns});
   const at::Tensor bias =
       weights.qkv_bias.defined() ? weights.qkv_bias.narrow(0, queries, columns) : at::Tensor();
-  const at::Tensor& faults = observation.faults;
 
   const DeviceSpan span(context.trace, kTrack, "K and V of the last layer");
-  rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.narrow(0, 0, 1));
+  rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.attention_input);
   linear(normed, weights.qkv.narrow(queries, columns), kv);
   if (config.query_key_norm) head_norm(kv, {}, weights.key_norm, shape, config.norm_eps);
-  rotary_observe(kv, bias, context.rotary, shape, observation.ranges, faults.narrow(0, 2, 1));
+  rotary_observe(kv, bias, context.rotary, context.positions.narrow(0, 0, tokens), shape,
+                 hook.ranges, faults.keys_and_values);
+  call(hook, kv, shape);
 }
 
 }  // namespace kvcalib

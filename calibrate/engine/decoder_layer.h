@@ -3,21 +3,40 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "calibrate/engine/observations.h"
+#include <functional>
+
+#include "calibrate/engine/faults.h"
 #include "calibrate/engine/operations.h"
 #include "sharding/formats/model_config.h"
-#include "sharding/streaming/layer_stream.h"
+#include "sharding/formats/rotation.h"
+#include "sharding/streaming/layer_source.h"
 #include "sharding/streaming/trace.h"
 
 namespace kvcalib {
+
+// What is done with a layer's K and V between their rotation and attention.
+struct KvHook {
+  using Function = std::function<void(const at::Tensor& keys, const at::Tensor& values)>;
+
+  // Widened by the kernel that rotates, which reads K and V anyway; undefined: none are wanted.
+  KvRanges ranges;
+  // Called with K and V of a micro-batch, [tokens, kv_heads, head_dim] as the runtime would cache
+  // them: what it writes there is what attention reads.  Null: nothing is done.
+  Function function;
+};
 
 // What all layers of a pass have in common.
 struct LayerContext {
   ModelConfig config;
   RotaryTensors rotary;
-  int64_t window = 0;  // tokens
+  int64_t window = 0;    // tokens that are attended to together
+  at::Tensor positions;  // int32, of a micro-batch's tokens
   Trace* trace = nullptr;
 };
+
+// For windows that all begin at position 0, up to `tokens` tokens at once.
+LayerContext make_layer_context(const ModelConfig& config, const Rotation& rotation, int64_t window,
+                                int64_t tokens, const at::Device& device, Trace* trace);
 
 // The intermediate tensors of one micro-batch, allocated once and used by every layer.
 class LayerWorkspace {
@@ -31,15 +50,14 @@ class LayerWorkspace {
 // Both refuse a bias of q and k where these are normalised: no family has it.
 
 // Runs one decoder layer over whole windows: `hidden` [windows * window, hidden] is replaced by the
-// layer's output, K and V are observed as the runtime would cache them (turbomind-format: "Forward
-// pass to imitate").
+// layer's output, the hook gets K and V (turbomind-format: "Forward pass to imitate").
 void decoder_layer(const LayerContext& context, const LayerWeights& weights,
-                   const at::Tensor& hidden, LayerWorkspace& workspace,
-                   const LayerObservation& observation);
+                   const at::Tensor& hidden, LayerWorkspace& workspace, const LayerFaults& faults,
+                   const KvHook& hook);
 
-// Of the last layer only K and V are wanted; `hidden` is left as it is.
-void observe_keys_and_values(const LayerContext& context, const LayerWeights& weights,
-                             const at::Tensor& hidden, LayerWorkspace& workspace,
-                             const LayerObservation& observation);
+// Only K and V, where a last layer's output is not wanted; `hidden` is left as it is.
+void keys_and_values(const LayerContext& context, const LayerWeights& weights,
+                     const at::Tensor& hidden, LayerWorkspace& workspace, const LayerFaults& faults,
+                     const KvHook& hook);
 
 }  // namespace kvcalib

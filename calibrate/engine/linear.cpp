@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "calibrate/engine/cuda_gemm.h"
+#include "calibrate/engine/gpu_gemm.h"
 #include "calibrate/engine/tasks.h"
 #include "kernels/instruction_set.h"
 
@@ -121,7 +121,7 @@ void linear(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& o
   if (x.is_cpu())
     cpu_linear({x, weight, out, accumulate});
   else
-    cuda_gemm(x, weight.whole(), out, accumulate);
+    gpu_gemm(x, weight.whole(), out, accumulate);
 }
 
 int64_t linear_scratch_bytes(int64_t rows) {

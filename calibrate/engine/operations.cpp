@@ -3,12 +3,15 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/cuda/CUDAContext.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <type_traits>
 #include <vector>
 
+#include "kernels/element_types.h"
 #include "kernels/head_norm.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
@@ -22,13 +25,22 @@ T* pointer(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<T*>(tensor.data_ptr()) : nullptr;
 }
 
-// Calls `run` with a value of the kernels' type for the tensor's elements.
+// Calls `run` with a value of the kernels' type for the tensor's elements: float on the CPU, a
+// 16-bit type on a GPU.
 template <typename Run>
 void with_kernel_type(const at::Tensor& tensor, const Run& run) {
-  if (tensor.scalar_type() == at::kFloat) return run(float{});
-  if (tensor.scalar_type() == at::kHalf) return run(__half{});
-  TORCH_CHECK(tensor.scalar_type() == at::kBFloat16, "unexpected type ", tensor.scalar_type());
-  run(__nv_bfloat16{});
+  const at::ScalarType type = tensor.scalar_type();
+  TORCH_CHECK(tensor.is_cpu() ? type == at::kFloat : type == at::kHalf || type == at::kBFloat16,
+              "unexpected type ", type, " on ", tensor.device());
+  if (type == at::kFloat) return run(float{});
+  if (type == at::kHalf) return run(kernels::Half{});
+  run(kernels::Bfloat16{});
+}
+
+// The current one of the tensor's GPU.
+kernels::Stream current_stream(const at::Tensor& tensor) {
+  const c10::impl::VirtualGuardImpl gpu(tensor.device().type());
+  return static_cast<kernels::Stream>(gpu.getStream(tensor.device()).native_handle());
 }
 
 // Splits tokens over the threads; `run` gets a half-open range.
@@ -55,7 +67,7 @@ void rms_norm(const at::Tensor& hidden, const at::Tensor& delta, const at::Tenso
   TORCH_CHECK(hidden.is_contiguous() && out.is_contiguous(), "rows must be dense");
   with_kernel_type(hidden, [&](auto kind) {
     using T = decltype(kind);
-    kernels::RmsNormArguments<T> arguments{
+    const kernels::RmsNormArguments<T> arguments{
         .hidden = pointer<T>(hidden),
         .delta = pointer<const T>(delta),
         .delta_bias = pointer<const T>(delta_bias),
@@ -66,14 +78,17 @@ void rms_norm(const at::Tensor& hidden, const at::Tensor& delta, const at::Tenso
         .epsilon = static_cast<float>(epsilon),
         .nonfinite = pointer<int>(nonfinite),
     };
-    if (!hidden.is_cpu()) return kernels::rms_norm(arguments, at::cuda::getCurrentCUDAStream());
-    over_tokens(arguments.tokens, [&](int64_t begin, int64_t end) {
-      int raised = 0;
-      kernels::RmsNormArguments<T> mine = arguments;
-      mine.nonfinite = &raised;
-      kernels::cpu::rms_norm(mine, begin, end);
-      raise_flag(nonfinite, raised);
-    });
+    if constexpr (std::is_same_v<T, float>) {
+      over_tokens(arguments.tokens, [&](int64_t begin, int64_t end) {
+        int raised = 0;
+        kernels::RmsNormArguments<T> mine = arguments;
+        mine.nonfinite = &raised;
+        kernels::cpu::rms_norm(mine, begin, end);
+        raise_flag(nonfinite, raised);
+      });
+    } else {
+      kernels::rms_norm(arguments, current_stream(hidden));
+    }
   });
 }
 
@@ -96,67 +111,97 @@ void head_norm(const at::Tensor& qkv, const at::Tensor& query_weight, const at::
         .head_dim = shape.head_dim,
         .epsilon = static_cast<float>(epsilon),
     };
-    if (!qkv.is_cpu()) return kernels::head_norm(arguments, at::cuda::getCurrentCUDAStream());
-    over_tokens(arguments.tokens, [&](int64_t begin, int64_t end) {
-      kernels::cpu::head_norm(arguments, begin, end);
-    });
+    if constexpr (std::is_same_v<T, float>)
+      over_tokens(arguments.tokens, [&](int64_t begin, int64_t end) {
+        kernels::cpu::head_norm(arguments, begin, end);
+      });
+    else
+      kernels::head_norm(arguments, current_stream(qkv));
   });
 }
 
 namespace {
 
-// Points the kernel's ranges into [4, channels]; nowhere for null.
-template <typename T>
-void set_ranges(kernels::RotaryObserveArguments<T>& arguments, float* ranges) {
-  if (ranges == nullptr) return;
-  const int64_t channels = arguments.kv_heads * arguments.head_dim;
-  arguments.key_minimum = ranges;
-  arguments.key_maximum = ranges + channels;
-  arguments.value_minimum = ranges + 2 * channels;
-  arguments.value_maximum = ranges + 3 * channels;
-}
+// A range of one thread's own.
+class ThreadRange {
+ public:
+  void begin(const RangeTensors& known) {
+    minimum_.assign(pointer<float>(known.minimum),
+                    pointer<float>(known.minimum) + known.minimum.numel());
+    maximum_.assign(pointer<float>(known.maximum),
+                    pointer<float>(known.maximum) + known.maximum.numel());
+  }
+  bool begun() const { return !minimum_.empty(); }
 
-// Each thread widens ranges of its own; they are merged when all are done.
-template <typename T>
-void cpu_rotary_observe(const kernels::RotaryObserveArguments<T>& arguments,
-                        const at::Tensor& ranges, const at::Tensor& nonfinite) {
-  const int64_t channels = arguments.kv_heads * arguments.head_dim;
-  const auto threads = static_cast<size_t>(at::get_num_threads());
-  std::vector<std::vector<float>> partial(threads);
+  kernels::ChannelRange range() {
+    if (!begun()) return {};
+    return {minimum_.data(), maximum_.data()};
+  }
+
+  void merge_into(const RangeTensors& merged) const {
+    for (size_t i = 0; i < minimum_.size(); ++i) {
+      float& minimum = pointer<float>(merged.minimum)[i];
+      float& maximum = pointer<float>(merged.maximum)[i];
+      minimum = std::min(minimum, minimum_[i]);
+      maximum = std::max(maximum, maximum_[i]);
+    }
+  }
+
+ private:
+  std::vector<float> minimum_, maximum_;
+};
+
+void cpu_rotary_observe(const kernels::RotaryObserveArguments<float>& arguments,
+                        const KvRanges& ranges, const at::Tensor& nonfinite) {
+  struct Thread {
+    ThreadRange keys, values;
+  };
+  std::vector<Thread> threads(static_cast<size_t>(at::get_num_threads()));
   over_tokens(arguments.tokens, [&](int64_t begin, int64_t end) {
-    std::vector<float>& own = partial[static_cast<size_t>(at::get_thread_num())];
-    const float* const known = pointer<const float>(ranges);
-    if (own.empty() && known != nullptr) own.assign(known, known + 4 * channels);
+    Thread& own = threads[static_cast<size_t>(at::get_thread_num())];
+    if (ranges.keys.minimum.defined() && !own.keys.begun()) {
+      own.keys.begin(ranges.keys);
+      own.values.begin(ranges.values);
+    }
     int raised = 0;
-    kernels::RotaryObserveArguments<T> mine = arguments;
-    set_ranges(mine, own.empty() ? nullptr : own.data());
+    kernels::RotaryObserveArguments<float> mine = arguments;
+    mine.keys = own.keys.range();
+    mine.values = own.values.range();
     mine.nonfinite = &raised;
     kernels::cpu::rotary_observe(mine, begin, end);
     raise_flag(nonfinite, raised);
   });
-  auto* const merged = pointer<float>(ranges);
-  for (const std::vector<float>& own : partial) {
-    for (size_t i = 0; i < own.size(); ++i) {
-      const bool is_maximum = (static_cast<int64_t>(i) / channels) % 2 == 1;
-      merged[i] = is_maximum ? std::max(merged[i], own[i]) : std::min(merged[i], own[i]);
-    }
+  for (const Thread& thread : threads) {
+    thread.keys.merge_into(ranges.keys);
+    thread.values.merge_into(ranges.values);
   }
+}
+
+void check_range(const at::Tensor& range, const QkvShape& shape) {
+  TORCH_CHECK(!range.defined() ||
+                  (range.is_contiguous() && range.numel() == shape.kv_heads * shape.head_dim),
+              "ranges must be [kv_heads, head_dim]");
 }
 
 }  // namespace
 
 void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryTensors& rotary,
-                    const QkvShape& shape, const at::Tensor& ranges, const at::Tensor& nonfinite) {
+                    const at::Tensor& positions, const QkvShape& shape, const KvRanges& ranges,
+                    const at::Tensor& nonfinite) {
   check_matrix(qkv, qkv.size(0), (shape.heads + 2 * shape.kv_heads) * shape.head_dim);
   check_matrix(rotary.cosine, rotary.sine.size(0), shape.head_dim / 2);
-  TORCH_CHECK(!ranges.defined() ||
-                  (ranges.is_contiguous() && ranges.numel() == 4 * shape.kv_heads * shape.head_dim),
-              "ranges must be [4, kv_heads, head_dim]");
+  TORCH_CHECK(positions.is_contiguous() && positions.numel() == qkv.size(0),
+              "a position for every token");
+  for (const RangeTensors& range : {ranges.keys, ranges.values}) {
+    check_range(range.minimum, shape);
+    check_range(range.maximum, shape);
+  }
   with_kernel_type(qkv, [&](auto kind) {
     using T = decltype(kind);
-    kernels::RotaryObserveArguments<T> arguments{
+    const kernels::RotaryObserveArguments<T> arguments{
         .qkv = pointer<T>(qkv),
         .bias = pointer<const T>(bias),
+        .positions = pointer<const int32_t>(positions),
         .cosine = pointer<const float>(rotary.cosine),
         .sine = pointer<const float>(rotary.sine),
         .query_scale = pointer<const float>(rotary.query_scale),
@@ -166,12 +211,14 @@ void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryT
         .heads = shape.heads,
         .kv_heads = shape.kv_heads,
         .head_dim = shape.head_dim,
-        .interleaved = true,
+        .keys = {pointer<float>(ranges.keys.minimum), pointer<float>(ranges.keys.maximum)},
+        .values = {pointer<float>(ranges.values.minimum), pointer<float>(ranges.values.maximum)},
         .nonfinite = pointer<int>(nonfinite),
     };
-    set_ranges(arguments, pointer<float>(ranges));
-    if (qkv.is_cpu()) return cpu_rotary_observe(arguments, ranges, nonfinite);
-    kernels::rotary_observe(arguments, at::cuda::getCurrentCUDAStream());
+    if constexpr (std::is_same_v<T, float>)
+      cpu_rotary_observe(arguments, ranges, nonfinite);
+    else
+      kernels::rotary_observe(arguments, current_stream(qkv));
   });
 }
 
@@ -186,9 +233,11 @@ void swiglu(const at::Tensor& gate_up, const at::Tensor& out) {
         .tokens = out.size(0),
         .width = out.size(1),
     };
-    if (!out.is_cpu()) return kernels::swiglu(arguments, at::cuda::getCurrentCUDAStream());
-    over_tokens(arguments.tokens,
-                [&](int64_t begin, int64_t end) { kernels::cpu::swiglu(arguments, begin, end); });
+    if constexpr (std::is_same_v<T, float>)
+      over_tokens(arguments.tokens,
+                  [&](int64_t begin, int64_t end) { kernels::cpu::swiglu(arguments, begin, end); });
+    else
+      kernels::swiglu(arguments, current_stream(out));
   });
 }
 

@@ -17,7 +17,7 @@ void rms_norm(const at::Tensor& hidden, const at::Tensor& delta, const at::Tenso
               const at::Tensor& weight, const at::Tensor& out, double epsilon,
               const at::Tensor& nonfinite);
 
-// cosine and sine [length, head_dim / 2], query_scale [length] or undefined, float32.
+// By position: cosine and sine [length, head_dim / 2], query_scale [length] or undefined, float32.
 struct RotaryTensors {
   at::Tensor cosine, sine, query_scale;
 };
@@ -32,12 +32,20 @@ struct QkvShape {
 void head_norm(const at::Tensor& qkv, const at::Tensor& query_weight, const at::Tensor& key_weight,
                const QkvShape& shape, double epsilon);
 
+// The running range of the channels of K or V, float32 [kv_heads, head_dim]; undefined: none.
+struct RangeTensors {
+  at::Tensor minimum, maximum;
+};
+struct KvRanges {
+  RangeTensors keys, values;
+};
+
 // qkv [tokens, (heads + 2 kv_heads) head_dim] in place: bias (undefined: none) added, q and k
-// rotated in interleaved pairs.  `ranges` [4, kv_heads, head_dim] float32, minimum and maximum of
-// K, minimum and maximum of V, is widened (undefined: nothing is observed). `nonfinite` [1] int32:
-// 1 is set for K, 2 for V, when they are observed.
+// rotated by their `positions` [tokens] int32 in interleaved pairs.  `ranges` are widened where
+// there are any.  `nonfinite` [1] int32: 1 is set for K, 2 for V.
 void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryTensors& rotary,
-                    const QkvShape& shape, const at::Tensor& ranges, const at::Tensor& nonfinite);
+                    const at::Tensor& positions, const QkvShape& shape, const KvRanges& ranges,
+                    const at::Tensor& nonfinite);
 
 // out [tokens, width] = silu(gate) * up of gate_up [tokens, 2 width].
 void swiglu(const at::Tensor& gate_up, const at::Tensor& out);

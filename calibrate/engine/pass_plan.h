@@ -17,7 +17,6 @@ struct PassSettings {
   c10::Device device = c10::kCPU;
   int64_t micro_batch_tokens = 0;  // whole windows, at least one; 0: default_micro_batch
   int64_t reading_threads = 4;
-  bool observe = true;     // false: K and V are not looked at, for measuring what that costs
   Trace* trace = nullptr;  // records where the time goes
 };
 

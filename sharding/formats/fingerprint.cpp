@@ -51,12 +51,11 @@ uint16_t to_bits(const std::byte* stored, ElementType from, WeightType to) {
   if (from == element_type(to)) return static_cast<uint16_t>(raw);
   float value = 0;
   if (from == ElementType::kFloat16)
-    value = kernels::to_float(std::bit_cast<__half>(static_cast<uint16_t>(raw)));
+    value = kernels::to_float(kernels::Half{static_cast<uint16_t>(raw)});
   else  // bfloat16 is the upper half of float32
     value = std::bit_cast<float>(from == ElementType::kBFloat16 ? raw << 16 : raw);
-  if (to == WeightType::kFloat16)
-    return std::bit_cast<uint16_t>(kernels::from_float<__half>(value));
-  return std::bit_cast<uint16_t>(kernels::from_float<__nv_bfloat16>(value));
+  if (to == WeightType::kFloat16) return kernels::from_float<kernels::Half>(value).bits;
+  return kernels::from_float<kernels::Bfloat16>(value).bits;
 }
 
 const FileRange& range_of(const LayerPlan& plan, uint64_t image_offset) {

@@ -12,35 +12,14 @@
 
 #include "sharding/formats/layer_plan.h"
 #include "sharding/ranks/communicator.h"
+#include "sharding/streaming/layer_source.h"
 #include "sharding/streaming/layer_transport.h"
 #include "sharding/streaming/reading_cost.h"
 #include "sharding/streaming/trace.h"
-#include "sharding/streaming/weight_matrix.h"
 
 namespace kvcalib {
 
 at::ScalarType scalar_type(ElementType type);
-
-// One decoder layer.  Vectors are contiguous and in the compute type; biases are undefined where
-// the model has none.  On a GPU each matrix is one contiguous tensor in the compute type; on the
-// CPU it is left as the files have it, in their type and in pieces: who multiplies widens what is
-// in its cache.
-struct LayerWeights {
-  at::Tensor attention_norm;  // [hidden]
-  WeightMatrix qkv;           // [hidden, (heads + 2 kv_heads) head_dim]
-  at::Tensor qkv_bias;        // [(heads + 2 kv_heads) head_dim]
-  WeightMatrix output;        // [heads head_dim, hidden]
-  at::Tensor output_bias;     // [hidden]
-  at::Tensor ffn_norm;        // [hidden]
-  WeightMatrix gate_up;       // [hidden, 2 intermediate]
-  WeightMatrix down;          // [intermediate, hidden]
-  at::Tensor query_norm;      // [head_dim], undefined where the model has none
-  at::Tensor key_norm;        // [head_dim]
-
-  // One of the vectors, one of the matrices; null where `tensor` is of the other kind.
-  at::Tensor* vector(LayerTensor tensor);
-  WeightMatrix* matrix(LayerTensor tensor);
-};
 
 // Memory for one layer's bytes (uint8 [bytes]), not touched yet: on the CPU in huge pages where the
 // system has them.
@@ -51,7 +30,7 @@ at::Tensor make_layer_image(int64_t bytes, const at::Device& device);
 // by one rank.  Holds two layers: the one in use and the image of the next.  (On the CPU both are
 // images: widened whole, the one in use would take two thirds more memory and, where few tokens
 // share its reading, most of the time.)
-class LayerStream {
+class LayerStream final : public LayerSource {
  public:
   using PlanOfLayer = std::function<LayerPlan(int64_t layer)>;
 
@@ -60,19 +39,18 @@ class LayerStream {
   LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicator& communicator,
               const at::Device& device, at::ScalarType compute_type, int64_t reading_threads,
               Trace* trace = nullptr);
-  ~LayerStream();
+  ~LayerStream() override;
   LayerStream(const LayerStream&) = delete;
   LayerStream& operator=(const LayerStream&) = delete;
 
-  // The next layer's weights, valid until the call after.  On a GPU they are ordered on the current
-  // stream.  Throws what the reading threw.
-  const LayerWeights& next();
+  // Throws what the reading threw.
+  const LayerWeights& next() override;
   // On a GPU: the tensors that next() will fill.  Before its first call they hold whatever was in
   // memory.
   const LayerWeights& unfilled() const { return weights_; }
   ReadingCost cost() const { return transport_->cost(); }
   // Throws what the reading of a later layer has thrown meanwhile, if anything.
-  void check() const;
+  void check() const override;
 
  private:
   void read_layers();

@@ -6,7 +6,6 @@
 // bytes.
 #include "tests/benchmarks/bench_engine.h"
 
-#include <c10/cuda/CUDAFunctions.h>
 #include <c10/util/Exception.h>
 
 #include <cxxopts.hpp>
@@ -14,6 +13,7 @@
 #include <map>
 
 #include "sharding/files/error.h"
+#include "sharding/streaming/device.h"
 
 namespace kvcalib {
 namespace {
@@ -65,10 +65,11 @@ int64_t positive(const cxxopts::ParseResult& given, const std::string& name,
 c10::Device device_named(const std::string& name) {
   if (name == "cpu") return c10::kCPU;
   if (name != "cuda") throw UsageError(concat("--device ", name, ": expected cpu or cuda"));
-  if (c10::cuda::device_count() == 0)
+  if (gpu_count() == 0)
     throw Error("--device cuda: there is no CUDA device here; use --device cpu");
-  c10::cuda::set_device(0);
-  return {c10::kCUDA, 0};
+  const c10::Device gpu(c10::kCUDA, 0);
+  set_gpu(gpu);
+  return gpu;
 }
 
 EngineBenchmark read_options(const std::string& command, const cxxopts::ParseResult& given) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
-#include <c10/cuda/CUDAFunctions.h>
 
 #include "sharding/files/error.h"
 #include "sharding/ranks/make_communicator.h"
 #include "sharding/ranks/nccl_log.h"
+#include "sharding/streaming/device.h"
 #include "tests/benchmarks/bench_engine.h"
 #include "tests/ranks/rank_threads.h"
 
@@ -24,7 +24,7 @@ class Gatherer {
     communicator_->barrier();
     const auto start = std::chrono::steady_clock::now();
     communicator_->all_gather(image_);
-    if (device_.is_cuda()) c10::cuda::device_synchronize();
+    if (device_.is_cuda()) synchronize_gpu(device_);
     return seconds_since(start);
   }
 
@@ -39,16 +39,16 @@ class Gatherer {
 at::Device device_of(const EngineBenchmark& benchmark, const Rank& rank) {
   if (benchmark.device.is_cpu()) return benchmark.device;
   const auto index = static_cast<at::DeviceIndex>(rank.index);
-  c10::cuda::set_device(index);
-  return {at::kCUDA, index};
+  const at::Device gpu(at::kCUDA, index);
+  set_gpu(gpu);
+  return gpu;
 }
 
 }  // namespace
 
 nlohmann::ordered_json benchmark_gather(const EngineBenchmark& benchmark) {
-  if (benchmark.device.is_cuda() && benchmark.ranks > c10::cuda::device_count())
-    throw Error(concat("--ranks ", benchmark.ranks, ": there are ",
-                       static_cast<int>(c10::cuda::device_count()), " GPUs"));
+  if (benchmark.device.is_cuda() && benchmark.ranks > gpu_count())
+    throw Error(concat("--ranks ", benchmark.ranks, ": there are ", gpu_count(), " GPUs"));
   prepare_nccl();
   const int64_t bytes = benchmark.bytes / benchmark.ranks * benchmark.ranks;
   std::vector<double> seconds;

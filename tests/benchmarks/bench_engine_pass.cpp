@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ATen/ops/empty.h>
+
 #include <random>
 
 #include "calibrate/engine/calibration_pass.h"
+#include "calibrate/engine/compute_type.h"
+#include "calibrate/engine/embedding.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/ranks/make_communicator.h"
+#include "sharding/streaming/device.h"
 #include "tests/benchmarks/bench_engine.h"
 
 namespace kvcalib {
@@ -33,20 +38,35 @@ class PassRunner {
   }
 
   // Where the pass stood after its last layer.
-  PassProgress run(bool observe) {
-    settings_.observe = observe;
+  PassProgress run_observed() {
     PassProgress reached;
-    const auto note = [&reached](const PassProgress& progress) { reached = progress; };
-    CalibrationPass pass(
-        directory_,
-        Rotation{
-            frequencies_of(directory_.config().rope_theta, directory_.config().head_dim), 1.0, {}},
-        windows_, length_, *communicator_, settings_);
-    if (observe)
-      pass.run(ids_, note);
-    else
-      pass.run_unobserved(ids_, note);
+    CalibrationPass(directory_, {rotation(), windows_, length_}, settings_, *communicator_)
+        .run(ids_, [&reached](const PassProgress& progress) { reached = progress; });
     return reached;
+  }
+
+  // The seconds from the first layer to the last where nobody looks at K and V.
+  double run_unobserved() {
+    const c10::InferenceMode inference;
+    const ModelConfig& config = directory_.config();
+    const at::ScalarType type = compute_type(config, settings_.device);
+    LayerStream stream(
+        config, [this](int64_t layer) { return directory_.layer_plan(layer); }, *communicator_,
+        settings_.device, type, settings_.reading_threads);
+    const at::Tensor hidden =
+        at::empty({windows_ * length_, config.hidden}, at::device(settings_.device).dtype(type));
+    const int64_t batch = micro_batch_windows() * length_;
+    WindowVisitor visitor(
+        make_layer_context(config, rotation(), length_, batch, settings_.device, nullptr), batch,
+        stream, {0, hidden}, {});
+    if (settings_.device.is_cuda()) {
+      visitor.warm_up(stream.unfilled());
+      synchronize_gpu(settings_.device);
+    }
+    embed_tokens(directory_, ids_, hidden);
+    const auto start = std::chrono::steady_clock::now();
+    run_layers(stream, 0, config.layers, visitor);
+    return seconds_since(start);
   }
 
   int64_t layers() const { return directory_.config().layers; }
@@ -55,6 +75,10 @@ class PassRunner {
   }
 
  private:
+  Rotation rotation() const {
+    return {frequencies_of(directory_.config().rope_theta, directory_.config().head_dim), 1.0, {}};
+  }
+
   const TurboMindDirectory directory_;
   const int64_t windows_, length_;
   const std::vector<int32_t> ids_;
@@ -67,14 +91,17 @@ class PassRunner {
 
 nlohmann::ordered_json benchmark_pass(const EngineBenchmark& benchmark) {
   PassRunner runner(benchmark);
-  if (benchmark.device.is_cuda()) runner.run(true);  // clock rates settle
+  if (benchmark.device.is_cuda()) runner.run_observed();  // clock rates settle
   std::vector<double> observed, unobserved, costs, waited, read;
   PassProgress last;
   for (int64_t turn = 0; turn < benchmark.repeat; ++turn) {
     for (const bool observe : {turn % 2 == 0, turn % 2 != 0}) {  // neither is always the first
-      const PassProgress reached = runner.run(observe);
-      (observe ? observed : unobserved).push_back(reached.seconds);
-      if (!observe) continue;
+      if (!observe) {
+        unobserved.push_back(runner.run_unobserved());
+        continue;
+      }
+      const PassProgress reached = runner.run_observed();
+      observed.push_back(reached.seconds);
       waited.push_back(reached.reading.waited_seconds);
       read.push_back(reached.reading.read_seconds);
       last = reached;

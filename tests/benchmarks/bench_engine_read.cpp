@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
-#include <c10/cuda/CUDAFunctions.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/vfs.h>
@@ -12,10 +11,12 @@
 #include <set>
 #include <thread>
 
+#include "calibrate/engine/compute_type.h"
 #include "sharding/files/error.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/ranks/make_communicator.h"
+#include "sharding/streaming/device.h"
 #include "sharding/streaming/layer_stream.h"
 #include "tests/benchmarks/bench_engine.h"
 
@@ -42,20 +43,15 @@ class StreamReader {
     const ModelConfig& config = directory_.config();
     LayerStream stream(
         config, [this](int64_t layer) { return directory_.layer_plan(layer); }, *communicator_,
-        benchmark_.device, compute_type(), benchmark_.reading_threads);
+        benchmark_.device, compute_type(config, benchmark_.device), benchmark_.reading_threads);
     // The stream begins to read at the end of its construction, when its memory is there.
     const auto start = std::chrono::steady_clock::now();
     for (int64_t layer = 0; layer < config.layers; ++layer) stream.next();
-    if (benchmark_.device.is_cuda()) c10::cuda::device_synchronize();
+    if (benchmark_.device.is_cuda()) synchronize_gpu(benchmark_.device);
     return {seconds_since(start), stream.cost()};
   }
 
  private:
-  at::ScalarType compute_type() const {
-    if (benchmark_.device.is_cpu()) return at::kFloat;
-    return directory_.config().weight_type == WeightType::kFloat16 ? at::kHalf : at::kBFloat16;
-  }
-
   const TurboMindDirectory& directory_;
   const EngineBenchmark& benchmark_;
   Rendezvous rendezvous_;
@@ -143,10 +139,10 @@ double copy_rate(const at::Device& device) {
   const at::Tensor target = at::empty({kBytes}, at::device(device).dtype(at::kByte));
   double best = 0;
   for (int turn = 0; turn < 5; ++turn) {
-    c10::cuda::device_synchronize();
+    synchronize_gpu(device);
     const auto start = std::chrono::steady_clock::now();
     target.copy_(source, /*non_blocking=*/true);
-    c10::cuda::device_synchronize();
+    synchronize_gpu(device);
     best = std::max(best, static_cast<double>(kBytes) / seconds_since(start));
   }
   return best;

@@ -13,27 +13,27 @@
 // finite data never touches.
 namespace kvcalib::kernels {
 
-// Read: hidden, delta, delta_bias and weight where given.  Written: hidden when there is a delta,
-// and out where given.
+// Read: hidden, weight, and delta and delta_bias where given.  Written: out, and hidden when there
+// is a delta.
 template <typename T>
 int64_t bytes_moved(const RmsNormArguments<T>& arguments) {
-  const int64_t matrices = 1 + (arguments.delta != nullptr ? 2 : 0) + (arguments.out != nullptr);
-  const int64_t rows = (arguments.delta_bias != nullptr) + (arguments.out != nullptr);
+  const int64_t matrices = 2 + (arguments.delta != nullptr ? 2 : 0);
+  const int64_t rows = 1 + (arguments.delta_bias != nullptr);
   return (matrices * arguments.tokens + rows) * arguments.width * int64_t{sizeof(T)};
 }
 
-// Read and written: q, k and the ranges; v is written only with a bias, and read only with a bias
-// or ranges.  Read: bias, cosine, sine and query_scale where given.
+// Read and written: q, k and the ranges; v is written only with a bias.  Read: the positions, bias,
+// cosine, sine and query_scale where given.
 template <typename T>
 int64_t bytes_moved(const RotaryObserveArguments<T>& arguments) {
   const int64_t channels = arguments.kv_heads * arguments.head_dim;
   const bool biased = arguments.bias != nullptr;
-  const int64_t values = channels * ((biased || arguments.observes()) + biased);
+  const int64_t values = channels * (1 + biased);
   const int64_t row = 2 * (arguments.columns() - channels) + values;
   const int64_t elements = arguments.tokens * row + (biased ? arguments.columns() : 0);
   const int64_t angles = arguments.head_dim + (arguments.query_scale != nullptr);
   const int64_t ranges = arguments.observes() ? 2 * 4 * channels : 0;
-  return elements * int64_t{sizeof(T)} +
+  return elements * int64_t{sizeof(T)} + arguments.tokens * int64_t{sizeof(int32_t)} +
          (arguments.length * angles + ranges) * int64_t{sizeof(float)};
 }
 

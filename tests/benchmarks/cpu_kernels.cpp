@@ -96,7 +96,7 @@ class OneCpuThread {
 void benchmark_nonfinite16(benchmark::State& state, OneCpuThread& machine,
                            const ModelShape& shape) {
   const int64_t count = shape.hidden * shape.intermediate;
-  OneCpuThread::Array<__half> weight(random_pattern<__half>(10, 0.02f), count);
+  OneCpuThread::Array<Half> weight(random_pattern<Half>(10, 0.02f), count);
   int found = 0;
   const Nonfinite16Arguments arguments{reinterpret_cast<const uint16_t*>(weight.data()), count,
                                        kHalfExponent, &found};

@@ -53,8 +53,8 @@ void benchmark_product(benchmark::State& state, const InstructionSet& set, int64
 
 void benchmark_pack(benchmark::State& state, const InstructionSet& set, int64_t depth,
                     bool transposed) {
-  const std::vector<__half> source(static_cast<size_t>(depth * kStripColumns),
-                                   from_float<__half>(0.5f));
+  const std::vector<Half> source(static_cast<size_t>(depth * kStripColumns),
+                                 from_float<Half>(0.5f));
   std::vector<float> packed(static_cast<size_t>(cpu::packed_floats(depth, kStripColumns, set)));
   const double rate = call_rate(state, [&] {
     cpu::pack_columns({.source = source.data(),
@@ -78,11 +78,15 @@ void benchmark_attention(benchmark::State& state, const InstructionSet& set, dou
   for (size_t i = 0; i < qkv.size(); ++i) qkv[i] = pattern[i % pattern.size()];
   std::vector<float> scratch(static_cast<size_t>(cpu::attention_scratch(kWindow, kHeadDim)));
   const double rate = call_rate(state, [&] {
-    cpu::causal_attention({.qkv = qkv.data(),
-                           .row_stride = row,
+    cpu::causal_attention({.queries = qkv.data(),
+                           .keys = qkv.data() + kHeadDim,
+                           .values = qkv.data() + 2 * kHeadDim,
+                           .query_stride = row,
+                           .key_stride = row,
                            .out = out.data(),
                            .windows = 1,
-                           .length = kWindow,
+                           .query_length = kWindow,
+                           .key_length = kWindow,
                            .heads = 1,
                            .kv_heads = 1,
                            .head_dim = kHeadDim,

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -108,6 +109,7 @@ class RotaryOperands {
         bias_(random_pattern<T>(8, 1e-6f), columns()),
         cosine_(angles(shape, [](double angle) { return std::cos(angle); }), table_size()),
         sine_(angles(shape, [](double angle) { return std::sin(angle); }), table_size()),
+        positions_(window_positions(), Machine::kTokens),
         ranges_({0.0f}, 4 * channels()),
         nonfinite_({0}, 1) {}
 
@@ -115,6 +117,7 @@ class RotaryOperands {
     RotaryObserveArguments<T> result;
     result.qkv = qkv_.data();
     result.bias = with_bias ? bias_.data() : nullptr;
+    result.positions = positions_.data();
     result.cosine = cosine_.data();
     result.sine = sine_.data();
     result.tokens = Machine::kTokens;
@@ -123,13 +126,10 @@ class RotaryOperands {
     result.heads = shape_.heads;
     result.kv_heads = shape_.kv_heads;
     result.head_dim = shape_.head_dim;
-    result.interleaved = true;
+    result.nonfinite = nonfinite_.data();
     if (observed) {
-      result.key_minimum = ranges_.data();
-      result.key_maximum = ranges_.data() + channels();
-      result.value_minimum = ranges_.data() + 2 * channels();
-      result.value_maximum = ranges_.data() + 3 * channels();
-      result.nonfinite = nonfinite_.data();
+      result.keys = {ranges_.data(), ranges_.data() + channels()};
+      result.values = {ranges_.data() + 2 * channels(), ranges_.data() + 3 * channels()};
     }
     return result;
   }
@@ -138,6 +138,12 @@ class RotaryOperands {
   int64_t columns() const { return (shape_.heads + 2 * shape_.kv_heads) * shape_.head_dim; }
   int64_t channels() const { return shape_.kv_heads * shape_.head_dim; }
   int64_t table_size() const { return kWindow * shape_.head_dim / 2; }
+
+  static std::vector<int32_t> window_positions() {
+    std::vector<int32_t> positions(kWindow);
+    std::iota(positions.begin(), positions.end(), 0);
+    return positions;
+  }
 
   template <typename Function>
   static std::vector<float> angles(const ModelShape& shape, Function function) {
@@ -154,7 +160,9 @@ class RotaryOperands {
 
   ModelShape shape_;
   typename Machine::template Array<T> qkv_, bias_;
-  typename Machine::template Array<float> cosine_, sine_, ranges_;
+  typename Machine::template Array<float> cosine_, sine_;
+  typename Machine::template Array<int32_t> positions_;
+  typename Machine::template Array<float> ranges_;
   typename Machine::template Array<int> nonfinite_;
 };
 

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/bench_hf.py and scripts/bench_floor.py on tiny shapes: what they report, and that they do what they time."""
 
+import io
 import json
 import os
+import runpy
 import shutil
 import sys
 import tempfile
 import unittest
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -20,6 +24,8 @@ try:
 except ImportError:
     transformers = None
 
+SCRIPTS = ROOT / "scripts"
+sys.path.insert(0, str(SCRIPTS))  # as the interpreter does for a script that it runs
 PRESET = {"name": "tiny", "layers": 2, "hidden": 256, "heads": 4, "kv_heads": 2, "head_dim": 64, "intermediate": 512,
           "vocab": 320, "norm_eps": 1e-5, "rope_theta": 10000.0, "weight_type": "fp16", "attention_bias": False,
           "max_position_embeddings": 2048, "tensor_para_size": 1}
@@ -34,10 +40,21 @@ class BenchmarkTest(unittest.TestCase):
         self.preset.write_text(json.dumps(PRESET))
 
     def run_script(self, name: str, *arguments) -> Run:
-        return run_program(Path(sys.executable), ROOT / "scripts" / name, *arguments)
+        """Runs a script in this process, which has loaded its libraries."""
+        out, err, code = io.StringIO(), io.StringIO(), None
+        words = [str(SCRIPTS / name), *map(str, arguments)]
+        with mock.patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(err):
+            try:
+                runpy.run_path(words[0], run_name="__main__")
+            except SystemExit as end:
+                code = end.code
+        return Run(code, out.getvalue(), err.getvalue())
 
-    def report(self, name: str, *arguments) -> dict:
-        run = self.run_script(name, *arguments)
+    def run_process(self, name: str, *arguments) -> Run:
+        return run_program(Path(sys.executable), SCRIPTS / name, *arguments)
+
+    def report(self, name: str, *arguments, runner=None) -> dict:
+        run = (runner or self.run_script)(name, *arguments)
         self.assertEqual(run.code, 0, run.err)
         return json.loads(run.out)
 
@@ -100,7 +117,7 @@ class Floor(BenchmarkTest):
             self.assertAlmostEqual(report["gigabytes_per_second"] * report["seconds"] * 1e9 / report["bytes"], 1)
 
     def test_copy_reports_a_rate(self):
-        report = self.report("bench_floor.py", "copy", "--device", "cpu", "--repeat", 1)
+        report = self.report("bench_floor.py", "copy", "--device", "cpu", "--repeat", 1, runner=self.run_process)
         self.assertGreater(report["device_copy_gigabytes_per_second"], 0)
 
     def test_refuses_what_it_cannot_measure(self):
@@ -123,8 +140,8 @@ class HuggingFace(BenchmarkTest):
         generator = np.random.default_rng(0)
         np.save(self.ids, generator.integers(0, PRESET["vocab"], (WINDOWS + 1, LENGTH + 8), dtype=np.int32))
 
-    def bench(self, *arguments) -> dict:
-        return self.report("bench_hf.py", "--windows", WINDOWS, "--length", LENGTH, "--repeat", 2, *arguments)
+    def bench(self, *arguments, runner=None) -> dict:
+        return self.report("bench_hf.py", "--windows", WINDOWS, "--length", LENGTH, "--repeat", 2, *arguments, runner=runner)
 
     def save_model(self) -> Path:
         """A model whose K and V spread over several units, as a Hugging Face directory."""
@@ -179,7 +196,7 @@ class HuggingFace(BenchmarkTest):
             torch.testing.assert_close(load_file(other)[name], tensor, msg=name)
 
     def test_takes_the_shape_of_a_weights_directory(self):
-        report = self.bench("--weights", TINY / "weights", "--batch", 1)
+        report = self.bench("--weights", TINY / "weights", "--batch", 1, runner=self.run_process)
         self.assertEqual((report["layers"], report["weights"]), (4, "random"))
 
     def test_refuses_what_it_cannot_measure(self):

@@ -10,6 +10,7 @@
 #include "calibrate/engine/embedding.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/ranks/make_communicator.h"
+#include "tests/engine/plain_forward.h"
 #include "tests/message_of.h"
 #include "tests/ranks/rank_threads.h"
 #include "tests/streaming/plain_directory.h"
@@ -18,27 +19,17 @@
 namespace kvcalib {
 namespace {
 
-using fixture::element_bits;
 using fixture::small_model;
 using fixture::TemporaryFolder;
-
-std::vector<int32_t> some_ids(int64_t count, int64_t vocab) {
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(i * i * 7 % vocab));
-  return ids;
-}
-
-Rotation plain_rotation(const ModelConfig& config) {
-  return {frequencies_of(config.rope_theta, config.head_dim), 1.0, {}};
-}
 
 KvStatistics calibrate(const WeightDirectory& directory, int64_t samples, int64_t length,
                        int64_t micro_batch) {
   const std::vector<int32_t> ids = some_ids(samples * length, directory.config().vocab);
   Rendezvous rendezvous({});
   const auto communicator = make_communicator({}, at::kCPU, rendezvous);
-  return run_calibration_pass(directory, plain_rotation(directory.config()), {ids, samples, length},
-                              *communicator, {at::kCPU, micro_batch, 2}, {});
+  return CalibrationPass(directory, {plain_rotation(directory.config()), samples, length},
+                         {at::kCPU, micro_batch, 2}, *communicator)
+      .run(ids, {});
 }
 
 KvStatistics calibrate(const std::filesystem::path& folder, int64_t samples, int64_t length,
@@ -48,72 +39,6 @@ KvStatistics calibrate(const std::filesystem::path& folder, int64_t samples, int
 
 bool same(const KvStatistics& a, const KvStatistics& b) {
   return a.keys == b.keys && a.values == b.values;
-}
-
-at::Tensor whole_tensor(const ModelConfig& config, int64_t layer, LayerTensor tensor) {
-  const auto [rows, columns] = tensor_shape(config, tensor);
-  const at::Tensor bits = at::empty({rows, columns}, at::kShort);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j)
-      bits[i].data_ptr<int16_t>()[j] =
-          static_cast<int16_t>(element_bits(layer, static_cast<int64_t>(tensor), i, j));
-  return bits.view(at::kHalf).to(at::kDouble);
-}
-
-at::Tensor normed(const at::Tensor& x, const at::Tensor& weight) {
-  return x / (x.square().mean(-1, true) + 1e-5).sqrt() * weight;
-}
-
-at::Tensor rotated(const at::Tensor& x) {  // [length, heads, head_dim], interleaved pairs
-  const int64_t length = x.size(0), head_dim = x.size(2);
-  const at::Tensor exponent =
-      at::arange(0, head_dim, 2, at::kDouble) / -static_cast<double>(head_dim);
-  const at::Tensor angle = at::outer(at::arange(length, at::kDouble), at::pow(10000.0, exponent));
-  const at::Tensor c = angle.cos().unsqueeze(1), s = angle.sin().unsqueeze(1);
-  const at::Tensor even = x.slice(2, 0, head_dim, 2), odd = x.slice(2, 1, head_dim, 2);
-  return at::stack({c * even - s * odd, c * odd + s * even}, -1).flatten(2);
-}
-
-// The decoder written plainly, in double: K and V of every layer for one window, [layers] of
-// [length, kv_heads, head_dim].
-std::pair<std::vector<at::Tensor>, std::vector<at::Tensor>> plain_forward(const ModelConfig& config,
-                                                                          at::Tensor x) {
-  std::vector<at::Tensor> keys, values;
-  const int64_t length = x.size(0), d = config.head_dim, group = config.heads / config.kv_heads;
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const auto w = [&](LayerTensor tensor) { return whole_tensor(config, layer, tensor); };
-    at::Tensor qkv = at::mm(normed(x, w(LayerTensor::kAttentionNorm)), w(LayerTensor::kQkv));
-    if (config.attention_bias) qkv = qkv + w(LayerTensor::kQkvBias);
-    const at::Tensor parts = qkv.view({length, -1, d});
-    at::Tensor q = parts.narrow(1, 0, config.heads);
-    at::Tensor k = parts.narrow(1, config.heads, config.kv_heads);
-    if (config.query_key_norm) {
-      q = normed(q, w(LayerTensor::kQueryNorm));
-      k = normed(k, w(LayerTensor::kKeyNorm));
-    }
-    q = rotated(q);
-    k = rotated(k);
-    const at::Tensor v = parts.narrow(1, config.heads + config.kv_heads, config.kv_heads);
-    keys.push_back(k);
-    values.push_back(v);
-    const at::Tensor scores = at::einsum("ihd,jhd->hij", {q, k.repeat_interleave(group, 1)}) /
-                              std::sqrt(static_cast<double>(d));
-    at::Tensor unseen = at::ones({length, length}, at::kBool).triu(1);
-    if (config.sliding_window > 0)
-      unseen =
-          unseen.logical_or(at::ones({length, length}, at::kBool).tril(-config.sliding_window));
-    const at::Tensor attended =
-        at::einsum("hij,jhd->ihd",
-                   {scores.masked_fill(unseen, -1e300).softmax(-1), v.repeat_interleave(group, 1)})
-            .reshape({length, -1});
-    x = x + at::mm(attended, w(LayerTensor::kOutput));
-    if (config.attention_bias) x = x + w(LayerTensor::kOutputBias);
-    const at::Tensor gate_up = at::mm(normed(x, w(LayerTensor::kFfnNorm)), w(LayerTensor::kGateUp));
-    const at::Tensor gate = gate_up.narrow(1, 0, config.intermediate);
-    const at::Tensor up = gate_up.narrow(1, config.intermediate, config.intermediate);
-    x = x + at::mm(gate * gate.sigmoid() * up, w(LayerTensor::kDown));
-  }
-  return {keys, values};
 }
 
 void expect_close(const std::vector<float>& found, int64_t layer, const at::Tensor& expected) {
@@ -130,7 +55,7 @@ void expect_plain_ranges(const WeightDirectory& directory, int64_t length) {
   const KvStatistics found = calibrate(directory, 1, length, 0);
   const at::Tensor hidden = at::empty({length, model.hidden}, at::kDouble);
   embed_tokens(directory, some_ids(length, model.vocab), hidden);
-  const auto [keys, values] = plain_forward(model, hidden);
+  const auto [keys, values, output] = plain_forward(model, hidden);
   for (int64_t layer = 0; layer < model.layers; ++layer) {
     const auto index = static_cast<size_t>(layer);
     expect_close(found.keys.minimum, layer, keys[index].amin(0));
@@ -229,8 +154,9 @@ TEST(CalibrationPass, GivesTheSameBitsOnEveryNumberOfRanks) {
     run_rank_threads(world, [&](const Rank& rank, Rendezvous& rendezvous) {
       const auto communicator = make_communicator(rank, at::kCPU, rendezvous);
       const KvStatistics found =
-          run_calibration_pass(directory, plain_rotation(directory.config()),
-                               {ids, samples, length}, *communicator, {at::kCPU, length, 1}, {});
+          CalibrationPass(directory, {plain_rotation(directory.config()), samples, length},
+                          {at::kCPU, length, 1}, *communicator)
+              .run(ids, {});
       const std::lock_guard lock(mutex);
       equal += same(found, alone) ? 1 : 0;
     });
@@ -252,60 +178,6 @@ TEST(CalibrationPass, StopsAndNamesTheLayerWhereActivationsOverflow) {
                           [](int64_t, int64_t) { return uint16_t{0x7f00}; });
   const std::string message = message_of([&] { calibrate(folder.path(), 1, 8, 0); });
   EXPECT_HOLDS("layer 1: NaN or Inf in K", message);
-}
-
-TEST(WindowsOfRank, GiveEveryWindowToExactlyOneRankInWholeMicroBatches) {
-  for (const int64_t samples : {1, 5, 16, 128}) {
-    for (const int64_t batch : {1, 3, 8}) {
-      for (const int64_t ranks : {1, 2, 3, 4, 8}) {
-        int64_t next = 0;
-        for (int64_t rank = 0; rank < ranks; ++rank) {
-          const auto [first, last] = windows_of_rank(samples, batch, rank, ranks);
-          EXPECT_EQ(first, next);
-          EXPECT_TRUE(first % batch == 0 || first == samples);
-          next = last;
-        }
-        EXPECT_EQ(next, samples);
-      }
-    }
-  }
-}
-
-TEST(PlanMemory, HoldsTwoLayersTheRanksActivationsAndOneMicroBatch) {
-  ModelConfig model = small_model();
-  const uint64_t layer = 64 * 192 + 64 * 64 + 64 * 2 + 64 * 192 + 96 * 64;
-  const MemoryPlan plan =
-      plan_memory(model, stored_layer_bytes(model), 8, 32, 2, {at::kCPU, 32, 1});
-  EXPECT_EQ(plan.layers, layer * 2 * 2);
-  EXPECT_EQ(plan.activations, 4U * 32 * 64 * 4);
-  const auto threads = static_cast<uint64_t>(at::get_num_threads());
-  EXPECT_EQ(plan.micro_batch, 32U * (3 * 64 + 192 + 3 * 96) * 4 + threads * (96 + 96) * 512 * 4);
-}
-
-TEST(PlanMemory, CountsWhatAttentionHoldsOfLongWindows) {
-  const ModelConfig model = small_model();
-  const auto micro_batch = [&](int64_t length) {
-    return plan_memory(model, stored_layer_bytes(model), 1, length, 1, {at::kCPU, 0, 1})
-        .micro_batch;
-  };
-  const auto threads = static_cast<uint64_t>(at::get_num_threads());
-  const uint64_t token = (3 * 64 + 192 + 3 * 96) * 4;
-  const int64_t length = 1 << 20;
-  EXPECT_EQ(micro_batch(2 * length) - micro_batch(length), length * (token + threads * 2 * 4));
-}
-
-TEST(PlanMemory, CountsHeadsOfAnyWidthAndNorms) {
-  ModelConfig model = small_model();
-  model.hidden = 40;
-  model.query_key_norm = true;
-  const uint64_t layer = 40 * 192 + 64 * 40 + 40 * 2 + 16 * 2 + 40 * 192 + 96 * 40;
-  const MemoryPlan plan =
-      plan_memory(model, stored_layer_bytes(model), 8, 32, 2, {at::kCPU, 32, 1});
-  EXPECT_EQ(plan.layers, layer * 2 * 2);
-  EXPECT_EQ(plan.activations, 4U * 32 * 40 * 4);
-  const auto threads = static_cast<uint64_t>(at::get_num_threads());
-  EXPECT_EQ(plan.micro_batch,
-            32U * (2 * 40 + 64 + 192 + 3 * 96) * 4 + threads * (96 + 96) * 512 * 4);
 }
 
 }  // namespace

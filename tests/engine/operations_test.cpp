@@ -54,13 +54,22 @@ TEST(Linear, TakesAViewOfTheWeightsColumns) {
   EXPECT_LT(relative_error(out, at::mm(x, weight).narrow(1, 64, 32)), 1e-6);
 }
 
+// Of whole windows, where q, k and v of a token lie side by side.
+at::Tensor attention(const at::Tensor& qkv, const QkvShape& shape, int64_t window,
+                     int64_t sliding_window = 0) {
+  const at::Tensor heads = qkv.view({-1, window, shape.heads + 2 * shape.kv_heads, shape.head_dim});
+  return causal_attention(
+      heads.narrow(2, 0, shape.heads), heads.narrow(2, shape.heads, shape.kv_heads),
+      heads.narrow(2, shape.heads + shape.kv_heads, shape.kv_heads), sliding_window);
+}
+
 TEST(CausalAttention, AgreesWithASoftmaxOverThePastForEveryWindowAndGroup) {
   at::manual_seed(2);
   for (const int64_t kv_heads : {1, 2, 4}) {
     const int64_t windows = 3, length = 37, heads = 4, head_dim = 16;
     const QkvShape shape{heads, kv_heads, head_dim};
     const at::Tensor qkv = at::randn({windows * length, (heads + 2 * kv_heads) * head_dim});
-    const at::Tensor out = causal_attention(qkv, shape, length);
+    const at::Tensor out = attention(qkv, shape, length);
     const at::Tensor parts = qkv.view({windows, length, -1, head_dim}).to(at::kDouble);
     const at::Tensor future = at::ones({length, length}, at::kBool).triu(1);
     for (int64_t w = 0; w < windows; ++w) {
@@ -92,7 +101,7 @@ TEST(CausalAttention, OfASlidingWindowAgreesWithASoftmaxOverTheKeysInIt) {
   const QkvShape shape{4, 2, 20};
   for (const auto& [length, seen] : {std::pair<int64_t, int64_t>{37, 1}, {37, 36}, {1100, 100}}) {
     const at::Tensor qkv = at::randn({2 * length, 8 * 20});
-    const at::Tensor out = causal_attention(qkv, shape, length, seen);
+    const at::Tensor out = attention(qkv, shape, length, seen);
     const at::Tensor found = out.view({2, length, 4, 20});
     const at::Tensor parts = qkv.view({2, length, -1, 20}).to(at::kDouble);
     for (int64_t w = 0; w < 2; ++w) {
@@ -104,7 +113,7 @@ TEST(CausalAttention, OfASlidingWindowAgreesWithASoftmaxOverTheKeysInIt) {
             << length << " tokens that see " << seen << ", head " << head;
       }
     }
-    const at::Tensor alone = causal_attention(qkv.narrow(0, length, length), shape, length, seen);
+    const at::Tensor alone = attention(qkv.narrow(0, length, length), shape, length, seen);
     EXPECT_TRUE(at::equal(alone, out.narrow(0, length, length)));
   }
 }
@@ -113,10 +122,27 @@ TEST(CausalAttention, IsTheSameToTheBitWhereTheSlidingWindowHoldsAllKeys) {
   at::manual_seed(5);
   const QkvShape shape{4, 2, 16};
   const at::Tensor qkv = at::randn({2 * 40, 8 * 16});
-  const at::Tensor whole = causal_attention(qkv, shape, 40);
+  const at::Tensor whole = attention(qkv, shape, 40);
   for (const int64_t seen : {40, 41, 4096})
-    EXPECT_TRUE(at::equal(causal_attention(qkv, shape, 40, seen), whole));
-  EXPECT_FALSE(at::equal(causal_attention(qkv, shape, 40, 39), whole));
+    EXPECT_TRUE(at::equal(attention(qkv, shape, 40, seen), whole));
+  EXPECT_FALSE(at::equal(attention(qkv, shape, 40, 39), whole));
+}
+
+TEST(CausalAttention, OfQueriesBehindKeysIsThatOfTheWholeWindowsLastTokens) {
+  at::manual_seed(7);
+  const at::Tensor q = at::randn({2, 600, 4, 16}), k = at::randn({2, 600, 2, 16});
+  const at::Tensor v = at::randn({2, 600, 2, 16});
+  for (const int64_t seen : {0, 100}) {
+    const at::Tensor whole = causal_attention(q, k, v, seen).view({2, 600, 64});
+    for (const int64_t count : {1, 50, 599}) {
+      const at::Tensor last = q.narrow(1, 600 - count, count).contiguous();
+      EXPECT_TRUE(at::equal(causal_attention(last, k, v, seen).view({2, count, 64}),
+                            whole.narrow(1, 600 - count, count)))
+          << count << " queries that see " << seen;
+    }
+  }
+  EXPECT_THROW(causal_attention(q, k.narrow(1, 0, 599), v.narrow(1, 0, 599)), c10::Error);
+  EXPECT_THROW(causal_attention(q, k, v.narrow(1, 0, 599)), c10::Error);
 }
 
 TEST(HeadNorm, NormalisesQAndKOnEveryThreadAndLeavesV) {
@@ -143,27 +169,34 @@ TEST(RotaryObserve, WidensTheRangesByEveryTokenOnEveryThread) {
   const at::Tensor qkv = at::randn({tokens, 6 * head_dim});
   const at::Tensor ones = at::ones({tokens, head_dim / 2}),
                    zeros = at::zeros({tokens, head_dim / 2});
-  const at::Tensor ranges = at::zeros({4, kv_heads, head_dim});
+  const auto zero = [&] { return at::zeros({kv_heads, head_dim}); };
+  const KvRanges ranges = {{zero(), zero()}, {zero(), zero()}};
+  const at::Tensor positions = at::arange(tokens, at::dtype(at::kInt));
   const at::Tensor flags = at::zeros({1}, at::kInt);
   const at::Tensor before = qkv.clone();
-  rotary_observe(qkv, {}, {ones, zeros, {}}, {heads, kv_heads, head_dim}, ranges, flags);
+  rotary_observe(qkv, {}, {ones, zeros, {}}, positions, {heads, kv_heads, head_dim}, ranges, flags);
   EXPECT_TRUE(at::equal(qkv, before));  // an angle of zero
   const at::Tensor parts = before.view({tokens, -1, head_dim});
-  EXPECT_TRUE(at::equal(ranges[0], parts.narrow(1, 2, 2).amin(0).clamp_max(0)));
-  EXPECT_TRUE(at::equal(ranges[1], parts.narrow(1, 2, 2).amax(0).clamp_min(0)));
-  EXPECT_TRUE(at::equal(ranges[2], parts.narrow(1, 4, 2).amin(0).clamp_max(0)));
-  EXPECT_TRUE(at::equal(ranges[3], parts.narrow(1, 4, 2).amax(0).clamp_min(0)));
+  EXPECT_TRUE(at::equal(ranges.keys.minimum, parts.narrow(1, 2, 2).amin(0).clamp_max(0)));
+  EXPECT_TRUE(at::equal(ranges.keys.maximum, parts.narrow(1, 2, 2).amax(0).clamp_min(0)));
+  EXPECT_TRUE(at::equal(ranges.values.minimum, parts.narrow(1, 4, 2).amin(0).clamp_max(0)));
+  EXPECT_TRUE(at::equal(ranges.values.maximum, parts.narrow(1, 4, 2).amax(0).clamp_min(0)));
   EXPECT_EQ(flags.item<int>(), 0);
 }
 
-TEST(RotaryObserve, FlagsAValueThatIsNotFinite) {
+TEST(RotaryObserve, FlagsAValueThatIsNotFiniteWhetherOrNotRangesAreWanted) {
   for (const bool in_values : {false, true}) {
-    const at::Tensor qkv = at::zeros({64, 12});
-    qkv[63][in_values ? 11 : 4] = std::numeric_limits<float>::quiet_NaN();
-    const at::Tensor one = at::ones({64, 2}), ranges = at::zeros({4, 1, 4});
-    const at::Tensor flags = at::zeros({1}, at::kInt);
-    rotary_observe(qkv, {}, {one, at::zeros({64, 2}), {}}, {1, 1, 4}, ranges, flags);
-    EXPECT_EQ(flags.item<int>(), in_values ? 2 : 1);
+    for (const bool observed : {false, true}) {
+      const at::Tensor qkv = at::zeros({64, 12});
+      qkv[63][in_values ? 11 : 4] = std::numeric_limits<float>::quiet_NaN();
+      const at::Tensor one = at::ones({64, 2}), flags = at::zeros({1}, at::kInt);
+      KvRanges ranges;
+      const auto zero = [] { return at::zeros({1, 4}); };
+      if (observed) ranges = {{zero(), zero()}, {zero(), zero()}};
+      rotary_observe(qkv, {}, {one, at::zeros({64, 2}), {}}, at::arange(64, at::dtype(at::kInt)),
+                     {1, 1, 4}, ranges, flags);
+      EXPECT_EQ(flags.item<int>(), in_values ? 2 : 1);
+    }
   }
 }
 

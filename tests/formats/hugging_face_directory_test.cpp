@@ -38,7 +38,7 @@ uint16_t bits_at(const std::byte* element, ElementType type) {
     return bits;
   }
   std::memcpy(&value, element, sizeof value);
-  return std::bit_cast<uint16_t>(kernels::from_float<__half>(value));
+  return kernels::from_float<kernels::Half>(value).bits;
 }
 
 // Counts the elements of the whole tensors that the layer's blocks do not fill, fill twice, or fill

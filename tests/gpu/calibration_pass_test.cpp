@@ -2,11 +2,11 @@
 #include "calibrate/engine/calibration_pass.h"
 
 #include <c10/core/InferenceMode.h>
-#include <c10/cuda/CUDAFunctions.h>
 #include <gtest/gtest.h>
 
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/ranks/make_communicator.h"
+#include "sharding/streaming/device.h"
 #include "sharding/streaming/layer_stream.h"
 #include "tests/message_of.h"
 #include "tests/turbomind_fixture.h"
@@ -26,7 +26,7 @@ const at::Device kGpu(at::kCUDA, 0);
 class GpuCalibrationPass : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (c10::cuda::device_count() == 0) GTEST_SKIP() << "no GPU is visible";
+    if (gpu_count() == 0) GTEST_SKIP() << "no GPU is visible";
   }
 };
 
@@ -48,8 +48,9 @@ KvStatistics calibrate(const std::filesystem::path& folder, const at::Device& de
     ids.push_back(static_cast<int32_t>(i * i * 7 % directory.config().vocab));
   Rendezvous rendezvous({});
   const auto communicator = make_communicator({}, device, rendezvous);
-  return run_calibration_pass(directory, plain_rotation(directory.config()), {ids, samples, length},
-                              *communicator, {device, micro_batch, 3}, {});
+  return CalibrationPass(directory, {plain_rotation(directory.config()), samples, length},
+                         {device, micro_batch, 3}, *communicator)
+      .run(ids, {});
 }
 
 // The largest difference over layers [0, layers) in units of the widest range of its layer.

@@ -8,8 +8,11 @@
 #include <vector>
 
 #include "kernels/cuda_check.h"
+#include "kernels/element_types.h"
 
 namespace kvcalib::kernels {
+
+using DeviceElementTypes = ::testing::Types<Half, Bfloat16>;
 
 // A copy of a host array in the memory of the current GPU.
 template <typename T>

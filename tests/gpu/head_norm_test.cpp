@@ -33,7 +33,7 @@ void expect_close(const std::vector<T>& found, const std::vector<T>& expected) {
 
 template <typename T>
 class GpuHeadNorm : public GpuTest {};
-TYPED_TEST_SUITE(GpuHeadNorm, ElementTypes);
+TYPED_TEST_SUITE(GpuHeadNorm, DeviceElementTypes);
 
 TYPED_TEST(GpuHeadNorm, EqualsTheCpuTwin) {
   for (const HeadNormShape& shape : head_norm_shapes()) {

@@ -13,7 +13,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 template <typename T>
 class GpuRmsNorm : public GpuTest {};
-TYPED_TEST_SUITE(GpuRmsNorm, ElementTypes);
+TYPED_TEST_SUITE(GpuRmsNorm, DeviceElementTypes);
 
 TYPED_TEST(GpuRmsNorm, EqualsTheCpuTwin) {
   for (const int64_t width : {1, 5, 8, 64, 300, 1000, 1024, 4096, 10240, 16384, 16392, 20001}) {
@@ -27,29 +27,6 @@ TYPED_TEST(GpuRmsNorm, EqualsTheCpuTwin) {
         EXPECT_EQ(after.nonfinite, 0);
       }
     }
-  }
-}
-
-TYPED_TEST(GpuRmsNorm, OnlyAddsWithoutOutAndMayWriteOverDelta) {
-  for (const int64_t width : {67, 512}) {
-    const NormCase<TypeParam> before(5, width);
-    const auto expected = before.on_gpu(true, true, this->stream_);
-    DeviceArray<TypeParam> hidden(before.hidden), delta(before.delta), bias(before.bias),
-        weight(before.weight);
-    DeviceArray<int> nonfinite({0});
-    RmsNormArguments<TypeParam> arguments{hidden.data(), delta.data(), bias.data(),
-                                          nullptr,       nullptr,      5,
-                                          width,         1e-5f,        nonfinite.data()};
-    rms_norm(arguments, this->stream_);
-    EXPECT_TRUE(same_bits(hidden.to_host(), expected.hidden));
-    EXPECT_TRUE(same_bits(delta.to_host(), before.delta));
-
-    DeviceArray<TypeParam> again(before.hidden);
-    arguments.hidden = again.data();
-    arguments.weight = weight.data();
-    arguments.out = delta.data();
-    rms_norm(arguments, this->stream_);
-    EXPECT_TRUE(same_bits(delta.to_host(), expected.out));
   }
 }
 
@@ -79,7 +56,7 @@ TYPED_TEST(GpuRmsNorm, ReportsNanAndInfinityInAnyPlace) {
 
 template <typename T>
 class GpuSwiglu : public GpuTest {};
-TYPED_TEST_SUITE(GpuSwiglu, ElementTypes);
+TYPED_TEST_SUITE(GpuSwiglu, DeviceElementTypes);
 
 TYPED_TEST(GpuSwiglu, EqualsTheCpuTwin) {
   for (const auto& [tokens, width] : {std::pair<int64_t, int64_t>{1, 1},

@@ -12,7 +12,7 @@ class GpuLargeArrays : public GpuTest {
   static constexpr int64_t kRow = 1024;
   static constexpr int64_t kRows = (int64_t{1} << 21) + 3;
   static constexpr int64_t kLast = (kRows - 1) * kRow;
-  static constexpr size_t kBytes = kRows * kRow * sizeof(__half);
+  static constexpr size_t kBytes = kRows * kRow * sizeof(Half);
 
   void SetUp() override {
     GpuTest::SetUp();
@@ -33,19 +33,19 @@ class GpuLargeArrays : public GpuTest {
     GpuTest::TearDown();
   }
 
-  __half* in() { return static_cast<__half*>(in_); }
-  __half* out() { return static_cast<__half*>(out_); }
+  Half* in() { return static_cast<Half*>(in_); }
+  Half* out() { return static_cast<Half*>(out_); }
 
-  static void put(__half* row, const std::vector<__half>& values) {
+  static void put(Half* row, const std::vector<Half>& values) {
     CUDA_CHECK(
-        cudaMemcpy(row, values.data(), values.size() * sizeof(__half), cudaMemcpyHostToDevice));
+        cudaMemcpy(row, values.data(), values.size() * sizeof(Half), cudaMemcpyHostToDevice));
   }
 
-  static std::vector<__half> get(const __half* row, int64_t count) {
-    std::vector<__half> values(static_cast<size_t>(count));
+  static std::vector<Half> get(const Half* row, int64_t count) {
+    std::vector<Half> values(static_cast<size_t>(count));
     CUDA_CHECK(cudaDeviceSynchronize());
     CUDA_CHECK(
-        cudaMemcpy(values.data(), row, values.size() * sizeof(__half), cudaMemcpyDeviceToHost));
+        cudaMemcpy(values.data(), row, values.size() * sizeof(Half), cudaMemcpyDeviceToHost));
     return values;
   }
 
@@ -54,11 +54,11 @@ class GpuLargeArrays : public GpuTest {
 };
 
 TEST_F(GpuLargeArrays, AreNormalisedToTheirLastRow) {
-  const NormCase<__half> last(1, kRow);
+  const NormCase<Half> last(1, kRow);
   put(in() + kLast, last.hidden);
-  DeviceArray<__half> weight(last.weight);
+  DeviceArray<Half> weight(last.weight);
   DeviceArray<int> nonfinite({0});
-  rms_norm<__half>(
+  rms_norm<Half>(
       {in(), nullptr, nullptr, weight.data(), out(), kRows, kRow, 1e-5f, nonfinite.data()},
       stream_);
   EXPECT_TRUE(close(get(out() + kLast, kRow), last.on_cpu(false, false).out));
@@ -66,21 +66,23 @@ TEST_F(GpuLargeArrays, AreNormalisedToTheirLastRow) {
 }
 
 TEST_F(GpuLargeArrays, AreGatedToTheirLastRow) {
-  const auto gate_up = random_values<__half>(kRow, 8, 2.0f);
+  const auto gate_up = random_values<Half>(kRow, 8, 2.0f);
   put(in() + kLast, gate_up);
-  std::vector<__half> expected(kRow / 2);
-  cpu::swiglu<__half>({gate_up.data(), expected.data(), 1, kRow / 2}, 0, 1);
-  swiglu<__half>({in(), out(), kRows, kRow / 2}, stream_);
+  std::vector<Half> expected(kRow / 2);
+  cpu::swiglu<Half>({gate_up.data(), expected.data(), 1, kRow / 2}, 0, 1);
+  swiglu<Half>({in(), out(), kRows, kRow / 2}, stream_);
   EXPECT_TRUE(close(get(out() + (kRows - 1) * kRow / 2, kRow / 2), expected));
 }
 
 TEST_F(GpuLargeArrays, AreObservedToTheirLastRow) {
-  put(in() + kLast + 3 * 128 + 5, {from_float<__half>(-3.0f)});
+  put(in() + kLast + 3 * 128 + 5, {from_float<Half>(-3.0f)});
   DeviceArray<float> cosine(std::vector<float>(64, 1.0f)), sine(std::vector<float>(64));
   DeviceArray<float> minimum(std::vector<float>(256)), maximum(std::vector<float>(256));
   DeviceArray<int> nonfinite({0});
-  RotaryObserveArguments<__half> arguments;
+  DeviceArray<int32_t> positions(std::vector<int32_t>(size_t{kRows}));
+  RotaryObserveArguments<Half> arguments;
   arguments.qkv = in();
+  arguments.positions = positions.data();
   arguments.cosine = cosine.data();
   arguments.sine = sine.data();
   arguments.tokens = kRows;
@@ -89,11 +91,8 @@ TEST_F(GpuLargeArrays, AreObservedToTheirLastRow) {
   arguments.heads = 2;
   arguments.kv_heads = 1;
   arguments.head_dim = 128;
-  arguments.interleaved = true;
-  arguments.key_minimum = minimum.data();
-  arguments.value_minimum = minimum.data() + 128;
-  arguments.key_maximum = maximum.data();
-  arguments.value_maximum = maximum.data() + 128;
+  arguments.keys = {minimum.data(), maximum.data()};
+  arguments.values = {minimum.data() + 128, maximum.data() + 128};
   arguments.nonfinite = nonfinite.data();
   rotary_observe(arguments, stream_);
   std::vector<float> expected(256);

@@ -2,11 +2,11 @@
 #include "calibrate/engine/operations.h"
 
 #include <ATen/ATen.h>
-#include <c10/cuda/CUDAFunctions.h>
 #include <gtest/gtest.h>
 
 #include "calibrate/engine/attention.h"
 #include "calibrate/engine/linear.h"
+#include "sharding/streaming/device.h"
 
 namespace kvcalib {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 class GpuOperations : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (c10::cuda::device_count() == 0) GTEST_SKIP() << "no GPU is visible";
+    if (gpu_count() == 0) GTEST_SKIP() << "no GPU is visible";
     at::manual_seed(0);
   }
 
@@ -86,6 +86,15 @@ at::Tensor attention_in_double(const at::Tensor& qkv, const QkvShape& shape, int
   return attended.transpose(1, 2).reshape({qkv.size(0), shape.heads * shape.head_dim});
 }
 
+// Of whole windows, where q, k and v of a token lie side by side.
+at::Tensor attention(const at::Tensor& qkv, const QkvShape& shape, int64_t window,
+                     int64_t sliding_window = 0) {
+  const at::Tensor heads = qkv.view({-1, window, shape.heads + 2 * shape.kv_heads, shape.head_dim});
+  return causal_attention(
+      heads.narrow(2, 0, shape.heads), heads.narrow(2, shape.heads, shape.kv_heads),
+      heads.narrow(2, shape.heads + shape.kv_heads, shape.kv_heads), sliding_window);
+}
+
 // 48: the flash kernel; longer windows: cuDNN's where the GPU is new enough.
 TEST_F(GpuOperations, AttentionAgreesWithSoftmaxInDouble) {
   for (const QkvShape shape : {QkvShape{4, 4, 128}, QkvShape{8, 2, 64}, QkvShape{4, 2, 80},
@@ -93,7 +102,7 @@ TEST_F(GpuOperations, AttentionAgreesWithSoftmaxInDouble) {
     for (const int64_t window : {1, 48, 64, 333}) {
       const at::Tensor qkv =
           random({3 * window, (shape.heads + 2 * shape.kv_heads) * shape.head_dim});
-      EXPECT_LT(relative_error(causal_attention(qkv, shape, window),
+      EXPECT_LT(relative_error(attention(qkv, shape, window),
                                attention_in_double(qkv, shape, window, window)),
                 2e-3)
           << window << " of head_dim " << shape.head_dim;
@@ -108,11 +117,34 @@ TEST_F(GpuOperations, AttentionOfASlidingWindowAgreesWithSoftmaxInDouble) {
          {std::pair<int64_t, int64_t>{48, 1}, {64, 63}, {333, 100}, {1000, 256}}) {
       const at::Tensor qkv =
           random({2 * window, (shape.heads + 2 * shape.kv_heads) * shape.head_dim});
-      const at::Tensor found = causal_attention(qkv, shape, window, seen);
+      const at::Tensor found = attention(qkv, shape, window, seen);
       EXPECT_LT(relative_error(found, attention_in_double(qkv, shape, window, seen)), 2e-3)
           << window << " that see " << seen << ", head_dim " << shape.head_dim;
-      EXPECT_TRUE(at::equal(causal_attention(qkv.narrow(0, window, window), shape, window, seen),
+      EXPECT_TRUE(at::equal(attention(qkv.narrow(0, window, window), shape, window, seen),
                             found.narrow(0, window, window)));
+    }
+  }
+}
+
+TEST_F(GpuOperations, AttentionOfQueriesBehindKeysIsThatOfTheWindowsLastTokens) {
+  for (const QkvShape shape : {QkvShape{4, 4, 128}, QkvShape{8, 2, 64}, QkvShape{4, 1, 256}}) {
+    for (const int64_t seen : {0, 100}) {
+      const int64_t window = 500;
+      const at::Tensor qkv =
+          random({2 * window, (shape.heads + 2 * shape.kv_heads) * shape.head_dim});
+      const at::Tensor heads = qkv.view({2, window, -1, shape.head_dim});
+      const at::Tensor expected =
+          attention_in_double(qkv, shape, window, seen == 0 ? window : seen).view({2, window, -1});
+      for (const int64_t count : {1, 48, 333}) {
+        const at::Tensor found =
+            causal_attention(
+                heads.narrow(2, 0, shape.heads).narrow(1, window - count, count).contiguous(),
+                heads.narrow(2, shape.heads, shape.kv_heads),
+                heads.narrow(2, shape.heads + shape.kv_heads, shape.kv_heads), seen)
+                .view({2, count, -1});
+        EXPECT_LT(relative_error(found, expected.narrow(1, window - count, count)), 2e-3)
+            << count << " queries that see " << seen << ", head_dim " << shape.head_dim;
+      }
     }
   }
 }
@@ -139,10 +171,9 @@ TEST_F(GpuOperations, AttentionGivesAWindowTheSameBitsAmongAnyNumberOfWindows) {
   const QkvShape shape{4, 2, 128};
   for (const int64_t window : {48, 64, 512, 2048}) {
     const at::Tensor qkv = random({9 * window, 8 * 128});
-    const at::Tensor all = causal_attention(qkv, shape, window);
+    const at::Tensor all = attention(qkv, shape, window);
     for (const int64_t windows : {1, 2, 5}) {
-      const at::Tensor some =
-          causal_attention(qkv.narrow(0, window, windows * window), shape, window);
+      const at::Tensor some = attention(qkv.narrow(0, window, windows * window), shape, window);
       EXPECT_TRUE(at::equal(some, all.narrow(0, window, windows * window)))
           << windows << " windows of " << window;
     }

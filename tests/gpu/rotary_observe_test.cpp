@@ -16,11 +16,12 @@ RotaryCase<T> on_cpu(RotaryCase<T> test) {
   return test;
 }
 
-// The kernel, `launches` times over a share of the tokens each; each share a multiple of length.
+// The kernel, `launches` times over a share of the tokens each.
 template <typename T>
 RotaryCase<T> on_gpu(RotaryCase<T> test, cudaStream_t stream, int64_t offset = 0,
                      int64_t launches = 1) {
   DeviceArray<T> qkv(test.qkv, offset), bias(test.bias);
+  DeviceArray<int32_t> positions(test.positions);
   DeviceArray<float> cosine(test.cosine), sine(test.sine), query_scale(test.query_scale);
   DeviceArray<float> key_minimum(test.ranges[0]), key_maximum(test.ranges[1]),
       value_minimum(test.ranges[2]), value_maximum(test.ranges[3]);
@@ -31,15 +32,14 @@ RotaryCase<T> on_gpu(RotaryCase<T> test, cudaStream_t stream, int64_t offset = 0
   arguments.cosine = cosine.data();
   arguments.sine = sine.data();
   if (arguments.observes()) {
-    arguments.key_minimum = key_minimum.data();
-    arguments.key_maximum = key_maximum.data();
-    arguments.value_minimum = value_minimum.data();
-    arguments.value_maximum = value_maximum.data();
-    arguments.nonfinite = nonfinite.data();
+    arguments.keys = {key_minimum.data(), key_maximum.data()};
+    arguments.values = {value_minimum.data(), value_maximum.data()};
   }
+  arguments.nonfinite = nonfinite.data();
   arguments.tokens = test.shape.tokens / launches;
   for (int64_t launch = 0; launch < launches; ++launch) {
     arguments.qkv = qkv.data() + launch * arguments.tokens * arguments.row_stride;
+    arguments.positions = positions.data() + launch * arguments.tokens;
     rotary_observe(arguments, stream);
   }
   test.qkv = qkv.to_host();
@@ -62,13 +62,13 @@ void expect_same(const RotaryCase<T>& gpu, const RotaryCase<T>& cpu) {
 
 template <typename T>
 class GpuRotaryObserve : public GpuTest {};
-TYPED_TEST_SUITE(GpuRotaryObserve, ElementTypes);
+TYPED_TEST_SUITE(GpuRotaryObserve, DeviceElementTypes);
 
 TYPED_TEST(GpuRotaryObserve, EqualsTheCpuTwinBitForBit) {
   std::vector<RotaryShape> shapes = rotary_shapes();
-  shapes.push_back({200, 33, 20, 4, 128, 0, true, true, false});
-  shapes.push_back({200, 33, 20, 4, 128, 0, false, false, true});
-  shapes.push_back({4097, 512, 5, 5, 64, 16, true, false, false});
+  shapes.push_back({200, 33, 20, 4, 128, 0, true, false});
+  shapes.push_back({200, 33, 20, 4, 128, 0, false, true});
+  shapes.push_back({4097, 512, 5, 5, 64, 16, false, false});
   for (const RotaryShape& shape : shapes) {
     const RotaryCase<TypeParam> before(shape);
     const auto expected = on_cpu(before);
@@ -78,12 +78,12 @@ TYPED_TEST(GpuRotaryObserve, EqualsTheCpuTwinBitForBit) {
 }
 
 TYPED_TEST(GpuRotaryObserve, MergesOneLaunchAfterAnother) {
-  const RotaryCase<TypeParam> before({320, 32, 4, 2, 128, 0, true, true, false});
+  const RotaryCase<TypeParam> before({320, 32, 4, 2, 128, 0, true, false});
   expect_same(on_gpu(before, this->stream_, 0, 5), on_cpu(before));
 }
 
 TYPED_TEST(GpuRotaryObserve, KeepsRangesOfOneSignAndTakesEitherZeroForPlusZero) {
-  RotaryCase<TypeParam> test({130, 130, 1, 2, 128, 0, true, false, false});
+  RotaryCase<TypeParam> test({130, 130, 1, 2, 128, 0, false, false});
   for (int64_t token = 0; token < 130; ++token) {
     for (int64_t channel = 0; channel < 128; ++channel) {
       const float magnitude = static_cast<float>(1 + (token * 37 + channel) % 127);
@@ -100,23 +100,21 @@ TYPED_TEST(GpuRotaryObserve, KeepsRangesOfOneSignAndTakesEitherZeroForPlusZero) 
 }
 
 TYPED_TEST(GpuRotaryObserve, ReportsNanAndInfinityInKeysAndValuesApart) {
-  for (const bool interleaved : {false, true}) {
-    for (const float bad : {std::nanf(""), kInfinity, -kInfinity}) {
-      for (int64_t head = 0; head < 4; ++head) {
-        for (const int64_t channel : {0, 7, 63, 64, 127}) {
-          RotaryCase<TypeParam> test({67, 67, 2, 1, 128, 0, interleaved, false, false});
-          test.at(66, head, channel) = from_float<TypeParam>(bad);
-          const auto gpu = on_gpu(test, this->stream_);
-          EXPECT_EQ(gpu.nonfinite, head < 2 ? 0 : head == 2 ? kNonfiniteKey : kNonfiniteValue);
-          expect_same(gpu, on_cpu(test));
-          expect_same(on_gpu(test, this->stream_, 1), on_cpu(test));
-        }
+  for (const float bad : {std::nanf(""), kInfinity, -kInfinity}) {
+    for (int64_t head = 0; head < 4; ++head) {
+      for (const int64_t channel : {0, 7, 63, 64, 127}) {
+        RotaryCase<TypeParam> test({67, 67, 2, 1, 128, 0, false, false});
+        test.at(66, head, channel) = from_float<TypeParam>(bad);
+        const auto gpu = on_gpu(test, this->stream_);
+        EXPECT_EQ(gpu.nonfinite, head < 2 ? 0 : head == 2 ? kNonfiniteKey : kNonfiniteValue);
+        expect_same(gpu, on_cpu(test));
+        expect_same(on_gpu(test, this->stream_, 1), on_cpu(test));
       }
     }
   }
 }
 
-TYPED_TEST(GpuRotaryObserve, WritesTheSameWithoutRanges) {
+TYPED_TEST(GpuRotaryObserve, WritesAndReportsTheSameWithoutRanges) {
   for (const RotaryShape& shape : rotary_shapes()) {
     RotaryCase<TypeParam> before(shape);
     before.at(1, shape.heads, 1) = from_float<TypeParam>(kInfinity);
@@ -127,13 +125,13 @@ TYPED_TEST(GpuRotaryObserve, WritesTheSameWithoutRanges) {
       const auto without_ranges = on_gpu(before, this->stream_, offset);
       EXPECT_TRUE(same_bits(without_ranges.qkv, with_ranges.qkv)) << shape << ", " << offset;
       expect_same(without_ranges, on_cpu(before));
-      EXPECT_EQ(without_ranges.nonfinite, 0) << shape;
+      EXPECT_EQ(without_ranges.nonfinite, kNonfiniteKey) << shape;
     }
   }
 }
 
 TYPED_TEST(GpuRotaryObserve, KeepsTheFlagsThatAreSet) {
-  RotaryCase<TypeParam> test({3, 3, 1, 1, 128, 0, true, false, false});
+  RotaryCase<TypeParam> test({3, 3, 1, 1, 128, 0, false, false});
   test.nonfinite = kNonfiniteValue;
   test.at(0, 1, 5) = from_float<TypeParam>(kInfinity);
   EXPECT_EQ(on_gpu(test, this->stream_).nonfinite, kNonfiniteKey | kNonfiniteValue);

@@ -10,9 +10,11 @@
 namespace kvcalib::kernels::cpu {
 namespace {
 
-// Windows with a row of qkv for every token, and a few floats between rows.
+// Windows with a row of qkv for every token, and a few floats between rows; the queries are those
+// of the last tokens, of all where there is nothing `before` them.
 struct AttentionCase {
   int64_t windows = 2, length = 0, heads = 4, kv_heads = 2, head_dim = 16, sliding_window = 0;
+  int64_t before = 0;
 
   int64_t row_stride() const { return (heads + 2 * kv_heads) * head_dim + 3; }
   std::vector<float> qkv(unsigned seed) const {
@@ -20,22 +22,40 @@ struct AttentionCase {
   }
 
   std::vector<float> run(const std::vector<float>& qkv, const InstructionSet& set) const {
-    std::vector<float> out(static_cast<size_t>(windows * length * heads * head_dim), -7.0f);
-    std::vector<float> scratch(static_cast<size_t>(attention_scratch(length, head_dim)),
+    std::vector<float> out(static_cast<size_t>(windows * queries() * heads * head_dim), -7.0f);
+    std::vector<float> scratch(static_cast<size_t>(attention_scratch(queries(), head_dim)),
                                std::nanf(""));
-    const CausalAttentionArguments arguments = with(qkv, out, scratch);
+    const std::vector<float> asked = query_rows(qkv);
+    CausalAttentionArguments arguments = with(qkv, out, scratch);
+    arguments.queries = asked.data();
     for (int64_t task = 0; task < arguments.tasks(); ++task)
       causal_attention(arguments, task, task + 1, set);
     return out;
   }
 
+  int64_t queries() const { return length - before; }
+
+  // The rows of qkv from `before` on, of every window.
+  std::vector<float> query_rows(const std::vector<float>& qkv) const {
+    std::vector<float> rows;
+    for (int64_t window = 0; window < windows; ++window) {
+      const auto first = qkv.begin() + window * length * row_stride();
+      rows.insert(rows.end(), first + before * row_stride(), first + length * row_stride());
+    }
+    return rows;
+  }
+
   CausalAttentionArguments with(const std::vector<float>& qkv, std::vector<float>& out,
                                 std::vector<float>& scratch) const {
-    return {.qkv = qkv.data(),
-            .row_stride = row_stride(),
+    return {.queries = qkv.data(),
+            .keys = qkv.data() + heads * head_dim,
+            .values = qkv.data() + (heads + kv_heads) * head_dim,
+            .query_stride = row_stride(),
+            .key_stride = row_stride(),
             .out = out.data(),
             .windows = windows,
-            .length = length,
+            .query_length = queries(),
+            .key_length = length,
             .heads = heads,
             .kv_heads = kv_heads,
             .head_dim = head_dim,
@@ -114,6 +134,27 @@ TEST(CausalAttention, SeesOnlyTheKeysOfASlidingWindow) {
   }
 }
 
+// Whatever the blocks are that queries and keys are taken in.
+TEST(CausalAttention, GivesQueriesBehindKeysTheBitsThatTheyHaveInTheWholeWindow) {
+  for (const InstructionSet* set : instruction_sets()) {
+    for (const int64_t seen : {0, 1, 30, 600}) {
+      AttentionCase shape{.length = 1100, .heads = 2, .kv_heads = 1, .sliding_window = seen};
+      const std::vector<float> qkv = shape.qkv(7), whole = shape.run(qkv, *set);
+      for (const int64_t before : {1, 47, 48, 511, 512, 700, 1099}) {
+        shape.before = before;
+        const std::vector<float> found = shape.run(qkv, *set);
+        const int64_t width = shape.heads * shape.head_dim;
+        std::vector<float> expected;
+        for (int64_t window = 0; window < shape.windows; ++window)
+          expected.insert(expected.end(), whole.begin() + (window * shape.length + before) * width,
+                          whole.begin() + (window + 1) * shape.length * width);
+        EXPECT_TRUE(same_bits(found, expected))
+            << set->name << ", " << before << " keys before, sliding window " << seen;
+      }
+    }
+  }
+}
+
 TEST(CausalAttention, GivesTheSameBitsOnEveryInstructionSetThatFusesMultiplyAdd) {
   const AttentionCase shape{.length = 600, .head_dim = 40};
   const std::vector<float> qkv = shape.qkv(4);
@@ -152,7 +193,10 @@ TEST(CausalAttention, RefusesArgumentsThatDoNotFit) {
   arguments.kv_heads = 3;
   EXPECT_THROW(causal_attention(arguments, 0, 1, set), std::invalid_argument);
   arguments = shape.with(qkv, out, scratch);
-  arguments.row_stride = 10;
+  arguments.query_stride = 10;
+  EXPECT_THROW(causal_attention(arguments, 0, 1, set), std::invalid_argument);
+  arguments = shape.with(qkv, out, scratch);
+  arguments.query_length = 5;
   EXPECT_THROW(causal_attention(arguments, 0, 1, set), std::invalid_argument);
 }
 

@@ -73,11 +73,11 @@ TYPED_TEST(HeadNorm, MakesNanOfAHeadThatHoldsNan) {
 
 TEST(HeadNormOfHalves, RoundsBeforeItWeighs) {
   // 3 / sqrt(5) is 1.3418 as half; times 1.0361 that is 1.3906, while unrounded it is 1.3896.
-  std::vector<__half> values{from_float<__half>(3.0f), from_float<__half>(1.0f)};
-  const std::vector<__half> weight(2, from_float<__half>(1.0361328125f));
-  cpu::head_norm<__half>({values.data(), nullptr, weight.data(), 1, 2, 0, 1, 2, 0.0f}, 0, 1);
+  std::vector<Half> values{from_float<Half>(3.0f), from_float<Half>(1.0f)};
+  const std::vector<Half> weight(2, from_float<Half>(1.0361328125f));
+  cpu::head_norm<Half>({values.data(), nullptr, weight.data(), 1, 2, 0, 1, 2, 0.0f}, 0, 1);
   EXPECT_EQ(to_float(values[0]), 1.390625f);
-  EXPECT_NE(to_float(values[0]), round_to_half(3.0f / std::sqrt(5.0f) * 1.0361328125f));
+  EXPECT_NE(to_float(values[0]), rounded<Half>(3.0f / std::sqrt(5.0f) * 1.0361328125f));
 }
 
 TEST(HeadNormArguments, RefuseQHeadsWithoutAWeightAndRowsThatDoNotFit) {

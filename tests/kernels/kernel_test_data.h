@@ -12,7 +12,7 @@
 
 namespace kvcalib::kernels {
 
-using ElementTypes = ::testing::Types<float, __half, __nv_bfloat16>;
+using ElementTypes = ::testing::Types<float, Half, Bfloat16>;
 
 // Normally distributed values as T holds them.
 template <typename T>
@@ -34,7 +34,7 @@ std::vector<float> widened(const std::vector<T>& values) {
 // The distance from 1 to the next value of T.
 template <typename T>
 double unit_roundoff() {
-  return std::is_same_v<T, float> ? 0x1p-23 : std::is_same_v<T, __half> ? 0x1p-10 : 0x1p-7;
+  return std::is_same_v<T, float> ? 0x1p-23 : std::is_same_v<T, Half> ? 0x1p-10 : 0x1p-7;
 }
 
 // Equal bit for bit; reports the first difference.  Any NaN equals any other.

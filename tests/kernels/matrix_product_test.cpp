@@ -179,8 +179,8 @@ TEST(PackColumns, PutsEveryTypeAndLayoutInItsPlace) {
       for (const int64_t gap : {1, 2})
         for (const int64_t step : {1, 2}) {
           expect_packed<float>(StoredType::kFloat32, transposed, gap, step, *set);
-          expect_packed<__half>(StoredType::kFloat16, transposed, gap, step, *set);
-          expect_packed<__nv_bfloat16>(StoredType::kBfloat16, transposed, gap, step, *set);
+          expect_packed<Half>(StoredType::kFloat16, transposed, gap, step, *set);
+          expect_packed<Bfloat16>(StoredType::kBfloat16, transposed, gap, step, *set);
         }
   }
 }
@@ -203,8 +203,8 @@ TEST(PackColumns, WidensEveryFiniteNumber) {
                    *set);
       for (size_t i = 0; i < source.size(); ++i) {
         const float value = type == StoredType::kFloat16
-                                ? to_float(std::bit_cast<__half>(source[i]))
-                                : to_float(std::bit_cast<__nv_bfloat16>(source[i]));
+                                ? to_float(std::bit_cast<Half>(source[i]))
+                                : to_float(std::bit_cast<Bfloat16>(source[i]));
         if (!std::isfinite(value)) continue;
         ASSERT_EQ(out[i], value) << set->name << " " << i;
       }

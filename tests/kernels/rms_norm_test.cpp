@@ -82,28 +82,6 @@ TYPED_TEST(RmsNorm, LeavesHiddenAloneWithoutDelta) {
   expect_normalised(before, after, false, false);
 }
 
-TYPED_TEST(RmsNorm, OnlyAddsWithoutOut) {
-  Case<TypeParam> whole(3, 67);
-  Case<TypeParam> added = whole;
-  cpu::rms_norm(whole.arguments(), 0, 3);
-  auto arguments = added.arguments();
-  arguments.out = nullptr;
-  arguments.weight = nullptr;
-  cpu::rms_norm(arguments, 0, 3);
-  EXPECT_TRUE(same_bits(added.hidden, whole.hidden));
-}
-
-TYPED_TEST(RmsNorm, MayWriteOverDelta) {
-  Case<TypeParam> apart(3, 67);
-  Case<TypeParam> shared = apart;
-  cpu::rms_norm(apart.arguments(), 0, 3);
-  auto arguments = shared.arguments();
-  arguments.out = shared.delta.data();
-  cpu::rms_norm(arguments, 0, 3);
-  EXPECT_TRUE(same_bits(shared.delta, apart.out));
-  EXPECT_TRUE(same_bits(shared.hidden, apart.hidden));
-}
-
 TYPED_TEST(RmsNorm, DoesNotDependOnTheSplit) {
   const Case<TypeParam> before(9, 131);
   Case<TypeParam> whole = before;
@@ -138,16 +116,16 @@ TYPED_TEST(RmsNorm, ReportsNanAndInfinityInAnyOperandAndPlace) {
 
 TEST(RmsNormOfHalves, TakesTheSquaresBeforeRounding) {
   // 2048 + 1 is 2048 in half: the two readings of the mean square differ by a part in a thousand.
-  std::vector<__half> hidden(2, from_float<__half>(2048.0f)), delta(2, from_float<__half>(1.0f));
-  std::vector<__half> weight(2, from_float<__half>(2.0f)), out(2);
-  weight[0] = from_float<__half>(2.001953125f);
+  std::vector<Half> hidden(2, from_float<Half>(2048.0f)), delta(2, from_float<Half>(1.0f));
+  std::vector<Half> weight(2, from_float<Half>(2.0f)), out(2);
+  weight[0] = from_float<Half>(2.001953125f);
   int nonfinite = 0;
-  cpu::rms_norm<__half>(
+  cpu::rms_norm<Half>(
       {hidden.data(), delta.data(), nullptr, weight.data(), out.data(), 1, 2, kEpsilon, &nonfinite},
       0, 1);
   EXPECT_EQ(to_float(hidden[0]), 2048.0f);
-  EXPECT_EQ(to_float(out[0]), round_to_half(2.001953125f * 2048.0f / 2049.0f));
-  EXPECT_EQ(to_float(out[1]), round_to_half(2.0f * 2048.0f / 2049.0f));
+  EXPECT_EQ(to_float(out[0]), rounded<Half>(2.001953125f * 2048.0f / 2049.0f));
+  EXPECT_EQ(to_float(out[1]), rounded<Half>(2.0f * 2048.0f / 2049.0f));
   EXPECT_LT(to_float(out[1]), 2.0f);
 }
 

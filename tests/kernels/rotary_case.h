@@ -15,7 +15,7 @@ namespace kvcalib::kernels {
 // The dimensions of a call of rotary_observe.
 struct RotaryShape {
   int64_t tokens, length, heads, kv_heads, head_dim, padding;
-  bool interleaved, bias, query_scale;
+  bool bias, query_scale;
 
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
   int64_t row_stride() const { return columns() + padding; }
@@ -24,20 +24,19 @@ struct RotaryShape {
 inline std::ostream& operator<<(std::ostream& out, const RotaryShape& shape) {
   return out << shape.tokens << " tokens of " << shape.length << ", heads " << shape.heads << '/'
              << shape.kv_heads << " x " << shape.head_dim << ", padding " << shape.padding
-             << (shape.interleaved ? ", interleaved" : ", halves") << (shape.bias ? ", bias" : "")
-             << (shape.query_scale ? ", query scale" : "");
+             << (shape.bias ? ", bias" : "") << (shape.query_scale ? ", query scale" : "");
 }
 
 // Whole and cut vector widths, one and several kv heads, no query heads, windows shorter than the
 // tokens, strides that break alignment.
 inline std::vector<RotaryShape> rotary_shapes() {
   return {
-      {5, 5, 2, 2, 128, 0, true, false, false},  {70, 7, 4, 1, 128, 0, false, true, true},
-      {131, 64, 6, 2, 128, 8, true, true, true}, {9, 4, 2, 1, 8, 0, false, true, false},
-      {9, 4, 2, 1, 8, 0, true, true, true},      {6, 100, 0, 3, 64, 16, false, false, false},
-      {6, 3, 0, 1, 128, 0, true, true, false},   {65, 65, 3, 3, 6, 1, true, false, true},
-      {65, 2, 3, 1, 2, 5, false, true, false},   {7, 3, 5, 5, 20, 3, false, true, true},
-      {4, 2, 1, 1, 256, 1, true, false, false},  {3, 1, 9, 3, 96, 0, false, false, true},
+      {5, 5, 2, 2, 128, 0, false, false},  {70, 7, 4, 1, 128, 0, true, true},
+      {131, 64, 6, 2, 128, 8, true, true}, {9, 4, 2, 1, 8, 0, true, false},
+      {9, 4, 2, 1, 8, 0, true, true},      {6, 100, 0, 3, 64, 16, false, false},
+      {6, 3, 0, 1, 128, 0, true, false},   {65, 65, 3, 3, 6, 1, false, true},
+      {65, 2, 3, 1, 2, 5, true, false},    {7, 3, 5, 5, 20, 3, true, true},
+      {4, 2, 1, 1, 256, 1, false, false},  {3, 1, 9, 3, 96, 0, false, true},
   };
 }
 
@@ -49,6 +48,8 @@ struct RotaryCase {
         qkv(random_values<T>(shape.tokens * shape.row_stride(), 5, 3.0f)),
         bias(random_values<T>(shape.columns(), 6)) {
     const float infinity = std::numeric_limits<float>::infinity();
+    for (int64_t token = 0; token < shape.tokens; ++token)
+      positions.push_back(static_cast<int32_t>((5 + token) % shape.length));
     for (int64_t position = 0; position < shape.length; ++position) {
       for (int64_t j = 0; j < shape.head_dim / 2; ++j) {
         const double turn = static_cast<double>(2 * j) / static_cast<double>(shape.head_dim);
@@ -68,6 +69,7 @@ struct RotaryCase {
     RotaryObserveArguments<T> result;
     result.qkv = qkv.data();
     result.bias = shape.bias ? bias.data() : nullptr;
+    result.positions = positions.data();
     result.cosine = cosine.data();
     result.sine = sine.data();
     result.query_scale = shape.query_scale ? query_scale.data() : nullptr;
@@ -77,13 +79,10 @@ struct RotaryCase {
     result.heads = shape.heads;
     result.kv_heads = shape.kv_heads;
     result.head_dim = shape.head_dim;
-    result.interleaved = shape.interleaved;
-    if (!observes) return result;
-    result.key_minimum = ranges[0].data();
-    result.key_maximum = ranges[1].data();
-    result.value_minimum = ranges[2].data();
-    result.value_maximum = ranges[3].data();
     result.nonfinite = &nonfinite;
+    if (!observes) return result;
+    result.keys = {ranges[0].data(), ranges[1].data()};
+    result.values = {ranges[2].data(), ranges[3].data()};
     return result;
   }
 
@@ -94,11 +93,12 @@ struct RotaryCase {
 
   RotaryShape shape;
   std::vector<T> qkv, bias;
+  std::vector<int32_t> positions;  // in windows of `length` that begin at position 5
   std::vector<float> cosine, sine, query_scale;
   std::array<std::vector<float>, 4>
       ranges;  // key minimum, key maximum, value minimum, value maximum
   int nonfinite = 0;
-  bool observes = true;  // else the call gets neither ranges nor nonfinite
+  bool observes = true;  // else the call gets no ranges
 };
 
 }  // namespace kvcalib::kernels

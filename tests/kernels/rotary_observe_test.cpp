@@ -28,11 +28,11 @@ float expected_element(RotaryCase<T>& before, int64_t token, int64_t head, int64
   };
   if (head >= shape.heads + shape.kv_heads) return biased(channel);
   const int64_t half = shape.head_dim / 2;
-  const int64_t position = token % shape.length;
-  const int64_t pair = shape.interleaved ? channel / 2 : channel % half;
-  const bool second = shape.interleaved ? channel % 2 == 1 : channel >= half;
-  const float x0 = biased(shape.interleaved ? 2 * pair : pair);
-  const float x1 = biased(shape.interleaved ? 2 * pair + 1 : pair + half);
+  const int64_t position = before.positions[static_cast<size_t>(token)];
+  const int64_t pair = channel / 2;
+  const bool second = channel % 2 == 1;
+  const float x0 = biased(2 * pair);
+  const float x1 = biased(2 * pair + 1);
   // volatile: the two products are rounded before they are added.
   const volatile float left = before.cosine[position * half + pair] * (second ? x1 : x0);
   const volatile float right = before.sine[position * half + pair] * (second ? x0 : x1);
@@ -104,8 +104,22 @@ TYPED_TEST(RotaryObserve, DoesNotDependOnTheSplit) {
   }
 }
 
+// The second half of a window alone, at its positions, has the bits that it has in the whole
+// window.
+TYPED_TEST(RotaryObserve, TurnsATokenByItsPositionWhereverItStands) {
+  RotaryCase<TypeParam> whole({14, 20, 2, 1, 8, 0, true, true});
+  RotaryCase<TypeParam> part({7, 20, 2, 1, 8, 0, true, true});
+  part.bias = whole.bias;
+  part.qkv.assign(whole.qkv.begin() + 7 * whole.shape.row_stride(), whole.qkv.end());
+  std::copy(whole.positions.begin() + 7, whole.positions.end(), part.positions.begin());
+  whole = observed(whole);
+  part = observed(part);
+  EXPECT_TRUE(
+      same_bits(part.qkv, {whole.qkv.begin() + 7 * whole.shape.row_stride(), whole.qkv.end()}));
+}
+
 TYPED_TEST(RotaryObserve, OnlyWidensTheRunningRanges) {
-  const RotaryShape shape{4, 4, 1, 1, 8, 0, true, false, false};
+  const RotaryShape shape{4, 4, 1, 1, 8, 0, false, false};
   RotaryCase<TypeParam> test(shape);
   for (int i = 0; i < 4; ++i) test.ranges[i].assign(8, i % 2 == 0 ? -1000.0f : 1000.0f);
   test = observed(test);
@@ -115,7 +129,7 @@ TYPED_TEST(RotaryObserve, OnlyWidensTheRunningRanges) {
 }
 
 TYPED_TEST(RotaryObserve, KeepsRangesOfOneSign) {
-  const RotaryShape shape{6, 6, 1, 1, 8, 0, false, false, false};
+  const RotaryShape shape{6, 6, 1, 1, 8, 0, false, false};
   RotaryCase<TypeParam> test(shape);
   for (int64_t token = 0; token < shape.tokens; ++token) {
     for (int64_t channel = 0; channel < 8; ++channel) {
@@ -131,7 +145,7 @@ TYPED_TEST(RotaryObserve, KeepsRangesOfOneSign) {
 }
 
 TYPED_TEST(RotaryObserve, TakesEitherZeroForPlusZero) {
-  const RotaryShape shape{2, 1, 0, 1, 8, 0, false, false, false};
+  const RotaryShape shape{2, 1, 0, 1, 8, 0, false, false};
   for (const bool negative_first : {false, true}) {
     RotaryCase<TypeParam> test(shape);
     for (auto& value : test.qkv) value = from_float<TypeParam>(0.0f);
@@ -144,7 +158,7 @@ TYPED_TEST(RotaryObserve, TakesEitherZeroForPlusZero) {
 }
 
 TYPED_TEST(RotaryObserve, ReportsNanAndInfinityInKeysAndValuesApart) {
-  const RotaryShape shape{3, 3, 2, 1, 20, 0, true, false, false};
+  const RotaryShape shape{3, 3, 2, 1, 20, 0, false, false};
   for (const float bad : {std::nanf(""), kInfinity, -kInfinity}) {
     for (int64_t head = 0; head < 4; ++head) {
       for (const int64_t channel : {0, 7, 16, 19}) {
@@ -169,7 +183,7 @@ TYPED_TEST(RotaryObserve, ReportsNanAndInfinityInKeysAndValuesApart) {
   }
 }
 
-TYPED_TEST(RotaryObserve, WritesTheSameWithoutRanges) {
+TYPED_TEST(RotaryObserve, WritesAndReportsTheSameWithoutRanges) {
   for (const RotaryShape& shape : rotary_shapes()) {
     RotaryCase<TypeParam> before(shape);
     before.at(1, shape.heads, 1) = from_float<TypeParam>(kInfinity);
@@ -178,23 +192,24 @@ TYPED_TEST(RotaryObserve, WritesTheSameWithoutRanges) {
     before.observes = false;
     const RotaryCase<TypeParam> without_ranges = observed(before);
     EXPECT_TRUE(same_bits(without_ranges.qkv, with_ranges.qkv)) << shape;
-    EXPECT_EQ(without_ranges.nonfinite, 0) << shape;
+    EXPECT_EQ(without_ranges.nonfinite, kNonfiniteKey) << shape;
+    EXPECT_EQ(without_ranges.ranges, RotaryCase<TypeParam>(shape).ranges) << shape;
   }
 }
 
 TEST(RotaryObserveOfHalves, ReportsOverflowFromBiasAndRotation) {
-  const RotaryShape shape{1, 1, 1, 1, 8, 0, false, true, false};
-  RotaryCase<__half> test(shape);
-  test.at(0, 1, 3) = test.bias[8 + 3] = from_float<__half>(60000.0f);
+  const RotaryShape shape{1, 1, 1, 1, 8, 0, true, false};
+  RotaryCase<Half> test(shape);
+  test.at(0, 1, 3) = test.bias[8 + 3] = from_float<Half>(60000.0f);
   EXPECT_EQ(observed(test).nonfinite, kNonfiniteKey);
 
-  RotaryCase<__half> rotated({2, 2, 1, 1, 8, 0, false, false, false});
-  rotated.at(1, 1, 0) = rotated.at(1, 1, 4) = from_float<__half>(60000.0f);
+  RotaryCase<Half> rotated({2, 2, 1, 1, 8, 0, false, false});
+  rotated.at(0, 1, 0) = rotated.at(0, 1, 1) = from_float<Half>(60000.0f);
   EXPECT_EQ(observed(rotated).nonfinite, kNonfiniteKey);
 }
 
 TEST(RotaryObserveArguments, RefuseImpossibleShapes) {
-  RotaryCase<float> test({2, 2, 1, 1, 8, 0, false, false, false});
+  RotaryCase<float> test({2, 2, 1, 1, 8, 0, false, false});
   const auto refuses = [&](auto change) {
     auto arguments = test.arguments();
     change(arguments);
@@ -205,11 +220,13 @@ TEST(RotaryObserveArguments, RefuseImpossibleShapes) {
   refuses([](auto& arguments) { arguments.length = 0; });
   refuses([](auto& arguments) { arguments.kv_heads = 0; });
   refuses([](auto& arguments) { arguments.row_stride = 23; });
-  refuses([](auto& arguments) { arguments.key_minimum = nullptr; });
-  refuses([](auto& arguments) { arguments.key_maximum = nullptr; });
-  refuses([](auto& arguments) { arguments.value_minimum = nullptr; });
-  refuses([](auto& arguments) { arguments.value_maximum = nullptr; });
+  refuses([](auto& arguments) { arguments.keys.minimum = nullptr; });
+  refuses([](auto& arguments) { arguments.keys.maximum = nullptr; });
+  refuses([](auto& arguments) { arguments.values.minimum = nullptr; });
+  refuses([](auto& arguments) { arguments.values.maximum = nullptr; });
   refuses([](auto& arguments) { arguments.nonfinite = nullptr; });
+  refuses([](auto& arguments) { arguments.positions = nullptr; });
+  refuses([](auto& arguments) { arguments.length = 1; });  // there is a token at position 1
 }
 
 }  // namespace

@@ -28,9 +28,10 @@ int main(int argc, char** argv) {
     const auto runtime = find_runtime(kTurboMind).open(argc == 5 ? argv[4] : "0.3.0");
     Provenance provenance;
     provenance.model = directory->config();
+    const PassWindows pass{runtime->rotation(directory->config(), windows.length), windows.samples,
+                           windows.length};
     const KvStatistics ranges =
-        run_calibration_pass(*directory, runtime->rotation(directory->config(), shape.length),
-                             {windows.ids, windows.samples, windows.length}, *communicator, {}, {});
+        CalibrationPass(*directory, pass, {}, *communicator).run(windows.ids, {});
     std::ofstream(argv[3], std::ios::binary) << to_safetensors(ranges, provenance);
     return 0;
   } catch (const std::exception& failure) {

@@ -4,31 +4,27 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels/chunk.h"
-#include "kernels/numeric.h"
+#include "kernels/cuda_chunk.h"
+#include "kernels/cuda_numeric.h"
 
 namespace kvcalib::kernels {
 
 // What ranges are computed in: two 16-bit elements at once, or one where a chunk has only one.
 template <typename T, int N>
-struct LaneOf {
-  using Type = T;
-};
+struct LaneOf;
 template <int N>
-struct LaneOf<__half, N> {
+struct LaneOf<Half, N> {
   using Type = std::conditional_t<N == 1, __half, __half2>;
 };
 template <int N>
-struct LaneOf<__nv_bfloat16, N> {
+struct LaneOf<Bfloat16, N> {
   using Type = std::conditional_t<N == 1, __nv_bfloat16, __nv_bfloat162>;
 };
 
 // The smaller and the larger of each element; of a NaN and a number, the number.
 template <typename Lane>
 __device__ inline Lane smaller(Lane left, Lane right) {
-  if constexpr (std::is_same_v<Lane, float>) {
-    return fminf(left, right);
-  } else if constexpr (sizeof(Lane) == 2) {
+  if constexpr (sizeof(Lane) == 2) {
     return __hmin(left, right);
   } else {
     return __hmin2(left, right);
@@ -37,9 +33,7 @@ __device__ inline Lane smaller(Lane left, Lane right) {
 
 template <typename Lane>
 __device__ inline Lane larger(Lane left, Lane right) {
-  if constexpr (std::is_same_v<Lane, float>) {
-    return fmaxf(left, right);
-  } else if constexpr (sizeof(Lane) == 2) {
+  if constexpr (sizeof(Lane) == 2) {
     return __hmax(left, right);
   } else {
     return __hmax2(left, right);
@@ -49,16 +43,14 @@ __device__ inline Lane larger(Lane left, Lane right) {
 // value * 0 + poison: NaN for good once a value is NaN or infinite.
 template <typename Lane>
 __device__ inline Lane poisoned(Lane poison, Lane value) {
-  if constexpr (std::is_same_v<Lane, float>) {
-    return __fmaf_rn(value, 0.0f, poison);
-  } else if constexpr (sizeof(Lane) == 2) {
+  if constexpr (sizeof(Lane) == 2) {
     return __hfma(value, Lane(0.0f), poison);
   } else {
     return __hfma2(value, Lane(0.0f, 0.0f), poison);
   }
 }
 
-// The range of N neighbouring channels over one thread's tokens.
+// The range of N neighbouring channels over one thread's tokens, and whether all of it was finite.
 template <typename T, int N>
 class ChannelRanges {
  public:

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/numeric.h"
+#include "kernels/cuda_numeric.h"
 
 namespace kvcalib::kernels {
 

@@ -9,7 +9,7 @@ namespace kvcalib {
 // float32; `accumulate`: out += instead.  float16 or bfloat16; rows may be strided.  The algorithm
 // is the library's first choice for this k and n at a fixed number of rows, among those that do not
 // split k over blocks: whatever the number of tokens, a row is summed in one order.
-void cuda_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out,
-               bool accumulate);
+void gpu_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out,
+              bool accumulate);
 
 }  // namespace kvcalib

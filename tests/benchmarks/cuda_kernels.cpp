@@ -130,8 +130,8 @@ void add_gpu_kernels() {
   CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
   benchmark::AddCustomContext(std::string("copy on ") + properties.name,
                               rate_text(machine->copy_rate()));
-  add_rows<Gpu, __half>(machine, "fp16");
-  add_rows<Gpu, __nv_bfloat16>(machine, "bf16");
+  add_rows<Gpu, Half>(machine, "fp16");
+  add_rows<Gpu, Bfloat16>(machine, "bf16");
 }
 
 }  // namespace kvcalib::kernels

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/range_observer.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace kvcalib {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+RangeTensors make_ranges(const ModelConfig& config, const at::Device& device) {
+  const auto make = [&] {
+    return at::empty({config.layers, config.kv_heads, config.head_dim}, at::device(device));
+  };
+  return {make(), make()};
+}
+
+void fill(std::vector<float>& values, const at::Tensor& found) {
+  const at::Tensor host = found.cpu();
+  const float* const first = host.const_data_ptr<float>();
+  std::transform(first, first + host.numel(), values.begin(),
+                 [](float value) { return value + 0.0F; });  // -0 and 0 are one value
+}
+
+TensorStatistics merged_ranges(const RangeTensors& own, TensorStatistics merged,
+                               Communicator& communicator) {
+  const at::Tensor negated = own.maximum.neg();
+  communicator.all_reduce_minimum(own.minimum);
+  communicator.all_reduce_minimum(negated);
+  fill(merged.minimum, own.minimum);
+  fill(merged.maximum, negated.neg());
+  return merged;
+}
+
+}  // namespace
+
+RangeObserver::RangeObserver(const ModelConfig& config, const at::Device& device)
+    : config_(config), ranges_{make_ranges(config, device), make_ranges(config, device)} {
+  reset();
+}
+
+KvHook RangeObserver::hook(int64_t layer) const {
+  const auto of_layer = [layer](const RangeTensors& ranges) -> RangeTensors {
+    return {ranges.minimum[layer], ranges.maximum[layer]};
+  };
+  return {{of_layer(ranges_.keys), of_layer(ranges_.values)}, {}};
+}
+
+void RangeObserver::reset() {
+  for (const RangeTensors& ranges : {ranges_.keys, ranges_.values}) {
+    ranges.minimum.fill_(kInfinity);
+    ranges.maximum.fill_(-kInfinity);
+  }
+}
+
+KvStatistics RangeObserver::merged(Communicator& communicator) const {
+  KvStatistics statistics(config_.layers, config_.kv_heads, config_.head_dim);
+  statistics.keys = merged_ranges(ranges_.keys, std::move(statistics.keys), communicator);
+  statistics.values = merged_ranges(ranges_.values, std::move(statistics.values), communicator);
+  return statistics;
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "sharding/streaming/layer_source.h"
+
+namespace kvcalib {
+
+// Who works with the layers as they come, on one or several streams of tokens.
+class LayerVisitor {
+ public:
+  virtual ~LayerVisitor() = default;
+
+  // Works with a layer, whose weights are there until the next visit; on a GPU the work may only be
+  // put onto the current stream.
+  virtual void visit(int64_t layer, const LayerWeights& weights) = 0;
+  // Waits until the device is through with a layer.  On a GPU called one layer late, so that it
+  // always has the next one before it.
+  virtual void finish(int64_t layer) = 0;
+};
+
+// Takes the visitor through layers [first_layer, last_layer), of which the source hands out
+// first_layer next.
+void run_layers(LayerSource& source, int64_t first_layer, int64_t last_layer,
+                LayerVisitor& visitor);
+
+}  // namespace kvcalib

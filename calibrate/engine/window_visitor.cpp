@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/window_visitor.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace kvcalib {
+
+WindowVisitor::WindowVisitor(LayerContext context, int64_t batch_tokens, const LayerSource& source,
+                             WindowState state, WindowWork work)
+    : context_(std::move(context)),
+      batch_tokens_(batch_tokens),
+      source_(source),
+      work_(std::move(work)),
+      workspace_(context_.config, batch_tokens, state.hidden.options()),
+      faults_(context_.config.layers, state.hidden.device()),
+      state_(std::move(state)) {}
+
+void WindowVisitor::warm_up(const LayerWeights& weights) {
+  const int64_t tokens = state_.hidden.size(0);
+  const int64_t rest = tokens % batch_tokens_;
+  for (const int64_t count : {std::min(batch_tokens_, tokens), rest}) {
+    if (count == 0) continue;
+    for (const int64_t layer : {int64_t{0}, context_.config.layers - 1})
+      run_micro_batch(layer, weights, tokens - count);
+  }
+  faults_.reset();
+}
+
+void WindowVisitor::visit(int64_t layer, const LayerWeights& weights) {
+  const DeviceSpan span(context_.trace, "layers", "layer", layer);
+  for (int64_t token = 0; token < state_.hidden.size(0); token += batch_tokens_) {
+    source_.check();
+    run_micro_batch(layer, weights, token);
+  }
+  faults_.close(layer);
+  state_.next_layer = layer + 1;
+}
+
+void WindowVisitor::finish(int64_t layer) {
+  faults_.wait_for(layer);
+  if (work_.finished) work_.finished(layer);
+}
+
+void WindowVisitor::run_micro_batch(int64_t layer, const LayerWeights& weights, int64_t token) {
+  const at::Tensor part =
+      state_.hidden.narrow(0, token, std::min(batch_tokens_, state_.hidden.size(0) - token));
+  const KvHook hook = work_.hook ? work_.hook(layer) : KvHook{};
+  const bool ends_here = layer + 1 == context_.config.layers && !work_.output;
+  (ends_here ? keys_and_values : decoder_layer)(context_, weights, part, workspace_,
+                                                faults_.of(layer), hook);
+}
+
+}  // namespace kvcalib

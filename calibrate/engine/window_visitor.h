@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "calibrate/engine/decoder_layer.h"
+#include "calibrate/engine/faults.h"
+#include "calibrate/engine/run_layers.h"
+
+namespace kvcalib {
+
+// Where windows stand on their way through the layers: a run goes on from here with any source that
+// hands out next_layer next.
+struct WindowState {
+  int64_t next_layer = 0;
+  at::Tensor hidden;  // [windows * window, hidden], its input
+};
+
+// What is wanted of windows on their way.
+struct WindowWork {
+  std::function<KvHook(int64_t layer)> hook = nullptr;    // null: nothing is done with K and V
+  bool output = false;                                    // of the last layer: else K and V end it
+  std::function<void(int64_t layer)> finished = nullptr;  // the device is through with a layer
+};
+
+// Takes windows of tokens through the layers, a micro-batch after the other.
+class WindowVisitor final : public LayerVisitor {
+ public:
+  // `context` is for micro-batches of up to `batch_tokens`, whole windows.  The source is asked
+  // before each whether there will be a next layer, since a micro-batch may take long; it outlives
+  // the visitor.
+  WindowVisitor(LayerContext context, int64_t batch_tokens, const LayerSource& source,
+                WindowState state, WindowWork work);
+
+  // Puts every shape of micro-batch that will come onto the GPU, with weights and activations that
+  // need not be there yet.
+  void warm_up(const LayerWeights& weights);
+  // Throws Error naming the layer when activations are not finite.
+  void visit(int64_t layer, const LayerWeights& weights) override;
+  void finish(int64_t layer) override;
+
+  const WindowState& state() const { return state_; }
+
+ private:
+  void run_micro_batch(int64_t layer, const LayerWeights& weights, int64_t token);
+
+  const LayerContext context_;
+  const int64_t batch_tokens_;
+  const LayerSource& source_;
+  const WindowWork work_;
+  LayerWorkspace workspace_;
+  Faults faults_;
+  WindowState state_;
+};
+
+}  // namespace kvcalib

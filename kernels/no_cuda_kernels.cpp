@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdexcept>
+
+#include "kernels/element_types.h"
+#include "kernels/head_norm.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rotary_observe.h"
+#include "kernels/swiglu.h"
+
+namespace kvcalib::kernels {
+namespace {
+
+[[noreturn]] void refuse() { throw std::logic_error("a kernel on a GPU, built without CUDA"); }
+
+}  // namespace
+
+template <typename T>
+void head_norm(const HeadNormArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
+void rms_norm(const RmsNormArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
+void rotary_observe(const RotaryObserveArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
+void swiglu(const SwigluArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+
+template void head_norm(const HeadNormArguments<Half>&, Stream);
+template void head_norm(const HeadNormArguments<Bfloat16>&, Stream);
+template void rms_norm(const RmsNormArguments<Half>&, Stream);
+template void rms_norm(const RmsNormArguments<Bfloat16>&, Stream);
+template void rotary_observe(const RotaryObserveArguments<Half>&, Stream);
+template void rotary_observe(const RotaryObserveArguments<Bfloat16>&, Stream);
+template void swiglu(const SwigluArguments<Half>&, Stream);
+template void swiglu(const SwigluArguments<Bfloat16>&, Stream);
+
+}  // namespace kvcalib::kernels

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/window_visitor.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include "calibrate/engine/embedding.h"
+#include "calibrate/engine/output_head.h"
+#include "calibrate/engine/range_observer.h"
+#include "sharding/ranks/make_communicator.h"
+#include "sharding/streaming/layer_stream.h"
+#include "tests/engine/plain_forward.h"
+#include "tests/message_of.h"
+#include "tests/streaming/plain_directory.h"
+
+namespace kvcalib {
+namespace {
+
+using fixture::small_model;
+
+constexpr int64_t kLength = 24;
+
+// Windows of a small model that run through some of its layers, whatever is wanted of them.
+class PlainRun {
+ public:
+  explicit PlainRun(const ModelConfig& model = small_model())
+      : directory_(folder_.path(), model, PlainDirectory::Order::kEngine) {}
+
+  const PlainDirectory& directory() const { return directory_; }
+  const ModelConfig& model() const { return directory_.config(); }
+
+  WindowState begin(int64_t windows) const {
+    const at::Tensor hidden = at::empty({windows * kLength, model().hidden});
+    embed_tokens(directory_, some_ids(windows * kLength, model().vocab), hidden);
+    return {0, hidden};
+  }
+
+  // Goes on from `state` to `last_layer`, with a source that begins there.
+  WindowState go_on(WindowState state, int64_t last_layer, WindowWork work) {
+    const int64_t first = state.next_layer;
+    ModelConfig rest = model();
+    rest.layers = last_layer - first;
+    LayerStream stream(
+        rest, [&](int64_t layer) { return directory_.layer_plan(first + layer); }, *communicator_,
+        at::kCPU, at::kFloat, 2);
+    const int64_t batch = 2 * kLength;
+    WindowVisitor visitor(
+        make_layer_context(model(), plain_rotation(model()), kLength, batch, at::kCPU, nullptr),
+        batch, stream, std::move(state), std::move(work));
+    run_layers(stream, first, last_layer, visitor);
+    EXPECT_EQ(visitor.state().next_layer, last_layer);
+    return visitor.state();
+  }
+
+  KvStatistics merged(const RangeObserver& observer) { return observer.merged(*communicator_); }
+
+ private:
+  const c10::InferenceMode inference_;
+  const fixture::TemporaryFolder folder_;
+  const PlainDirectory directory_;
+  Rendezvous rendezvous_{Rank{}};
+  const std::unique_ptr<Communicator> communicator_ = make_communicator({}, at::kCPU, rendezvous_);
+};
+
+WindowWork observing(const RangeObserver& observer) {
+  return {.hook = [&observer](int64_t layer) { return observer.hook(layer); }, .output = true};
+}
+
+TEST(WindowVisitor, GoesOnFromAStateThatWasKeptWithTheSameBits) {
+  PlainRun run;
+  const RangeObserver at_once(run.model(), at::kCPU), in_parts(run.model(), at::kCPU);
+  const int64_t layers = run.model().layers;
+  const at::Tensor whole = run.go_on(run.begin(3), layers, observing(at_once)).hidden;
+  for (int64_t stop = 1; stop < layers; ++stop) {
+    const WindowState reached = run.go_on(run.begin(3), stop, observing(in_parts));
+    const WindowState kept = {reached.next_layer, reached.hidden.clone()};
+    reached.hidden.zero_();
+    EXPECT_TRUE(at::equal(run.go_on(kept, layers, observing(in_parts)).hidden, whole));
+  }
+  EXPECT_EQ(run.merged(in_parts).keys, run.merged(at_once).keys);
+  EXPECT_EQ(run.merged(in_parts).values, run.merged(at_once).values);
+}
+
+TEST(WindowVisitor, GivesAHookTheKeysAndValuesThatTheObserverSees) {
+  PlainRun run;
+  const ModelConfig& model = run.model();
+  const RangeObserver observer(model, at::kCPU);
+  const auto make = [&](float value) {
+    return at::full({model.layers, model.kv_heads, model.head_dim}, value);
+  };
+  const at::Tensor lowest_key = make(INFINITY), highest_value = make(-INFINITY);
+  const auto hook = [&](int64_t layer) {
+    KvHook hook = observer.hook(layer);
+    hook.function = [&, layer](const at::Tensor& keys, const at::Tensor& values) {
+      lowest_key[layer].copy_(at::minimum(lowest_key[layer], keys.amin(0)));
+      highest_value[layer].copy_(at::maximum(highest_value[layer], values.amax(0)));
+    };
+    return hook;
+  };
+  run.go_on(run.begin(3), model.layers, {.hook = hook});
+  const KvStatistics found = run.merged(observer);
+  for (int64_t i = 0; i < lowest_key.numel(); ++i) {
+    EXPECT_EQ(lowest_key.data_ptr<float>()[i], found.keys.minimum[static_cast<size_t>(i)]);
+    EXPECT_EQ(highest_value.data_ptr<float>()[i], found.values.maximum[static_cast<size_t>(i)]);
+  }
+}
+
+TEST(WindowVisitor, AttendsToWhatAHookPutsInThePlaceOfKeysAndValues) {
+  PlainRun run;
+  const auto output = [&](KvHook::Function function) {
+    return run
+        .go_on(run.begin(3), 1,
+               {.hook =
+                    [&](int64_t /*layer*/) {
+                      return KvHook{{}, function};
+                    },
+                .output = true})
+        .hidden;
+  };
+  const at::Tensor untouched = output({});
+  EXPECT_TRUE(at::equal(output([](const at::Tensor& keys, const at::Tensor& values) {
+                          keys.copy_(keys.clone());
+                          values.copy_(values.clone());
+                        }),
+                        untouched));
+  EXPECT_FALSE(
+      at::equal(output([](const at::Tensor& keys, const at::Tensor& /*values*/) { keys.zero_(); }),
+                untouched));
+  // Where every value is the same, it does not matter what was attended to.
+  const auto one_value = [](float key) {
+    return [key](const at::Tensor& keys, const at::Tensor& values) {
+      keys.fill_(key);
+      values.zero_();
+    };
+  };
+  EXPECT_TRUE(at::equal(output(one_value(1)), output(one_value(-3))));
+  EXPECT_FALSE(at::equal(output(one_value(1)), untouched));
+}
+
+TEST(WindowVisitor, EndsWithKeysAndValuesUnlessItsOutputIsWanted) {
+  PlainRun run;
+  const int64_t layers = run.model().layers;
+  const WindowState before = run.go_on(run.begin(2), layers - 1, {});
+  const at::Tensor input = before.hidden.clone();
+  EXPECT_TRUE(at::equal(run.go_on(before, layers, {}).hidden, input));
+  EXPECT_FALSE(at::equal(run.go_on(before, layers, {.output = true}).hidden, input));
+}
+
+TEST(WindowVisitor, SaysWhenTheDeviceIsThroughWithEachLayer) {
+  PlainRun run;
+  std::vector<int64_t> finished;
+  run.go_on(run.begin(2), run.model().layers,
+            {.finished = [&](int64_t layer) { finished.push_back(layer); }});
+  EXPECT_EQ(finished, (std::vector<int64_t>{0, 1, 2}));
+}
+
+TEST(WindowVisitor, StopsAtWhatIsNotFiniteThoughNothingIsObserved) {
+  PlainRun run;
+  const auto failing = [&](KvHook::Function function) {
+    return message_of([&] {
+      run.go_on(run.begin(1), 3, {.hook = [&](int64_t layer) {
+                  return layer == 1 ? KvHook{{}, function} : KvHook{};
+                }});
+    });
+  };
+  EXPECT_HOLDS("layer 1: NaN or Inf in the hidden states before ffn_norm",
+               failing([](const at::Tensor& /*keys*/, const at::Tensor& values) {
+                 values.fill_(INFINITY);
+               }));
+  WindowState state = run.begin(1);
+  state.hidden.fill_(1e30);
+  EXPECT_HOLDS("layer 0: NaN or Inf in the hidden states before attention_norm",
+               message_of([&] { run.go_on(state, 1, {}); }));
+}
+
+double relative_error(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
+}
+
+// Norm and head of the plain directory: its first attention norm and its embedding.
+at::Tensor plain_logits(const ModelConfig& model, const at::Tensor& hidden) {
+  const at::Tensor head = at::empty({model.vocab, model.hidden}, at::kShort);
+  for (int64_t row = 0; row < model.vocab; ++row)
+    for (int64_t column = 0; column < model.hidden; ++column)
+      head.data_ptr<int16_t>()[row * model.hidden + column] =
+          static_cast<int16_t>(fixture::element_bits(99, 9, row, column));
+  const at::Tensor norm = whole_tensor(model, 0, LayerTensor::kAttentionNorm).view({-1});
+  return at::mm(normed(hidden.to(at::kDouble), norm), head.view(at::kHalf).to(at::kDouble).t());
+}
+
+TEST(OutputHead, MakesTheLogitsOfEveryRowHoweverManyThereAre) {
+  at::manual_seed(8);
+  PlainRun run;
+  const ModelConfig& model = run.model();
+  const OutputHead head(run.directory(), at::kCPU);
+  for (const int64_t rows : {1, 700, 1100}) {
+    const at::Tensor hidden = at::randn({rows, model.hidden}), before = hidden.clone();
+    std::vector<at::Tensor> blocks;
+    int64_t next = 0;
+    head.run(hidden, [&](int64_t first, const at::Tensor& logits) {
+      EXPECT_EQ(first, next);
+      next += logits.size(0);
+      blocks.push_back(logits.clone());
+    });
+    const at::Tensor found = at::cat(blocks);
+    EXPECT_LT(relative_error(found, plain_logits(model, hidden)), 1e-6) << rows << " rows";
+    EXPECT_TRUE(at::equal(hidden, before));
+    head.run(hidden.narrow(0, rows - 1, 1), [&](int64_t /*first*/, const at::Tensor& logits) {
+      EXPECT_TRUE(at::equal(logits, found.narrow(0, rows - 1, 1)));
+    });
+  }
+}
+
+TEST(OutputHead, RefusesHiddenStatesThatAreNotFinite) {
+  PlainRun run;
+  const at::Tensor hidden = at::ones({600, run.model().hidden});
+  hidden[599][3] = INFINITY;
+  EXPECT_HOLDS("NaN or Inf in the hidden states before the final norm", message_of([&] {
+                 OutputHead(run.directory(), at::kCPU).run(hidden, [](auto&&...) {});
+               }));
+}
+
+TEST(OutputHead, BehindAWholeLastLayerHasTheLogitsOfAPlainForwardPassInDouble) {
+  ModelConfig model = small_model();
+  model.kv_heads = 2;
+  PlainRun run(model);
+  const at::Tensor start = run.begin(1).hidden.to(at::kDouble);
+  const at::Tensor expected = plain_logits(model, plain_forward(model, start).output);
+  const at::Tensor hidden = run.go_on(run.begin(1), model.layers, {.output = true}).hidden;
+  OutputHead(run.directory(), at::kCPU)
+      .run(hidden, [&](int64_t /*first*/, const at::Tensor& found) {
+        EXPECT_LT(relative_error(found, expected), 1e-5);
+      });
+}
+
+}  // namespace
+}  // namespace kvcalib

@@ -35,7 +35,7 @@ void add_output(Parser& parser, OutputOptions& output, ScaleOptions& scales) {
   parser.value({"Output", "output", "new directory for the files", "DIR"}, output.output);
   parser.flag("Output", "in-place", "put the files into the weights directory, all at once",
               output.in_place);
-  add_serving(parser, scales.runtime, scales.serving_ranks);
+  add_serving(parser, scales.runtime.release, scales.serving_ranks);
   parser.flag("Output", "symmetric", "zero points of 0 (default: asymmetric min/max)",
               scales.symmetric);
   parser.flag("Output", "force", "replace existing scale files or an earlier output", output.force);
@@ -129,7 +129,7 @@ VerifyOptions parse_verify(const std::vector<std::string>& arguments) {
                options.directory);
   parser.positional("directory");
   parser.require("directory", "the directory to verify");
-  add_serving(parser, options.runtime, options.serving_ranks);
+  add_serving(parser, options.runtime.release, options.serving_ranks);
   add_json(parser, options.json);
   parser.parse(arguments);
   return options;
@@ -160,7 +160,7 @@ ShardOptions parse_shard(const std::vector<std::string>& arguments) {
   parser.require("output");
   parser.number<int64_t>({"Output", "tp", "ranks to cut the weights for", "N"}, 1, options.ranks);
   parser.require("tp");
-  add_runtime(parser, options.runtime);
+  add_runtime(parser, options.runtime.release);
   parser.value({"Output", "model-name",
                 "chat template, as that release's converter is told; needed for a model of Hugging "
                 "Face (default: as config.ini has it)",

@@ -54,7 +54,8 @@ void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& 
 }  // namespace
 
 int run_export(const ExportOptions& options) {
-  const std::unique_ptr<OutputTransaction> output = open_output(options.output, options.weights);
+  const std::unique_ptr<OutputTransaction> output =
+      open_output(options.output, options.scales.runtime.row(), options.weights);
   const std::unique_ptr<WeightDirectory> weights = open_weights(options.weights);
   const WeightDirectory& directory = *weights;
   const StatisticsFile statistics = read_statistics(options.statistics);

@@ -39,7 +39,7 @@ struct ExportOptions {
 
 struct VerifyOptions {
   std::filesystem::path directory;
-  std::string runtime = kDefaultRuntime;
+  RuntimeChoice runtime;
   std::optional<int64_t> serving_ranks;
   bool json = false;
 };
@@ -48,7 +48,7 @@ struct ShardOptions {
   std::filesystem::path weights;
   std::filesystem::path output;
   int64_t ranks = 1;
-  std::string runtime = kDefaultRuntime;
+  RuntimeChoice runtime;   // of TurboMind
   std::string model_name;  // empty: as config.ini of the weights has it
   bool force = false;
   bool quiet = false;

@@ -20,22 +20,7 @@ int64_t reading_threads(const c10::Device& device, int64_t ranks) {
   return std::clamp<int64_t>(cores / ranks, 4, 12);
 }
 
-}  // namespace
-
-std::unique_ptr<Communicator> join_ranks(const Rank& rank, const c10::Device& device,
-                                         Rendezvous& rendezvous) {
-  if (device.is_cuda()) set_gpu(device);
-  return make_communicator(rank, device, rendezvous);
-}
-
-PassSettings pass_settings(const c10::Device& device, int64_t micro_batch_tokens, int64_t ranks,
-                           Trace* trace) {
-  return {.device = device,
-          .micro_batch_tokens = micro_batch_tokens,
-          .reading_threads = reading_threads(device, ranks),
-          .trace = trace};
-}
-
+// Before anything is allocated: Torch's own message would tell of the last allocation only.
 void check_memory(const WeightDirectory& directory, const PassWindows& windows,
                   const PassSettings& settings, int64_t ranks) {
   if (settings.device.is_cpu()) return;
@@ -43,6 +28,21 @@ void check_memory(const WeightDirectory& directory, const PassWindows& windows,
   check_memory(plan_memory(directory.config(), stored_layer_bytes(directory), windows.samples,
                            windows.length, ranks, settings),
                settings.device.str(), memory.free_bytes, memory.total_bytes);
+}
+
+}  // namespace
+
+RankRun start_rank_run(const WeightDirectory& directory, const PassWindows& windows,
+                       const RankWork& work, Rendezvous& rendezvous) {
+  if (work.device.is_cuda()) set_gpu(work.device);
+  RankRun run{make_communicator(work.rank, work.device, rendezvous), nullptr};
+  const PassSettings settings{.device = work.device,
+                              .micro_batch_tokens = work.micro_batch_tokens,
+                              .reading_threads = reading_threads(work.device, work.rank.world),
+                              .trace = work.trace};
+  check_memory(directory, windows, settings, work.rank.world);
+  run.pass = std::make_unique<CalibrationPass>(directory, windows, settings, *run.communicator);
+  return run;
 }
 
 void check_memory(const MemoryPlan& plan, const std::string& device, uint64_t free_bytes,

@@ -12,19 +12,25 @@
 
 namespace kvcalib {
 
-// Joins the other ranks with the device that this one computes on.  `rendezvous` outlives the
-// communicator.
-std::unique_ptr<Communicator> join_ranks(const Rank& rank, const c10::Device& device,
-                                         Rendezvous& rendezvous);
+// One rank's part of a calibration, ready to run.
+struct RankRun {
+  std::unique_ptr<Communicator> communicator;
+  std::unique_ptr<CalibrationPass> pass;
+};
 
-// How a rank of `ranks` runs its pass; `trace` may be null.
-PassSettings pass_settings(const c10::Device& device, int64_t micro_batch_tokens, int64_t ranks,
-                           Trace* trace);
+// Where and how a rank computes.
+struct RankWork {
+  Rank rank;
+  c10::Device device = c10::kCPU;
+  int64_t micro_batch_tokens = 0;  // as PassSettings has it
+  Trace* trace = nullptr;
+};
 
-// Throws Error when the current GPU has no room for the pass; before anything is allocated: Torch's
-// own message would tell of the last allocation only.
-void check_memory(const WeightDirectory& directory, const PassWindows& windows,
-                  const PassSettings& settings, int64_t ranks);
+// Joins the other ranks and makes the device ready.  Directory and rendezvous outlive the run.
+// Throws Error when a GPU has no room for the pass.
+RankRun start_rank_run(const WeightDirectory& directory, const PassWindows& windows,
+                       const RankWork& work, Rendezvous& rendezvous);
+
 // Throws Error when a plan does not fit into the free bytes of a device, saying what is needed,
 // what there is, and the way out.
 void check_memory(const MemoryPlan& plan, const std::string& device, uint64_t free_bytes,

@@ -77,7 +77,7 @@ std::string progress_text(const WritingProgress& progress) {
 }  // namespace
 
 int run_shard(const ShardOptions& options) {
-  const TurboMindRelease& release = find_turbomind_release(options.runtime);
+  const TurboMindRelease& release = find_turbomind_release(options.runtime.release);
   const std::unique_ptr<WeightDirectory> source = open_weights(options.weights);
   const Workspace workspace = plan_workspace(*source, release, options.ranks, options.model_name);
   const std::vector<TurboMindFile> files = turbomind_files(source->config(), workspace.cut);

@@ -8,7 +8,7 @@
 namespace kvcalib {
 
 int run_verify(const VerifyOptions& options) {
-  const auto runtime = find_runtime(kTurboMind).open(options.runtime);
+  const auto runtime = options.runtime.open();
   const VerifyReport report = runtime->verify(options.directory, options.serving_ranks);
   if (options.json) {
     const nlohmann::ordered_json result = {{"directory", options.directory.string()},

@@ -15,7 +15,7 @@ Delivery make_delivery(const WeightDirectory& weights, const Target& target,
   delivery.scales = compute_scales(delivery.statistics->statistics, target.ranks, target.method);
   delivery.cost = cost;
 
-  const std::string config = delivery_names(find_runtime(kTurboMind)).backed_up;
+  const std::string config = delivery_names(*target.row).backed_up;
   for (OutputFile& file :
        target.runtime->files({weights, *delivery.statistics, delivery.scales, target.ranks})) {
     delivery.patched_config = delivery.patched_config || file.name == config;

@@ -12,23 +12,25 @@
 namespace kvcalib {
 
 std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
+                                               const RuntimeRow& runtime,
                                                const std::filesystem::path& weights) {
   if (options.in_place && is_hugging_face(weights))
     throw Error(concat("--in-place: ", weights.string(), " is a Hugging Face directory, and the ",
                        "runtime reads scales beside its own weights; give --output DIR, or make ",
                        "its weights with kvcalib shard first"));
-  OutputNames names = delivery_names(find_runtime(kTurboMind));
+  OutputNames names = delivery_names(runtime);
   if (options.in_place)
     return std::make_unique<WeightsTransaction>(weights, std::move(names), options.force);
   return std::make_unique<OutputDirectory>(*options.output, options.force,
                                            foreign_to(std::move(names)));
 }
 
-void clear_output(const OutputOptions& options, const std::filesystem::path& weights) {
+void clear_output(const OutputOptions& options, const RuntimeRow& runtime,
+                  const std::filesystem::path& weights) {
   if (options.in_place)
-    WeightsTransaction::recover(weights, delivery_names(find_runtime(kTurboMind)));
+    WeightsTransaction::recover(weights, delivery_names(runtime));
   else
-    open_output(options, weights);
+    open_output(options, runtime, weights);
 }
 
 }  // namespace kvcalib

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "calibrate/output/output_transaction.h"
+#include "calibrate/runtimes/runtime.h"
 
 namespace kvcalib {
 
@@ -19,9 +20,11 @@ struct OutputOptions {
 // Opens where the files go, before any work: what cannot be written is found out now.  In place is
 // only a directory of the runtime's own weights.
 std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
+                                               const RuntimeRow& runtime,
                                                const std::filesystem::path& weights);
 
 // Takes back what a killed run has left where the files go.
-void clear_output(const OutputOptions& options, const std::filesystem::path& weights);
+void clear_output(const OutputOptions& options, const RuntimeRow& runtime,
+                  const std::filesystem::path& weights);
 
 }  // namespace kvcalib

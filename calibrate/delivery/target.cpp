@@ -7,13 +7,13 @@ namespace kvcalib {
 
 Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
                       int64_t embedding_rows, int64_t length) {
-  std::shared_ptr<const Runtime> runtime = find_runtime(kTurboMind).open(options.runtime);
+  std::shared_ptr<const Runtime> runtime = options.runtime.open();
   const int64_t ranks = options.serving_ranks.value_or(config.stored_ranks);
   const bool symmetric = options.symmetric || !runtime->holds_zero_points();
   std::vector<std::string> warnings =
       check_served(*runtime, {config, ranks, embedding_rows, length, !options.symmetric});
-  return {std::move(runtime), ranks, symmetric ? ScaleMethod::kSymmetric : ScaleMethod::kAsymmetric,
-          std::move(warnings)};
+  return {&options.runtime.row(), std::move(runtime), ranks,
+          symmetric ? ScaleMethod::kSymmetric : ScaleMethod::kAsymmetric, std::move(warnings)};
 }
 
 }  // namespace kvcalib

@@ -13,19 +13,17 @@
 
 namespace kvcalib {
 
-// The release that scales are made for unless another is named.
-inline constexpr const char* kDefaultRuntime = "0.3.0";
-
 // What scale files are to be made for.
 struct ScaleOptions {
-  std::string runtime = kDefaultRuntime;
+  RuntimeChoice runtime;
   std::optional<int64_t> serving_ranks;  // else as the weights are cut
   bool symmetric = false;
 };
 
 // What they are made for: a runtime, the ranks that serve, and the method.
 struct Target {
-  std::shared_ptr<const Runtime> runtime;
+  const RuntimeRow* row = nullptr;
+  std::shared_ptr<const Runtime> runtime;  // a release of it
   int64_t ranks = 1;
   ScaleMethod method;
   std::vector<std::string> warnings;  // what the user should know and the release accepts

@@ -114,6 +114,16 @@ inline constexpr std::string_view kTurboMind = "turbomind";
 // Throws Error naming those there are.
 const RuntimeRow& find_runtime(std::string_view name);
 
+// What is asked for: a runtime and its release, with what they are unless others are named.
+struct RuntimeChoice {
+  std::string_view name = kTurboMind;
+  std::string release = "0.3.0";
+
+  // Both throw Error for what there is not.
+  const RuntimeRow& row() const { return find_runtime(name); }
+  std::unique_ptr<const Runtime> open() const { return row().open(release); }
+};
+
 // The names of a whole delivery: the runtime's files, statistics and summary.
 OutputNames delivery_names(const RuntimeRow& runtime);
 

@@ -51,7 +51,7 @@ TEST(CommandLine, ReadsEveryOptionOfCalibrate) {
   EXPECT_EQ(options.length, 64);
   EXPECT_EQ(options.seed, 18446744073709551615U);
   EXPECT_TRUE(options.pack);
-  EXPECT_EQ(options.scales.runtime, "0.0.14");
+  EXPECT_EQ(options.scales.runtime.release, "0.0.14");
   EXPECT_EQ(options.scales.serving_ranks, 8);
   EXPECT_TRUE(options.scales.symmetric);
   EXPECT_EQ(options.devices, "cpu:2");
@@ -63,7 +63,7 @@ TEST(CommandLine, HasTheDefaultsThatTheHelpStates) {
   const CalibrateOptions options = parse_calibrate({"--weights", "w", "--data", "d", "--in-place"});
   EXPECT_FALSE(options.samples || options.length);  // as the data have it
   EXPECT_EQ(options.seed, 0U);
-  EXPECT_EQ(options.scales.runtime, "0.3.0");
+  EXPECT_EQ(options.scales.runtime.release, "0.3.0");
   EXPECT_FALSE(options.scales.serving_ranks);
   EXPECT_FALSE(options.scales.symmetric || options.output.force || options.pack);
 }

@@ -17,15 +17,22 @@ ModelConfig model() {
 }
 
 Target resolve(const std::string& runtime, std::optional<int64_t> ranks, bool symmetric) {
-  return resolve_target(model(), {runtime, ranks, symmetric}, 0, 64);
+  ScaleOptions options;
+  options.runtime.release = runtime;
+  options.serving_ranks = ranks;
+  options.symmetric = symmetric;
+  return resolve_target(model(), options, 0, 64);
 }
 
 TEST(Target, IsAsTheWeightsAreCutUnlessToldOtherwise) {
   EXPECT_EQ(resolve_target(model(), {}, 0, 64).ranks, 2);
   ModelConfig whole = model();
   whole.stored_ranks = 1;
-  EXPECT_EQ(resolve_target(whole, {kDefaultRuntime, 4, false}, 0, 64).ranks, 4);
-  EXPECT_EQ(resolve_target(model(), {}, 0, 64).runtime->release(), concat("v", kDefaultRuntime));
+  ScaleOptions options;
+  options.serving_ranks = 4;
+  EXPECT_EQ(resolve_target(whole, options, 0, 64).ranks, 4);
+  EXPECT_EQ(resolve_target(model(), {}, 0, 64).runtime->release(),
+            concat("v", RuntimeChoice{}.release));
 }
 
 TEST(Target, HasTheMethodThatIsAskedFor) {

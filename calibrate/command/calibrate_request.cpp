@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/calibrate_request.h"
+
+#include <optional>
+
+namespace kvcalib {
+
+WindowRequest resolve_windows(const CalibrateOptions& options,
+                              const std::vector<std::filesystem::path>& files) {
+  WindowRequest request;
+  const std::optional<WindowShape> stored = stored_windows(files);
+  if (stored && stored->samples > 0 && stored->length > 0) {  // else drawing says what is wrong
+    request.samples = stored->samples;
+    request.length = stored->length;
+  }
+  request.samples = options.samples.value_or(request.samples);
+  request.length = options.length.value_or(request.length);
+  request.seed = options.seed;
+  request.pack = options.pack;
+  return request;
+}
+
+std::string place_of(const OutputOptions& output) {
+  if (output.in_place) return "the weights directory";
+  return output.output ? output.output->string() : "(no --output or --in-place given)";
+}
+
+}  // namespace kvcalib

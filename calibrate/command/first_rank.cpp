@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/first_rank.h"
+
+#include <sys/resource.h>
+
+#include <chrono>
+#include <future>
+#include <iostream>
+
+#include "calibrate/command/calibrate_request.h"
+#include "calibrate/command/deliver.h"
+#include "calibrate/command/plan.h"
+#include "calibrate/command/rank_messages.h"
+#include "calibrate/command/rank_run.h"
+#include "calibrate/command/trace_file.h"
+#include "calibrate/data/tokenizer.h"
+#include "calibrate/data/windows.h"
+#include "calibrate/delivery/program_version.h"
+#include "calibrate/report/progress.h"
+#include "calibrate/report/warnings.h"
+#include "sharding/files/file_bytes.h"
+#include "sharding/files/seconds_since.h"
+#include "sharding/files/sha256.h"
+#include "sharding/formats/fingerprint.h"
+#include "sharding/formats/open_weights.h"
+#include "sharding/streaming/device.h"
+
+namespace kvcalib {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+uint64_t peak_host_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::filesystem::path tokenizer_of(const CalibrateOptions& options,
+                                   const std::vector<std::filesystem::path>& files) {
+  if (!needs_tokenizer(files)) return {};
+  return options.tokenizer.empty() ? find_tokenizer(options.weights) : options.tokenizer;
+}
+
+// What a first rank works on, all of it checked.
+struct Job {
+  std::unique_ptr<OutputTransaction> output;
+  std::unique_ptr<WeightDirectory> directory;
+  Target target;
+  std::vector<std::filesystem::path> files;
+  std::filesystem::path tokenizer;  // empty when there is no text
+  WindowRequest request;
+};
+
+Job open_job(const CalibrateOptions& options, const c10::Device& device) {
+  if (options.trace) check_trace_place(*options.trace, options.output.force);
+  std::unique_ptr<OutputTransaction> output =
+      open_output(options.output, options.scales.runtime.row(), options.weights);
+  std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
+  check_device(device, directory->config().head_dim);
+  std::vector<std::filesystem::path> files = expand_data_paths(options.data);
+  std::filesystem::path tokenizer = tokenizer_of(options, files);
+  WindowRequest request = resolve_windows(options, files);
+  Target target = resolve_target(directory->config(), options.scales,
+                                 served_embedding_rows(*directory), request.length);
+  return {std::move(output), std::move(directory), std::move(target),
+          std::move(files),  std::move(tokenizer), request};
+}
+
+Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10::Device& device) {
+  const WeightDirectory& directory = *job.directory;
+  Provenance provenance;
+  provenance.program_version = program_version();
+  provenance.weights_fingerprint = weights_fingerprint(directory);
+  provenance.model = directory.config();
+  provenance.runtime = job.target.runtime->release();
+  provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
+  for (const HashedFile& file : windows.files)
+    provenance.data.push_back({file.path.filename().string(), file.sha256});
+  if (!job.tokenizer.empty()) provenance.tokenizer_sha256 = sha256_hex(read_file(job.tokenizer));
+  provenance.seed = job.request.seed;
+  provenance.samples = job.request.samples;
+  provenance.length = job.request.length;
+  provenance.packed = job.request.pack;
+  return provenance;
+}
+
+// Runs the windows; what that cost is told while they run.
+KvStatistics observe(const RankRun& run, std::span<const int32_t> ids, Clock::time_point start,
+                     ProgressReporter& reporter, RunCost& cost) {
+  return run.pass->run(ids, [&](const PassProgress& progress) {
+    reporter.layer({progress.layers_done, progress.layers, progress.tokens, progress.seconds,
+                    progress.reading});
+    if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
+    cost.layer_seconds = progress.seconds;
+    cost.reading = progress.reading;
+  });
+}
+
+std::vector<std::string> gather_traces(Rendezvous& rendezvous, int64_t ranks, Trace& own) {
+  std::vector<std::string> events = {own.events(0)};
+  for (int64_t other = 1; other < ranks; ++other)
+    events.push_back(receive_trace(rendezvous, other));
+  return events;
+}
+
+}  // namespace
+
+int run_first_rank(const CalibrateOptions& options, const Rank& rank, const DeviceList& devices,
+                   const c10::Device& device) {
+  const Clock::time_point start = Clock::now();
+  Trace trace(device);
+  Trace* const tracing = options.trace ? &trace : nullptr;
+  ProgressReporter reporter(std::cerr, progress_style(options.quiet));
+  Rendezvous rendezvous(rank);
+  const Job job = open_job(options, device);
+  const ModelConfig& config = job.directory->config();
+  warn(std::cerr, job.target.warnings);
+  reporter.stage(
+      format_plan({config, stored_layer_bytes(*job.directory), job.target, job.request, devices,
+                   rank.world, options.micro_batch_tokens, place_of(options.output)}));
+  const WindowShape shape{job.request.samples, job.request.length};
+  if (rank.world > 1) send_shape(rendezvous, shape);
+
+  std::future<TokenWindows> drawing = std::async(std::launch::async, [&] {
+    const HostSpan span(tracing, "preparation", "draw windows");
+    return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
+  });
+  const RankRun run = start_rank_run(
+      *job.directory,
+      {job.target.runtime->rotation(config, shape.length), shape.samples, shape.length},
+      {rank, device, options.micro_batch_tokens, tracing}, rendezvous);
+  const TokenWindows drawn = drawing.get();
+  if (rank.world > 1) send_ids(rendezvous, drawn.ids);
+
+  RunCost cost;
+  cost.devices = devices.text();
+  cost.ranks = rank.world;
+  cost.interconnect = run.communicator->interconnect();
+  const KvStatistics observed = observe(run, drawn.ids, start, reporter, cost);
+  if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
+  cost.peak_host_bytes = peak_host_bytes();
+  cost.peak_device_bytes = device.is_cuda() ? peak_gpu_bytes(device) : 0;
+  reporter.finish();
+
+  Summary summary;
+  {
+    const HostSpan span(tracing, "delivery", "deliver");
+    StatisticsFile statistics{observed.rounded(config.weight_type),
+                              provenance_of(job, drawn, device)};
+    summary = deliver(*job.output, make_delivery(*job.directory, job.target, std::move(statistics),
+                                                 options.output, cost));
+  }
+  if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
+  std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
+  return 0;
+}
+
+}  // namespace kvcalib

@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "calibrate/command/command_line.h"
 #include "calibrate/command/commands.h"
 #include "calibrate/command/out_of_memory.h"
 #include "calibrate/delivery/program_version.h"
@@ -16,13 +15,14 @@ namespace kvcalib {
 namespace {
 
 int run(const std::vector<std::string>& arguments) {
-  const std::string command = arguments.empty() ? "--help" : arguments.front();
-  if (command == "--version") {
+  const std::string name = arguments.empty() ? "--help" : arguments.front();
+  if (name == "--version") {
     std::cout << "kvcalib " << program_version() << "\n";
     return 0;
   }
-  if (command == "--help" || command == "-h" || command == "help") throw HelpAsked{program_help()};
-  return find_command(command).run(arguments);
+  if (name == "--help" || name == "-h" || name == "help") throw HelpAsked{program_help()};
+  const Command& command = find_command(name);
+  return command.run(command, arguments);
 }
 
 // "rank 3: " in a run of several.

@@ -8,7 +8,7 @@ are known for nothing; exit code 1."""
 
 import re
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 TOPS = ("kernels", "sharding", "calibrate")
 SOURCES = (".cpp", ".h", ".cu", ".cuh")
@@ -44,30 +44,70 @@ def room_of(path: str) -> str | None:
     return parts[1] if len(parts) > 2 else DOOR
 
 
-def arrows(root: Path, rooms: dict[str, set[str]]) -> list[str]:
+def includes_of(root: Path) -> dict[str, list[tuple[int, str]]]:
+    """Of every source, by its name: the lines that include, with what."""
+    includes = {}
+    for file in sorted(file for top in TOPS for file in (root / top).rglob("*") if file.suffix in SOURCES):
+        lines = enumerate(file.read_text().splitlines(), 1)
+        found = ((number, re.match(r'\s*#\s*include\s*["<]([^">]+)[">]', line)) for number, line in lines)
+        includes[str(file.relative_to(root))] = [(number, included[1]) for number, included in found if included]
+    return includes
+
+
+def arrows(includes: dict[str, list[tuple[int, str]]], rooms: dict[str, set[str]]) -> list[str]:
     faults, used = [], set()
-    files = sorted(file for top in TOPS for file in (root / top).rglob("*") if file.suffix in SOURCES)
-    for file in files:
-        name = str(file.relative_to(root))
+    for name, lines in includes.items():
         room = room_of(name)
         if room not in rooms:
             faults.append(f"{name}: no CMakeLists.txt has a line room({room} ...)")
             continue
-        for number, line in enumerate(file.read_text().splitlines(), 1):
-            included = re.match(r'\s*#\s*include\s*["<]([^">]+)[">]', line)
-            other = room_of(included[1]) if included else None
+        for number, included in lines:
+            other = room_of(included)
             used.add((room, other))
             if other not in (None, room) and other not in rooms[room]:
-                faults.append(f"{name}:{number}: {room} does not know {other}: {included[1]}")
+                faults.append(f"{name}:{number}: {room} does not know {other}: {included}")
     faults += [f"{room} includes nothing of {other}, which it says to know"
                for room, known in rooms.items() for other in sorted(known) if (room, other) not in used]
+    return faults
+
+
+def unit_of(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix(""))
+
+
+def shortest_circle(start: str, units: dict[str, set[str]]) -> list[str]:
+    """The units on a shortest way from one back to itself; none where there is no way."""
+    ways = [[start]]
+    seen = set()
+    for way in ways:  # which grows behind
+        for unit in sorted(units[way[-1]]):
+            if unit == start:
+                return way
+            if unit not in seen:
+                seen.add(unit)
+                ways.append([*way, unit])
+    return []
+
+
+def circles(includes: dict[str, list[tuple[int, str]]]) -> list[str]:
+    units = {unit_of(name): set() for name in includes}
+    for name, lines in includes.items():
+        unit = unit_of(name)
+        units[unit] |= {unit_of(included) for _, included in lines} & units.keys() - {unit}
+    faults, named = [], set()
+    for unit in units:
+        circle = shortest_circle(unit, units)
+        if circle and not named & set(circle):
+            named |= set(circle)
+            faults.append(f"{' -> '.join([*circle, unit])}: they include each other")
     return faults
 
 
 def main() -> int:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent)
     rooms, faults = rooms_of(root)
-    faults += arrows(root, rooms)
+    includes = includes_of(root)
+    faults += arrows(includes, rooms) + circles(includes)
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0

@@ -10,8 +10,8 @@ folder=${1:-build-ci}
 mapfile -t sources < <(find calibrate kernels sharding tests -name '*.cpp' | sort)
 mapfile -t others < <(find calibrate kernels sharding tests -name '*.h' -o -name '*.cu' -o -name '*.cuh' | sort)
 
-python3 scripts/check_rooms.py || fail "a room includes what it does not know (see above)"
-say "rooms: they include what they know"
+python3 scripts/check_rooms.py || fail "a room includes what it does not know, or units each other (see above)"
+say "rooms: they include what they know, and no units each other"
 
 clang-format -n --Werror "${sources[@]}" "${others[@]}"
 say "clang-format: ${#sources[@]} sources and ${#others[@]} others are clean"

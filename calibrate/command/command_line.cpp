@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/command_line.h"
 
-#include "calibrate/command/parser.h"
 #include "calibrate/data/windows.h"
 #include "sharding/files/error.h"
 
@@ -83,9 +82,10 @@ void add_windows(Parser& parser, CalibrateOptions& options) {
 
 }  // namespace
 
-CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
+CalibrateOptions parse_calibrate(const Heading& heading,
+                                 const std::vector<std::string>& arguments) {
   CalibrateOptions options;
-  Parser parser(find_command("calibrate"));
+  Parser parser(heading);
   add_input(parser, options);
   add_windows(parser, options);
   add_output(parser, options.output, options.scales);
@@ -109,9 +109,9 @@ CalibrateOptions parse_calibrate(const std::vector<std::string>& arguments) {
   return options;
 }
 
-ExportOptions parse_export(const std::vector<std::string>& arguments) {
+ExportOptions parse_export(const Heading& heading, const std::vector<std::string>& arguments) {
   ExportOptions options;
-  Parser parser(find_command("export"));
+  Parser parser(heading);
   parser.value({"Input", "stats", "kv_stats.safetensors of a calibration", "FILE"},
                options.statistics);
   parser.require("stats");
@@ -122,9 +122,9 @@ ExportOptions parse_export(const std::vector<std::string>& arguments) {
   return options;
 }
 
-VerifyOptions parse_verify(const std::vector<std::string>& arguments) {
+VerifyOptions parse_verify(const Heading& heading, const std::vector<std::string>& arguments) {
   VerifyOptions options;
-  Parser parser(find_command("verify"));
+  Parser parser(heading);
   parser.value({"Input", "directory", "weights directory, or the output of calibrate", "DIR"},
                options.directory);
   parser.positional("directory");
@@ -135,9 +135,9 @@ VerifyOptions parse_verify(const std::vector<std::string>& arguments) {
   return options;
 }
 
-InspectOptions parse_inspect(const std::vector<std::string>& arguments) {
+InspectOptions parse_inspect(const Heading& heading, const std::vector<std::string>& arguments) {
   InspectOptions options;
-  Parser parser(find_command("inspect"));
+  Parser parser(heading);
   parser.value({"Input", "path", "kv_stats.safetensors, or a directory with scale files", "PATH"},
                options.path);
   parser.positional("path");
@@ -147,9 +147,9 @@ InspectOptions parse_inspect(const std::vector<std::string>& arguments) {
   return options;
 }
 
-ShardOptions parse_shard(const std::vector<std::string>& arguments) {
+ShardOptions parse_shard(const Heading& heading, const std::vector<std::string>& arguments) {
   ShardOptions options;
-  Parser parser(find_command("shard"));
+  Parser parser(heading);
   parser.value(
       {"Input", "weights",
        "Hugging Face model (config.json, safetensors), or TurboMind weights directory", "DIR"},

@@ -20,35 +20,38 @@ Arguments behind_name(const Arguments& arguments) {
 }
 
 constexpr std::array kCommands = {
-    Command{"calibrate", "run text through the model and write its scales and config patch",
-            "Run text through the model and write its int8 KV cache scales.",
-            "--weights DIR --data FILE... (--output DIR | --in-place)",
-            [](const Arguments& arguments) {
-              return run_calibrate(parse_calibrate(behind_name(arguments)), arguments);
+    Command{{"calibrate", "Run text through the model and write its int8 KV cache scales.",
+             "--weights DIR --data FILE... (--output DIR | --in-place)"},
+            "run text through the model and write its scales and config patch",
+            [](const Command& command, const Arguments& arguments) {
+              return run_calibrate(parse_calibrate(command.heading, behind_name(arguments)),
+                                   arguments);
             }},
-    Command{"export", "make scale files again from the statistics of an earlier run",
-            "Make scale files again from the statistics of an earlier run.",
-            "--stats FILE --weights DIR (--output DIR | --in-place)",
-            [](const Arguments& arguments) {
-              return run_export(parse_export(behind_name(arguments)));
+    Command{{"export", "Make scale files again from the statistics of an earlier run.",
+             "--stats FILE --weights DIR (--output DIR | --in-place)"},
+            "make scale files again from the statistics of an earlier run",
+            [](const Command& command, const Arguments& arguments) {
+              return run_export(parse_export(command.heading, behind_name(arguments)));
             }},
-    Command{"verify", "would the runtime load these scales as they are meant?",
-            "Would the runtime load a directory's scales as they are meant?", "DIR",
-            [](const Arguments& arguments) {
-              return run_verify(parse_verify(behind_name(arguments)));
+    Command{{"verify", "Would the runtime load a directory's scales as they are meant?", "DIR"},
+            "would the runtime load these scales as they are meant?",
+            [](const Command& command, const Arguments& arguments) {
+              return run_verify(parse_verify(command.heading, behind_name(arguments)));
             }},
-    Command{"inspect", "show ranges and scales, and the layers that stand out",
-            "Show ranges and scales, and the layers that stand out.", "PATH",
-            [](const Arguments& arguments) {
-              return run_inspect(parse_inspect(behind_name(arguments)));
+    Command{{"inspect", "Show ranges and scales, and the layers that stand out.", "PATH"},
+            "show ranges and scales, and the layers that stand out",
+            [](const Command& command, const Arguments& arguments) {
+              return run_inspect(parse_inspect(command.heading, behind_name(arguments)));
             }},
-    Command{
-        "shard", "cut a model for N ranks: the weights directory that will be served",
-        "Write the weights directory that LMDeploy's converter would write, from a\n"
-        "model of Hugging Face or from such a directory cut for other ranks. DIR gets\n"
-        "the folders weights and tokenizer, as a workspace's triton_models has them.\n",
-        "--weights DIR --output DIR --tp N",
-        [](const Arguments& arguments) { return run_shard(parse_shard(behind_name(arguments))); }},
+    Command{{"shard",
+             "Write the weights directory that LMDeploy's converter would write, from a\n"
+             "model of Hugging Face or from such a directory cut for other ranks. DIR gets\n"
+             "the folders weights and tokenizer, as a workspace's triton_models has them.\n",
+             "--weights DIR --output DIR --tp N"},
+            "cut a model for N ranks: the weights directory that will be served",
+            [](const Command& command, const Arguments& arguments) {
+              return run_shard(parse_shard(command.heading, behind_name(arguments)));
+            }},
 };
 
 }  // namespace
@@ -58,8 +61,8 @@ std::span<const Command> commands() { return kCommands; }
 const Command& find_command(const std::string& name) {
   std::vector<std::string> names;
   for (const Command& command : kCommands) {
-    if (command.name == name) return command;
-    names.emplace_back(command.name);
+    if (command.heading.name == name) return command;
+    names.emplace_back(command.heading.name);
   }
   throw UsageError(
       concat("unknown command '", name, "'", suggestion(name, names), "; see kvcalib --help"));
@@ -67,18 +70,22 @@ const Command& find_command(const std::string& name) {
 
 std::string program_help() {
   size_t width = 0;
-  for (const Command& command : kCommands) width = std::max(width, command.name.size());
+  for (const Command& command : kCommands) width = std::max(width, command.heading.name.size());
   std::ostringstream text;
-  const auto lines = [&](const char* before, const char* behind, std::string_view Command::*told) {
-    for (const Command& command : kCommands)
-      text << before << std::left << std::setw(static_cast<int>(width)) << command.name << behind
-           << command.*told << "\n";
+  const auto name = [&](const Command& command) -> std::ostream& {
+    return text << std::left << std::setw(static_cast<int>(width)) << command.heading.name;
   };
   text << "kvcalib: int8 KV cache scales for TurboMind, from a sharded weights directory\n\n"
        << "Usage:\n";
-  lines("  kvcalib ", " ", &Command::usage);
+  for (const Command& command : kCommands) {
+    text << "  kvcalib ";
+    name(command) << " " << command.heading.usage << "\n";
+  }
   text << "\n";
-  lines("  ", "   ", &Command::summary);
+  for (const Command& command : kCommands) {
+    text << "  ";
+    name(command) << "   " << command.summary << "\n";
+  }
   text << "\n  kvcalib COMMAND --help tells the options of each; kvcalib --version.\n"
        << "Exit codes: 0 done, 1 failed, 2 wrong usage.\n";
   return text.str();

@@ -7,18 +7,17 @@
 #include <vector>
 
 #include "calibrate/command/options.h"
+#include "calibrate/command/parser.h"
 
 namespace kvcalib {
 
 // A command of the program: a row of the table in commands.cpp.
 struct Command {
-  std::string_view name;
-  std::string_view summary;      // a line of the program's help
-  std::string_view description;  // heads the command's own help
-  std::string_view usage;        // behind the name
+  Heading heading;
+  std::string_view summary;  // a line of the program's help
   // `arguments` are the program's own, the command's name first.  Results go to stdout, progress
   // and warnings to stderr.  Returns the exit code; throws Error for what the user can mend.
-  int (*run)(const std::vector<std::string>& arguments);
+  int (*run)(const Command& command, const std::vector<std::string>& arguments);
 };
 
 std::span<const Command> commands();

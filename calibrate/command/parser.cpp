@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "calibrate/command/command_line.h"
 #include "calibrate/command/nearest.h"
 
 namespace kvcalib {
@@ -24,9 +23,9 @@ std::string without_trailing_spaces(const std::string& text) {
 
 }  // namespace
 
-Parser::Parser(const Command& command)
-    : command_(command.name), options_("kvcalib " + command_, std::string(command.description)) {
-  options_.custom_help(std::string(command.usage)).positional_help("").set_width(kHelpWidth);
+Parser::Parser(const Heading& heading)
+    : command_(heading.name), options_("kvcalib " + command_, std::string(heading.description)) {
+  options_.custom_help(std::string(heading.usage)).positional_help("").set_width(kHelpWidth);
   options_.allow_unrecognised_options();
   declare({"Other", "help", "print this and leave", ""}, cxxopts::value<bool>());
 }

@@ -11,10 +11,21 @@
 #include <string_view>
 #include <vector>
 
-#include "calibrate/command/commands.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
+
+// --help was given: `text` is what to print.
+struct HelpAsked {
+  std::string text;
+};
+
+// What heads a command's help.
+struct Heading {
+  std::string_view name;
+  std::string_view description;
+  std::string_view usage;  // behind the name
+};
 
 // An option as its help lists it.
 struct Option {
@@ -28,7 +39,7 @@ struct Option {
 // not given leaves that as it is.  Unknown options are refused with the nearest name.
 class Parser {
  public:
-  explicit Parser(const Command& command);
+  explicit Parser(const Heading& heading);
 
   void flag(const std::string& group, const std::string& name, const std::string& help,
             bool& destination);

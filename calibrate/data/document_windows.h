@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "calibrate/data/documents.h"
-#include "calibrate/data/windows.h"
+#include "calibrate/data/window_request.h"
 
 namespace kvcalib {
 

@@ -8,16 +8,9 @@
 #include <vector>
 
 #include "calibrate/data/input_file.h"
+#include "calibrate/data/window_request.h"
 
 namespace kvcalib {
-
-// Which windows to draw.
-struct WindowRequest {
-  int64_t samples = 128;
-  int64_t length = 2048;  // tokens of a window
-  uint64_t seed = 0;
-  bool pack = false;  // lay documents end to end instead of drawing long ones
-};
 
 // The token windows that a model is calibrated with.
 struct TokenWindows {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/check_rooms.py: each line that reaches into a room that its own does not know is named."""
+"""scripts/check_rooms.py: each line that reaches into a room that its own does not know is named, and each circle."""
 
 import shutil
 import sys
@@ -47,8 +47,8 @@ class CheckRooms(unittest.TestCase):
         self.assertEqual((done.code, done.out + done.err), (0, ""))
 
     def test_an_include_upwards_is_named(self):
-        self.write("sharding/files/error.h", '#include <string>\n#include "calibrate/output/folder.h"\n')
-        self.refuses("sharding/files/error.h:2: files does not know output: calibrate/output/folder.h")
+        self.write("sharding/files/bytes.h", '#include <string>\n#include "calibrate/output/folder.h"\n')
+        self.refuses("sharding/files/bytes.h:2: files does not know output: calibrate/output/folder.h")
 
     def test_a_room_that_stands_below_is_known_only_when_named(self):
         self.write("calibrate/output/folder.h", '#include "sharding/ranks/rank.h"\n')
@@ -65,7 +65,7 @@ class CheckRooms(unittest.TestCase):
 
     def test_a_room_cannot_know_one_that_is_declared_later(self):
         self.write("sharding/CMakeLists.txt", "room(files ranks)\nroom(ranks files pytorch)\n")
-        self.write("sharding/files/error.h", '#include "sharding/ranks/rank.h"\n')
+        self.write("sharding/files/bytes.h", '#include "sharding/ranks/rank.h"\n')
         self.refuses("sharding/CMakeLists.txt:1: files knows ranks, which is not declared before it")
 
     def test_a_room_that_knows_another_for_nothing_is_named(self):
@@ -76,6 +76,27 @@ class CheckRooms(unittest.TestCase):
         self.write("calibrate/attic/box.h", "")
         self.refuses("calibrate/attic/box.h: no CMakeLists.txt has a line room(attic ...)")
 
+    def test_units_that_include_each_other_are_named_once(self):
+        self.write("calibrate/output/lock.h", "")
+        self.write("calibrate/output/lock.cpp", '#include "calibrate/output/lock.h"\n#include "calibrate/output/place.h"\n')
+        self.write("calibrate/output/place.h", '#include "calibrate/output/folder.h"\n')
+        self.write("calibrate/output/folder.h", '#include "calibrate/output/lock.h"\n')
+        self.refuses("calibrate/output/folder -> calibrate/output/lock -> calibrate/output/place -> calibrate/output/folder: "
+                     "they include each other")
+
+    def test_each_circle_is_named(self):
+        for one, other in (("a", "b"), ("b", "a"), ("c", "d"), ("d", "c")):
+            self.write(f"sharding/files/{one}.h", f'#include "sharding/files/{other}.h"\n')
+        self.refuses(*(f"sharding/files/{one} -> sharding/files/{other} -> sharding/files/{one}: they include each other"
+                       for one, other in (("a", "b"), ("c", "d"))))
+
+    def test_a_unit_may_be_reached_by_several_ways(self):
+        self.write("calibrate/output/place.h", '#include "calibrate/output/folder.h"\n')
+        self.write("calibrate/command/options.h",
+                   '#include "calibrate/output/folder.h"\n#include "calibrate/output/place.h"\n')
+        done = self.check()
+        self.assertEqual((done.code, done.err), (0, ""))
+
     def test_the_house_itself_is_looked_at(self):
         for top in ("kernels", "sharding", "calibrate"):
             shutil.rmtree(self.house / top)
@@ -84,8 +105,10 @@ class CheckRooms(unittest.TestCase):
         planted = self.house / "sharding/files/error.h"
         planted.write_text(planted.read_text() + '#include "calibrate/command/options.h"\n')
         found = set(self.check().err.splitlines()) - before
-        self.assertEqual(len(found), 1, found)
-        self.assertRegex(found.pop(), r"^sharding/files/error\.h:\d+: files does not know command: ")
+        self.assertEqual(len(found), 2, found)
+        circle, arrow = sorted(found)
+        self.assertRegex(arrow, r"^sharding/files/error\.h:\d+: files does not know command: ")
+        self.assertRegex(circle, r"-> sharding/files/error -> .*: they include each other$")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <sstream>
 
 #include "calibrate/command/commands.h"
@@ -14,35 +13,39 @@ namespace {
 
 using Arguments = std::vector<std::string>;
 
+CalibrateOptions calibrate_options(const Arguments& arguments) {
+  return parse_calibrate({"calibrate", "Calibrate.", "--weights DIR"}, arguments);
+}
+
 TEST(CommandLine, ReadsEveryOptionOfCalibrate) {
-  const CalibrateOptions options = parse_calibrate({"--weights",
-                                                    "w",
-                                                    "--data",
-                                                    "a,1.npy",
-                                                    "b.jsonl",
-                                                    "--output",
-                                                    "o",
-                                                    "--tokenizer",
-                                                    "t",
-                                                    "--samples",
-                                                    "3",
-                                                    "--length=64",
-                                                    "--seed",
-                                                    "18446744073709551615",
-                                                    "--pack",
-                                                    "--runtime",
-                                                    "0.0.14",
-                                                    "--serving-tp",
-                                                    "8",
-                                                    "--symmetric",
-                                                    "--devices",
-                                                    "cpu:2",
-                                                    "--micro-batch",
-                                                    "4096",
-                                                    "--force",
-                                                    "--dry-run",
-                                                    "--quiet",
-                                                    "--json"});
+  const CalibrateOptions options = calibrate_options({"--weights",
+                                                      "w",
+                                                      "--data",
+                                                      "a,1.npy",
+                                                      "b.jsonl",
+                                                      "--output",
+                                                      "o",
+                                                      "--tokenizer",
+                                                      "t",
+                                                      "--samples",
+                                                      "3",
+                                                      "--length=64",
+                                                      "--seed",
+                                                      "18446744073709551615",
+                                                      "--pack",
+                                                      "--runtime",
+                                                      "0.0.14",
+                                                      "--serving-tp",
+                                                      "8",
+                                                      "--symmetric",
+                                                      "--devices",
+                                                      "cpu:2",
+                                                      "--micro-batch",
+                                                      "4096",
+                                                      "--force",
+                                                      "--dry-run",
+                                                      "--quiet",
+                                                      "--json"});
   EXPECT_EQ(options.weights, "w");
   EXPECT_EQ(options.data, (Arguments{"a,1.npy", "b.jsonl"}));
   EXPECT_EQ(options.output.output, "o");
@@ -60,7 +63,8 @@ TEST(CommandLine, ReadsEveryOptionOfCalibrate) {
 }
 
 TEST(CommandLine, HasTheDefaultsThatTheHelpStates) {
-  const CalibrateOptions options = parse_calibrate({"--weights", "w", "--data", "d", "--in-place"});
+  const CalibrateOptions options =
+      calibrate_options({"--weights", "w", "--data", "d", "--in-place"});
   EXPECT_FALSE(options.samples || options.length);  // as the data have it
   EXPECT_EQ(options.seed, 0U);
   EXPECT_EQ(options.scales.runtime.release, "0.3.0");
@@ -69,8 +73,11 @@ TEST(CommandLine, HasTheDefaultsThatTheHelpStates) {
 }
 
 TEST(CommandLine, NamesTheNearestOptionForAnUnknownOne) {
-  EXPECT_HOLDS("did you mean --samples?", message_of([] { parse_calibrate({"--sampels", "3"}); }));
-  EXPECT_HOLDS("unknown option --zzzzzzzzz;", message_of([] { parse_calibrate({"--zzzzzzzzz"}); }));
+  EXPECT_HOLDS("did you mean --samples?", message_of([] {
+                 calibrate_options({"--sampels", "3"});
+               }));
+  EXPECT_HOLDS("unknown option --zzzzzzzzz;",
+               message_of([] { calibrate_options({"--zzzzzzzzz"}); }));
 }
 
 TEST(CommandLine, RefusesWhatIsMissingMalformedOrContradictory) {
@@ -88,31 +95,25 @@ TEST(CommandLine, RefusesWhatIsMissingMalformedOrContradictory) {
       {{"--weights"}, "weights"},
   };
   for (const auto& wrong : cases) {
-    EXPECT_THROW(parse_calibrate(wrong.arguments), UsageError);
-    EXPECT_HOLDS(wrong.expected, message_of([&] { parse_calibrate(wrong.arguments); }));
+    EXPECT_THROW(calibrate_options(wrong.arguments), UsageError);
+    EXPECT_HOLDS(wrong.expected, message_of([&] { calibrate_options(wrong.arguments); }));
   }
 }
 
 TEST(CommandLine, DryRunNeedsNeitherDataNorOutput) {
-  EXPECT_TRUE(parse_calibrate({"--weights", "w", "--dry-run"}).dry_run);
+  EXPECT_TRUE(calibrate_options({"--weights", "w", "--dry-run"}).dry_run);
 }
 
 TEST(CommandLine, HelpFitsEightyColumnsAndNamesTheCommandAndEveryOption) {
-  const auto& parsers = std::vector<std::pair<std::string, std::function<void(const Arguments&)>>>{
-      {"calibrate", [](const Arguments& a) { parse_calibrate(a); }},
-      {"export", [](const Arguments& a) { parse_export(a); }},
-      {"verify", [](const Arguments& a) { parse_verify(a); }},
-      {"inspect", [](const Arguments& a) { parse_inspect(a); }},
-      {"shard", [](const Arguments& a) { parse_shard(a); }}};
-  EXPECT_EQ(parsers.size(), commands().size());
-  for (const auto& [command, parse] : parsers) {
+  for (const Command& command : commands()) {
+    const std::string name(command.heading.name);
     try {
-      parse({"--help"});
-      FAIL() << command << " --help did not ask for help";
+      command.run(command, {name, "--help"});
+      FAIL() << name << " --help did not ask for help";
     } catch (const HelpAsked& help) {
       std::istringstream lines(help.text);
       for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80U) << line;
-      EXPECT_HOLDS("kvcalib " + command, help.text);
+      EXPECT_HOLDS("kvcalib " + name, help.text);
       EXPECT_HOLDS("--help", help.text);
     }
   }

@@ -11,7 +11,7 @@ namespace {
 
 TEST(Commands, AreFoundByTheirNames) {
   for (const Command& command : commands())
-    EXPECT_EQ(&find_command(std::string(command.name)), &command);
+    EXPECT_EQ(&find_command(std::string(command.heading.name)), &command);
 }
 
 TEST(Commands, AreSuggestedForANameThatIsNone) {
@@ -24,7 +24,8 @@ TEST(Commands, AreSuggestedForANameThatIsNone) {
 TEST(Commands, AreAllInTheProgramsHelp) {
   const std::string help = program_help();
   for (const Command& command : commands())
-    for (const std::string_view told : {command.name, command.summary, command.usage})
+    for (const std::string_view told :
+         {command.heading.name, command.summary, command.heading.usage})
       EXPECT_NE(help.find(told), std::string::npos) << told;
 }
 

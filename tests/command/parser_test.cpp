@@ -5,13 +5,12 @@
 
 #include <filesystem>
 
-#include "calibrate/command/command_line.h"
 #include "tests/message_of.h"
 
 namespace kvcalib {
 namespace {
 
-constexpr Command kCommand{"cook", "", "Make a meal.", "--pot DIR", nullptr};
+constexpr Heading kHeading{"cook", "Make a meal.", "--pot DIR"};
 
 // A command with an option of each kind.
 struct Meal {
@@ -23,7 +22,7 @@ struct Meal {
   bool hot = false;
 
   explicit Meal(const std::vector<std::string>& arguments) {
-    Parser parser(kCommand);
+    Parser parser(kHeading);
     parser.value({"Kitchen", "pot", "what it is cooked in", "DIR"}, pot);
     parser.require("pot");
     parser.value({"Kitchen", "salt", "which", "KIND"}, salt);

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace kvcalib {
+
+// Which windows to draw.
+struct WindowRequest {
+  int64_t samples = 128;
+  int64_t length = 2048;  // tokens of a window
+  uint64_t seed = 0;
+  bool pack = false;  // lay documents end to end instead of drawing long ones
+};
+
+}  // namespace kvcalib

@@ -36,7 +36,7 @@ void add_output(Parser& parser, OutputOptions& output, ScaleOptions& scales) {
               output.in_place);
   add_serving(parser, scales.runtime.release, scales.serving_ranks);
   parser.flag("Output", "symmetric", "zero points of 0 (default: asymmetric min/max)",
-              scales.symmetric);
+              scales.method, ScaleMethod::kSymmetric);
   parser.flag("Output", "force", "replace existing scale files or an earlier output", output.force);
 }
 

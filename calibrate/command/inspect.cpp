@@ -10,11 +10,12 @@
 namespace kvcalib {
 namespace {
 
-// Rows of a statistics file for the ranks that its weights were cut for.
+// Rows of a statistics file for the ranks that its weights were cut for, by the method that is used
+// unless another is asked for.
 std::vector<ScaleRow> rows_of_statistics(const std::filesystem::path& path) {
   const StatisticsFile file = read_statistics(path);
   const int64_t ranks = file.provenance.model.stored_ranks;
-  return scale_rows(compute_scales(file.statistics, ranks, ScaleMethod::kAsymmetric), ranks,
+  return scale_rows(compute_scales(file.statistics, ranks, ScaleOptions{}.method), ranks,
                     &file.statistics);
 }
 

@@ -32,10 +32,7 @@ Parser::Parser(const Heading& heading)
 
 void Parser::flag(const std::string& group, const std::string& name, const std::string& help,
                   bool& destination) {
-  declare({group, name, help, ""}, cxxopts::value<bool>());
-  stores_.emplace_back([this, name, &destination] {
-    if (result_.count(name) > 0) destination = result_[name].as<bool>();
-  });
+  switches(group, name, help, [&destination](bool on) { destination = on; });
 }
 
 void Parser::values(const Option& option, std::vector<std::string>& destination) {
@@ -79,6 +76,14 @@ void Parser::parse(const std::vector<std::string>& arguments) {
 
 void Parser::fail(const std::string& what) const {
   throw UsageError(concat(what, "; see kvcalib ", command_, " --help"));
+}
+
+void Parser::switches(const std::string& group, const std::string& name, const std::string& help,
+                      std::function<void(bool on)> store) {
+  declare({group, name, help, ""}, cxxopts::value<bool>());
+  stores_.emplace_back([this, name, store = std::move(store)] {
+    if (result_.count(name) > 0) store(result_[name].as<bool>());
+  });
 }
 
 void Parser::declare(const Option& option, const std::shared_ptr<cxxopts::Value>& value) {

@@ -43,6 +43,14 @@ class Parser {
 
   void flag(const std::string& group, const std::string& name, const std::string& help,
             bool& destination);
+  // A flag that stands for a value.
+  template <typename Value>
+  void flag(const std::string& group, const std::string& name, const std::string& help,
+            Value& destination, const Value& value) {
+    switches(group, name, help, [&destination, value](bool on) {
+      if (on) destination = value;
+    });
+  }
   // A text, a path or either as an optional.
   template <typename Text>
   void value(const Option& option, Text& destination) {
@@ -74,6 +82,8 @@ class Parser {
  private:
   using Store = std::function<void(const std::string& text)>;
 
+  void switches(const std::string& group, const std::string& name, const std::string& help,
+                std::function<void(bool on)> store);
   void declare(const Option& option, const std::shared_ptr<cxxopts::Value>& value);
   void store(const std::string& name, Store store);
   template <typename Number>

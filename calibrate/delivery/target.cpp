@@ -9,11 +9,12 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
                       int64_t embedding_rows, int64_t length) {
   std::shared_ptr<const Runtime> runtime = options.runtime.open();
   const int64_t ranks = options.serving_ranks.value_or(config.stored_ranks);
-  const bool symmetric = options.symmetric || !runtime->holds_zero_points();
+  const bool zero_points = !options.method.is_symmetric();
+  const bool held = !zero_points || runtime->holds_zero_points();
   std::vector<std::string> warnings =
-      check_served(*runtime, {config, ranks, embedding_rows, length, !options.symmetric});
+      check_served(*runtime, {config, ranks, embedding_rows, length, zero_points});
   return {&options.runtime.row(), std::move(runtime), ranks,
-          symmetric ? ScaleMethod::kSymmetric : ScaleMethod::kAsymmetric, std::move(warnings)};
+          held ? options.method : ScaleMethod::kSymmetric, std::move(warnings)};
 }
 
 }  // namespace kvcalib

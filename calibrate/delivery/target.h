@@ -16,8 +16,8 @@ namespace kvcalib {
 // What scale files are to be made for.
 struct ScaleOptions {
   RuntimeChoice runtime;
-  std::optional<int64_t> serving_ranks;  // else as the weights are cut
-  bool symmetric = false;
+  std::optional<int64_t> serving_ranks;           // else as the weights are cut
+  ScaleMethod method = ScaleMethod::kAsymmetric;  // where the runtime can hold its zero points
 };
 
 // What they are made for: a runtime, the ranks that serve, and the method.

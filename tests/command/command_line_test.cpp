@@ -56,7 +56,7 @@ TEST(CommandLine, ReadsEveryOptionOfCalibrate) {
   EXPECT_TRUE(options.pack);
   EXPECT_EQ(options.scales.runtime.release, "0.0.14");
   EXPECT_EQ(options.scales.serving_ranks, 8);
-  EXPECT_TRUE(options.scales.symmetric);
+  EXPECT_EQ(options.scales.method, ScaleMethod::kSymmetric);
   EXPECT_EQ(options.devices, "cpu:2");
   EXPECT_EQ(options.micro_batch_tokens, 4096);
   EXPECT_TRUE(options.output.force && options.dry_run && options.quiet && options.json);
@@ -69,7 +69,8 @@ TEST(CommandLine, HasTheDefaultsThatTheHelpStates) {
   EXPECT_EQ(options.seed, 0U);
   EXPECT_EQ(options.scales.runtime.release, "0.3.0");
   EXPECT_FALSE(options.scales.serving_ranks);
-  EXPECT_FALSE(options.scales.symmetric || options.output.force || options.pack);
+  EXPECT_EQ(options.scales.method, ScaleMethod::kAsymmetric);
+  EXPECT_FALSE(options.output.force || options.pack);
 }
 
 TEST(CommandLine, NamesTheNearestOptionForAnUnknownOne) {

@@ -20,6 +20,7 @@ struct Meal {
   int64_t plates = 4;
   std::optional<uint64_t> minutes;
   bool hot = false;
+  std::string course = "main";
 
   explicit Meal(const std::vector<std::string>& arguments) {
     Parser parser(kHeading);
@@ -31,6 +32,7 @@ struct Meal {
     parser.number<int64_t>({"Food", "plates", "how many", "N"}, 1, plates);
     parser.number<uint64_t>({"Food", "minutes", "how long", "N"}, 0, minutes);
     parser.flag("Food", "hot", "not cold", hot);
+    parser.flag("Food", "sweet", "for dessert", course, std::string("dessert"));
     parser.parse(arguments);
   }
 };
@@ -44,6 +46,12 @@ TEST(Parser, PutsEachValueWhereItsOptionSays) {
   EXPECT_EQ(meal.plates, 2);
   EXPECT_EQ(meal.minutes, 0U);
   EXPECT_TRUE(meal.hot);
+}
+
+TEST(Parser, PutsTheValueThatAFlagStandsFor) {
+  EXPECT_EQ(Meal({"--pot", "p"}).course, "main");
+  EXPECT_EQ(Meal({"--pot", "p", "--sweet"}).course, "dessert");
+  EXPECT_EQ(Meal({"--pot", "p", "--sweet=false"}).course, "main");
 }
 
 TEST(Parser, LeavesWhatIsNotGivenAsItWas) {

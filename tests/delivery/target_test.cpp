@@ -16,11 +16,12 @@ ModelConfig model() {
   return config;
 }
 
-Target resolve(const std::string& runtime, std::optional<int64_t> ranks, bool symmetric) {
+Target resolve(const std::string& runtime, std::optional<int64_t> ranks,
+               const ScaleMethod& method = ScaleMethod::kAsymmetric) {
   ScaleOptions options;
   options.runtime.release = runtime;
   options.serving_ranks = ranks;
-  options.symmetric = symmetric;
+  options.method = method;
   return resolve_target(model(), options, 0, 64);
 }
 
@@ -36,23 +37,30 @@ TEST(Target, IsAsTheWeightsAreCutUnlessToldOtherwise) {
 }
 
 TEST(Target, HasTheMethodThatIsAskedFor) {
-  EXPECT_EQ(resolve("0.3.0", {}, false).method, ScaleMethod::kAsymmetric);
-  EXPECT_EQ(resolve("0.3.0", {}, true).method, ScaleMethod::kSymmetric);
+  for (const ScaleMethod& method : ScaleMethod::all())
+    EXPECT_EQ(resolve("0.3.0", {}, method).method, method);
 }
 
 TEST(Target, IsSymmetricWhereTheReleaseKnowsNoOtherAndSaysSo) {
-  const Target told = resolve("0.0.3", {}, false), asked = resolve("0.0.3", {}, true);
-  EXPECT_EQ(told.method, ScaleMethod::kSymmetric);
-  EXPECT_EQ(asked.method, ScaleMethod::kSymmetric);
-  ASSERT_EQ(told.warnings.size(), asked.warnings.size() + 1);
-  std::string all;
-  for (const std::string& warning : told.warnings) all += warning;
-  EXPECT_HOLDS("knows only symmetric scales", all);
+  const Target symmetric = resolve("0.0.3", {}, ScaleMethod::kSymmetric);
+  for (const ScaleMethod& method : ScaleMethod::all()) {
+    const Target target = resolve("0.0.3", {}, method);
+    EXPECT_TRUE(target.method.is_symmetric()) << method.text();
+    if (method.is_symmetric()) {
+      EXPECT_EQ(target.method, method);
+      EXPECT_EQ(target.warnings, symmetric.warnings);
+      continue;
+    }
+    ASSERT_EQ(target.warnings.size(), symmetric.warnings.size() + 1) << method.text();
+    std::string all;
+    for (const std::string& warning : target.warnings) all += warning;
+    EXPECT_HOLDS("knows only symmetric scales", all);
+  }
 }
 
 TEST(Target, IsRefusedWhereTheReleaseWouldMisreadIt) {
-  EXPECT_HOLDS("3", message_of([] { resolve("0.3.0", 3, false); }));
-  EXPECT_NE(message_of([] { resolve("0.4.0", {}, false); }), "nothing was thrown");
+  EXPECT_HOLDS("3", message_of([] { resolve("0.3.0", 3); }));
+  EXPECT_NE(message_of([] { resolve("0.4.0", {}); }), "nothing was thrown");
 }
 
 }  // namespace

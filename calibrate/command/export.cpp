@@ -2,7 +2,7 @@
 #include <iostream>
 
 #include "calibrate/command/commands.h"
-#include "calibrate/command/deliver.h"
+#include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/fingerprint.h"
@@ -65,8 +65,10 @@ int run_export(const ExportOptions& options) {
                      statistics.provenance.length);
   check_same_rotation(statistics, options, directory, *target.runtime);
   warn(std::cerr, target.warnings);
-  const Summary summary =
-      deliver(*output, make_delivery(directory, target, statistics, options.output, std::nullopt));
+  const Summary summary = summarise(
+      make_delivery(directory, target, statistics,
+                    output_path(options.output, directory.path()).string(), std::nullopt));
+  write_delivery(*output, summary.delivery);
   std::cout << format_summary(summary);
   return 0;
 }

@@ -8,7 +8,6 @@
 #include <iostream>
 
 #include "calibrate/command/calibrate_request.h"
-#include "calibrate/command/deliver.h"
 #include "calibrate/command/plan.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
@@ -17,6 +16,7 @@
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
 #include "calibrate/report/progress.h"
+#include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/file_bytes.h"
 #include "sharding/files/seconds_since.h"
@@ -148,8 +148,10 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "delivery", "deliver");
     StatisticsFile statistics{observed.rounded(config.weight_type),
                               provenance_of(job, drawn, device)};
-    summary = deliver(*job.output, make_delivery(*job.directory, job.target, std::move(statistics),
-                                                 options.output, cost));
+    const std::filesystem::path place = output_path(options.output, job.directory->path());
+    summary = summarise(
+        make_delivery(*job.directory, job.target, std::move(statistics), place.string(), cost));
+    write_delivery(*job.output, summary.delivery);
   }
   if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
   std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));

@@ -6,11 +6,11 @@
 namespace kvcalib {
 
 Delivery make_delivery(const WeightDirectory& weights, const Target& target,
-                       StatisticsFile statistics, const OutputOptions& where,
+                       StatisticsFile statistics, std::string place,
                        const std::optional<RunCost>& cost) {
   Delivery delivery;
   delivery.target = target;
-  delivery.place = (where.in_place ? weights.path() : *where.output).string();
+  delivery.place = std::move(place);
   delivery.statistics = std::make_shared<const StatisticsFile>(std::move(statistics));
   delivery.scales = compute_scales(delivery.statistics->statistics, target.ranks, target.method);
   delivery.cost = cost;

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/delivery/output_place.h"
 #include "calibrate/delivery/run_cost.h"
 #include "calibrate/delivery/target.h"
+#include "calibrate/output/output_transaction.h"
 #include "calibrate/statistics/kv_scale.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/files/byte_sink.h"
@@ -23,7 +23,8 @@ struct DeliveredFile {
   FileContent content;
 };
 
-// What a run hands over, made whole before any of it is written.
+// What a run hands over, made whole before any of it is written: as make_delivery gives it, and
+// with summary.json, which tells of all of it, as summarise does.
 struct Delivery {
   Target target;
   std::string place;  // where the files go
@@ -31,12 +32,13 @@ struct Delivery {
   std::vector<KvScale> scales;       // [layers, target.ranks]
   std::optional<RunCost> cost;       // of a calibration
   bool patched_config = false;       // a config of the runtime's is among the files
-  std::vector<DeliveredFile> files;  // the runtime's, and statistics
+  std::vector<DeliveredFile> files;  // the runtime's, statistics, summary
 };
 
-// Throws Error for statistics that give no scales, or scales that the runtime has no place for.
+// Without the summary.  Throws Error for statistics that give no scales, or scales that the runtime
+// has no place for.
 Delivery make_delivery(const WeightDirectory& weights, const Target& target,
-                       StatisticsFile statistics, const OutputOptions& where,
+                       StatisticsFile statistics, std::string place,
                        const std::optional<RunCost>& cost);
 
 // Writes all files and makes them appear as one.

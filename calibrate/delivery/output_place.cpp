@@ -25,6 +25,11 @@ std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
                                            foreign_to(std::move(names)));
 }
 
+std::filesystem::path output_path(const OutputOptions& options,
+                                  const std::filesystem::path& weights) {
+  return options.in_place ? weights : *options.output;
+}
+
 void clear_output(const OutputOptions& options, const RuntimeRow& runtime,
                   const std::filesystem::path& weights) {
   if (options.in_place)

@@ -23,6 +23,10 @@ std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
                                                const RuntimeRow& runtime,
                                                const std::filesystem::path& weights);
 
+// Where the files will lie.
+std::filesystem::path output_path(const OutputOptions& options,
+                                  const std::filesystem::path& weights);
+
 // Takes back what a killed run has left where the files go.
 void clear_output(const OutputOptions& options, const RuntimeRow& runtime,
                   const std::filesystem::path& weights);

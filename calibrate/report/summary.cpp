@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "calibrate/delivery/program_version.h"
+#include "calibrate/runtimes/runtime.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -81,6 +82,11 @@ Summary summarise(Delivery delivery) {
       scale_rows(delivery.scales, delivery.target.ranks, &delivery.statistics->statistics);
   summary.outlying = outlying_rows(summary.rows);
   summary.delivery = std::move(delivery);
+  std::vector<DeliveredFile>& files = summary.delivery.files;
+  files.push_back({kSummaryFileName, {}});
+  files.back().content = [text = to_json(summary).dump(2) + "\n"](ByteSink& sink) {
+    sink.append(text);
+  };
   return summary;
 }
 

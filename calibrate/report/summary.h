@@ -17,6 +17,7 @@ struct Summary {
   std::vector<std::string> outlying;
 };
 
+// Makes the delivery whole: summary.json comes last, and lists itself too.
 Summary summarise(Delivery delivery);
 
 nlohmann::ordered_json to_json(const Summary& summary);

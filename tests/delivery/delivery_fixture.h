@@ -34,10 +34,8 @@ inline Delivery delivery_of(const WeightDirectory& weights, const ScaleOptions& 
                             const std::optional<RunCost>& cost = std::nullopt) {
   ScaleOptions for_two = options;
   for_two.serving_ranks = 2;
-  OutputOptions where;
-  where.output = "/results";
   return make_delivery(weights, resolve_target(weights.config(), for_two, 0, 64),
-                       statistics_of(weights.config()), where, cost);
+                       statistics_of(weights.config()), "/results", cost);
 }
 
 inline std::string bytes_of(const DeliveredFile& file) {

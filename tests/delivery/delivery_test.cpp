@@ -55,16 +55,6 @@ TEST(Delivery, OfAModelsOwnWeightsHasNoConfigToPatch) {
   for (const std::string& name : names_of(delivery)) EXPECT_NE(name, "config.ini");
 }
 
-TEST(Delivery, InPlaceGoesToTheWeights) {
-  const ModelDirectory weights = turbomind_weights(small_model());
-  OutputOptions where;
-  where.in_place = true;
-  EXPECT_EQ(make_delivery(weights, resolve_target(weights.config(), {}, 0, 64),
-                          statistics_of(weights.config()), where, std::nullopt)
-                .place,
-            "/weights");
-}
-
 TEST(Delivery, IsWrittenWholeAndCommittedAtTheEnd) {
   const Delivery delivery = delivery_of(turbomind_weights(small_model()));
   Recorder output;

@@ -28,6 +28,8 @@ TEST_F(OutputPlace, IsANewDirectoryOrTheWeights) {
     output->write("config.ini", std::string_view("new"));
     output->commit();
   }
+  EXPECT_EQ(output_path(in_directory_, weights_), folder_.path() / "results");
+  EXPECT_EQ(output_path(in_place_, weights_), weights_);
   EXPECT_EQ(visible(folder_.path() / "results"), (Files{{"config.ini", "new"}}));
   EXPECT_EQ(visible(weights_).at("config.ini"), "new");
 }

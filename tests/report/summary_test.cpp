@@ -40,11 +40,24 @@ TEST(Summary, TellsMachinesWhatWasMadeAndHow) {
   EXPECT_FALSE(json.contains("cost"));
 }
 
-TEST(Summary, ListsTheFilesInTheirOrder) {
-  const Summary summary = summary_of(small_model());
-  const auto files = to_json(summary).at("files").get<std::vector<std::string>>();
-  ASSERT_EQ(files.size(), summary.delivery.files.size());
-  for (size_t i = 0; i < files.size(); ++i) EXPECT_EQ(files[i], summary.delivery.files[i].name);
+TEST(Summary, ListsTheFilesInTheirOrderItselfTheLast) {
+  const Delivery before = delivery_of(turbomind_weights(small_model()));
+  const Summary summary = summarise(before);
+  const std::vector<DeliveredFile>& files = summary.delivery.files;
+  ASSERT_EQ(files.size(), before.files.size() + 1);
+  EXPECT_EQ(files.back().name, kSummaryFileName);
+  const auto told = to_json(summary).at("files").get<std::vector<std::string>>();
+  ASSERT_EQ(told.size(), files.size());
+  for (size_t i = 0; i < told.size(); ++i) EXPECT_EQ(told[i], files[i].name);
+  for (size_t i = 0; i < before.files.size(); ++i) EXPECT_EQ(files[i].name, before.files[i].name);
+}
+
+TEST(Summary, IsDeliveredAsItIsTold) {
+  const Summary summary = summary_of(small_model(), {}, cost_of(2));
+  const std::string text = bytes_of(summary.delivery.files.back());
+  EXPECT_EQ(nlohmann::ordered_json::parse(text), to_json(summary));
+  EXPECT_EQ(text.substr(0, 4), "{\n  ");
+  EXPECT_EQ(text.substr(text.size() - 3), "\n}\n");
 }
 
 TEST(Summary, TellsWhatConnectsTheRanksOnlyWhereThereAreSeveral) {

@@ -89,8 +89,7 @@ Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10:
 KvStatistics observe(const RankRun& run, std::span<const int32_t> ids, Clock::time_point start,
                      ProgressReporter& reporter, RunCost& cost) {
   return run.pass->run(ids, [&](const PassProgress& progress) {
-    reporter.layer({progress.layers_done, progress.layers, progress.tokens, progress.seconds,
-                    progress.reading});
+    reporter.layer(progress);
     if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
     cost.layer_seconds = progress.seconds;
     cost.reading = progress.reading;

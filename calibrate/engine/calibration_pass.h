@@ -17,7 +17,7 @@
 #include "sharding/formats/weight_directory.h"
 #include "sharding/ranks/communicator.h"
 #include "sharding/streaming/layer_stream.h"
-#include "sharding/streaming/reading_cost.h"
+#include "sharding/streaming/pass_progress.h"
 
 namespace kvcalib {
 
@@ -28,13 +28,7 @@ struct PassWindows {
   int64_t length = 0;  // tokens
 };
 
-// Where a pass stands; given after every layer.
-struct PassProgress {
-  int64_t layers_done = 0, layers = 0;
-  int64_t tokens = 0;  // of all ranks, per layer
-  double seconds = 0;  // since the first layer was asked for
-  ReadingCost reading;
-};
+// Told after every layer.
 using ProgressObserver = std::function<void(const PassProgress&)>;
 
 // One rank's part in a calibration: its windows run through a model whose layers all ranks read

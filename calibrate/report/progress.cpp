@@ -23,7 +23,7 @@ ProgressStyle progress_style(bool quiet) {
   return isatty(STDERR_FILENO) != 0 && !dumb ? ProgressStyle::kTerminal : ProgressStyle::kLines;
 }
 
-std::string progress_text(const LayerProgress& progress) {
+std::string progress_text(const PassProgress& progress) {
   const double per_layer = progress.seconds / static_cast<double>(progress.layers_done);
   const double left = per_layer * static_cast<double>(progress.layers - progress.layers_done);
   const ReadingCost& reading = progress.reading;
@@ -51,7 +51,7 @@ void ProgressReporter::stage(const std::string& text) {
   out_ << text << std::endl;
 }
 
-void ProgressReporter::layer(const LayerProgress& progress) {
+void ProgressReporter::layer(const PassProgress& progress) {
   update(progress_text(progress), progress.layers_done <= 1,
          progress.layers_done == progress.layers);
 }

@@ -6,7 +6,7 @@
 #include <ostream>
 #include <string>
 
-#include "sharding/streaming/reading_cost.h"
+#include "sharding/streaming/pass_progress.h"
 
 namespace kvcalib {
 
@@ -16,14 +16,6 @@ enum class ProgressStyle { kTerminal, kLines, kNone };
 // The style for stderr: none when quiet, else by what stderr is.
 ProgressStyle progress_style(bool quiet);
 
-// Where a pass over the layers stands.
-struct LayerProgress {
-  int64_t layers_done = 0, layers = 0;
-  int64_t tokens = 0;  // of all ranks, per layer
-  double seconds = 0;  // since the first layer was asked for
-  ReadingCost reading;
-};
-
 // Tells a person where the pass stands: layer, tokens/s, GB/s read, time left.
 class ProgressReporter {
  public:
@@ -32,7 +24,7 @@ class ProgressReporter {
 
   // A line on its own: what is being done now.
   void stage(const std::string& text);
-  void layer(const LayerProgress& progress);
+  void layer(const PassProgress& progress);
   // Such a line of another kind; the first and the last are always told.
   void update(const std::string& text, bool first, bool last);
   // Leaves the terminal's line clean for what follows.
@@ -46,6 +38,6 @@ class ProgressReporter {
 };
 
 // "layer 3 of 82, 41200 tokens/s a layer, reading 4.10 GB/s, 12 s left"
-std::string progress_text(const LayerProgress& progress);
+std::string progress_text(const PassProgress& progress);
 
 }  // namespace kvcalib

@@ -11,7 +11,7 @@
 namespace kvcalib {
 namespace {
 
-LayerProgress after(int64_t layers_done) {
+PassProgress after(int64_t layers_done) {
   return {layers_done,
           10,
           5000,

@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/command_line.h"
 
-#include "calibrate/data/windows.h"
+#include "calibrate/data/window_request.h"
+#include "calibrate/engine/pass_plan.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
 
-void add_weights(Parser& parser, std::filesystem::path& weights) {
-  parser.value({"Input", "weights",
-                "TurboMind weights directory (config.ini), or Hugging Face model (config.json, "
-                "safetensors)",
-                "DIR"},
-               weights);
+constexpr const char* kWeightsHelp =
+    "TurboMind weights directory (config.ini), or Hugging Face model (config.json, safetensors)";
+
+void add_weights(Parser& parser, std::filesystem::path& weights, const std::string& help) {
+  parser.value({"Input", "weights", help, "DIR"}, weights);
   parser.require("weights");
+}
+
+// `directory`: a path, or an optional one.
+template <typename Path>
+void add_output(Parser& parser, Path& directory, const std::string& contents) {
+  parser.value({"Output", "output", "new directory for the " + contents, "DIR"}, directory);
+}
+
+void add_force(Parser& parser, bool& force, const std::string& replaced) {
+  parser.flag("Output", "force", "replace " + replaced, force);
 }
 
 void add_runtime(Parser& parser, std::string& runtime) {
@@ -30,14 +40,14 @@ void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& r
       1, ranks);
 }
 
-void add_output(Parser& parser, OutputOptions& output, ScaleOptions& scales) {
-  parser.value({"Output", "output", "new directory for the files", "DIR"}, output.output);
+void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales) {
+  add_output(parser, output.output, "files");
   parser.flag("Output", "in-place", "put the files into the weights directory, all at once",
               output.in_place);
   add_serving(parser, scales.runtime.release, scales.serving_ranks);
   parser.flag("Output", "symmetric", "zero points of 0 (default: asymmetric min/max)",
               scales.method, ScaleMethod::kSymmetric);
-  parser.flag("Output", "force", "replace existing scale files or an earlier output", output.force);
+  add_force(parser, output.force, "existing scale files or an earlier output");
 }
 
 void check_place(const Parser& parser, const OutputOptions& output, bool needed) {
@@ -55,7 +65,7 @@ void add_json(Parser& parser, bool& json) {
 }
 
 void add_input(Parser& parser, CalibrateOptions& options) {
-  add_weights(parser, options.weights);
+  add_weights(parser, options.weights, kWeightsHelp);
   parser.values(
       {"Input", "data", "text (.json.gz, .jsonl, .txt; globs) or token ids (.npy)", "FILE..."},
       options.data);
@@ -88,13 +98,15 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   Parser parser(heading);
   add_input(parser, options);
   add_windows(parser, options);
-  add_output(parser, options.output, options.scales);
+  add_delivery(parser, options.output, options.scales);
   parser.value({"Parallelism", "devices",
                 "cpu, cpu:N, gpu, gpu:N or a list as 0,2,3 (default: gpu if any)", "LIST"},
                options.devices);
   parser.number<int64_t>(
       {"Parallelism", "micro-batch",
-       "tokens computed at a time (default: 16384 on GPUs, 2048 on CPUs)", "TOKENS"},
+       concat("tokens computed at a time (default: ", default_micro_batch(c10::kCUDA), " on GPUs, ",
+              default_micro_batch(c10::kCPU), " on CPUs)"),
+       "TOKENS"},
       1, options.micro_batch_tokens);
   parser.value({"Other", "trace",
                 "write a Chrome trace of where the time went, for ui.perfetto.dev", "FILE"},
@@ -115,8 +127,8 @@ ExportOptions parse_export(const Heading& heading, const std::vector<std::string
   parser.value({"Input", "stats", "kv_stats.safetensors of a calibration", "FILE"},
                options.statistics);
   parser.require("stats");
-  add_weights(parser, options.weights);
-  add_output(parser, options.output, options.scales);
+  add_weights(parser, options.weights, kWeightsHelp);
+  add_delivery(parser, options.output, options.scales);
   parser.parse(arguments);
   check_place(parser, options.output, true);
   return options;
@@ -150,13 +162,9 @@ InspectOptions parse_inspect(const Heading& heading, const std::vector<std::stri
 ShardOptions parse_shard(const Heading& heading, const std::vector<std::string>& arguments) {
   ShardOptions options;
   Parser parser(heading);
-  parser.value(
-      {"Input", "weights",
-       "Hugging Face model (config.json, safetensors), or TurboMind weights directory", "DIR"},
-      options.weights);
-  parser.require("weights");
-  parser.value({"Output", "output", "new directory for the folders weights and tokenizer", "DIR"},
-               options.output);
+  add_weights(parser, options.weights,
+              "Hugging Face model (config.json, safetensors), or TurboMind weights directory");
+  add_output(parser, options.output, "folders weights and tokenizer");
   parser.require("output");
   parser.number<int64_t>({"Output", "tp", "ranks to cut the weights for", "N"}, 1, options.ranks);
   parser.require("tp");
@@ -166,7 +174,7 @@ ShardOptions parse_shard(const Heading& heading, const std::vector<std::string>&
                 "Face (default: as config.ini has it)",
                 "NAME"},
                options.model_name);
-  parser.flag("Output", "force", "replace an earlier output", options.force);
+  add_force(parser, options.force, "an earlier output");
   add_quiet(parser, options.quiet);
   parser.parse(arguments);
   return options;

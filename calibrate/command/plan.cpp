@@ -6,6 +6,8 @@
 #include <sstream>
 
 #include "calibrate/report/gigabytes.h"
+#include "calibrate/runtimes/runtime.h"
+#include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {
@@ -56,8 +58,9 @@ std::string format_plan(const CalibrationPlan& plan) {
                  << gigabytes(memory.layers, 3) << ", activations "
                  << gigabytes(memory.activations, 3) << ", micro-batch "
                  << gigabytes(memory.micro_batch, 3) << "\n";
-  line("to write") << plan.target.runtime->files_in_words(config, plan.target.ranks)
-                   << ", kv_stats.safetensors, summary.json into " << plan.place << "\n";
+  line("to write") << plan.target.runtime->files_in_words(config, plan.target.ranks) << ", "
+                   << kStatisticsFileName << ", " << kSummaryFileName << " into " << plan.place
+                   << "\n";
   for (const std::string& warning : plan.target.warnings) line("warning") << warning << "\n";
   return text.str();
 }

@@ -17,7 +17,8 @@ TEST(ChooseDevices, GivesARankToEveryDeviceNamed) {
 }
 
 TEST(ChooseDevices, RefusesWhatNamesNoDevices) {
-  for (const char* text : {"tpu", "cpu:0", "gpu:", "gpu:-1", "0,", "1;2", "128"})
+  for (const char* text :
+       {"tpu", "cpu:0", "cpu:x", "gpu:", "gpu:-1", "0,", "0,,1", "-1", "1;2", "128"})
     EXPECT_THROW(choose_devices(text), UsageError) << text;
   EXPECT_HOLDS("names a GPU twice", message_of([] { choose_devices("0,1,0", true); }));
 }

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "tests/message_of.h"
 
@@ -43,13 +45,65 @@ KvScale scale_of(const KvStatistics& statistics, ScaleMethod method = ScaleMetho
   return compute_scales(statistics, 1, method).at(0);
 }
 
-TEST(KvScale, CoversTheHeadsOfEachServingRank) {
+// The statistics of some heads of a layer.
+KvStatistics only(const KvStatistics& whole, int64_t layer, int64_t first_head, int64_t heads) {
+  KvStatistics part(1, heads, whole.head_dim);
+  const int64_t first = (layer * whole.kv_heads + first_head) * whole.head_dim;
+  for (const KvTensor& tensor : kKvTensors) {
+    const TensorStatistics& all = whole.*tensor.statistics;
+    std::copy_n(all.minimum.begin() + first, heads * whole.head_dim,
+                (part.*tensor.statistics).minimum.begin());
+    std::copy_n(all.maximum.begin() + first, heads * whole.head_dim,
+                (part.*tensor.statistics).maximum.begin());
+  }
+  return part;
+}
+
+TEST(KvScale, OfAServingRankIsThatOfItsHeadsAlone) {
+  const KvStatistics whole = example();
+  for (const ScaleMethod& method : ScaleMethod::all()) {
+    for (const int64_t ranks : {1, 2, 4}) {
+      const auto scales = compute_scales(whole, ranks, method);
+      ASSERT_EQ(scales.size(), static_cast<size_t>(2 * ranks));
+      for (int64_t at = 0; at < 2 * ranks; ++at)
+        EXPECT_EQ(scales[static_cast<size_t>(at)],
+                  scale_of(only(whole, at / ranks, at % ranks * 4 / ranks, 4 / ranks), method));
+    }
+  }
+}
+
+TEST(KvScale, IsToTheBitAsKnown) {
   const auto scales = compute_scales(example(), 2, ScaleMethod::kAsymmetric);
-  ASSERT_EQ(scales.size(), 4u);
   // Layer 1, rank 0: heads 0 and 1, K in [-4, 8], V in [-0.25, 0.125].
-  EXPECT_EQ(scales[2], (KvScale{12.0f / 255.0f, 2.0f, 0.375f / 255.0f, -0.0625f}));
+  EXPECT_EQ(scales[2], (KvScale{0x1.818182p-5f, 2.0f, 0x1.818182p-10f, -0.0625f}));
   // Layer 0, rank 1: heads 2 and 3, K in [-4, 8], V in [-0.5, 0.25].
-  EXPECT_EQ(scales[1], (KvScale{12.0f / 255.0f, 2.0f, 0.75f / 255.0f, -0.125f}));
+  EXPECT_EQ(scales[1], (KvScale{0x1.818182p-5f, 2.0f, 0x1.818182p-9f, -0.125f}));
+  // Layer 0, head 3: K in [-4, 8], V in [-0.5, 0.25].
+  EXPECT_EQ(compute_scales(example(), 4, ScaleMethod::kSymmetric)[3],
+            (KvScale{0x1.020408p-4f, 0.0f, 0x1.020408p-8f, 0.0f}));
+}
+
+// No neighbour of `scale` comes nearer to `width` in so many steps.
+void expect_nearest(float scale, double steps, double width) {
+  const auto missed = [&](float by) { return std::fabs(static_cast<double>(by) * steps - width); };
+  EXPECT_LE(missed(scale), missed(std::nextafter(scale, 0.0f))) << width;
+  EXPECT_LE(missed(scale), missed(std::nextafter(scale, 2 * scale))) << width;
+}
+
+TEST(KvScale, IsTheNearestNumberThatSpansTheRangeInItsSteps) {
+  // Multiples of 2^-8, of which sums are exact.
+  std::mt19937 random(5);
+  std::uniform_int_distribution<int> multiple(1, 1 << 16);
+  for (int i = 0; i < 1000; ++i) {
+    const float low = -std::ldexp(static_cast<float>(multiple(random)), -8);
+    const float high = std::ldexp(static_cast<float>(multiple(random)), -8);
+    const KvScale scale = scale_of(one(low, high, -high, -low));
+    expect_nearest(scale.k_scale, 255, static_cast<double>(high) - low);
+    EXPECT_EQ(scale.k_zero - low, high - scale.k_zero);
+    EXPECT_EQ(scale.value(), (TensorScale{scale.k_scale, -scale.k_zero}));  // of the mirrored range
+    expect_nearest(scale_of(one(low, high), ScaleMethod::kSymmetric).k_scale, 127,
+                   std::max(-low, high));
+  }
 }
 
 TEST(KvScale, OfOneRankHoldsTheRangesOfAllRanks) {
@@ -63,14 +117,9 @@ TEST(KvScale, OfOneRankHoldsTheRangesOfAllRanks) {
   }
 }
 
-TEST(KvScale, SymmetricIsTheLargestMagnitudeOver127) {
-  const auto scales = compute_scales(example(), 4, ScaleMethod::kSymmetric);
-  ASSERT_EQ(scales.size(), 8u);
-  EXPECT_EQ(scales[3], (KvScale{8.0f / 127.0f, 0.0f, 0.5f / 127.0f, 0.0f}));
-}
-
 TEST(KvScale, WidensARangeThatDoesNotHoldZero) {
-  EXPECT_EQ(scale_of(one(2, 6, -6, -2)), (KvScale{6.0f / 255.0f, 3.0f, 6.0f / 255.0f, -3.0f}));
+  for (const ScaleMethod& method : ScaleMethod::all())
+    EXPECT_EQ(scale_of(one(2, 6, -6, -2), method), scale_of(one(0, 6, -6, 0), method));
 }
 
 TEST(KvScale, ClampsADegenerateRange) {
@@ -81,12 +130,10 @@ TEST(KvScale, ClampsADegenerateRange) {
 }
 
 TEST(KvScale, IsComputedInSinglePrecision) {
-  // In double precision the difference would round to another quotient.
-  const float low = -0x1.fffffep-1f, high = 0x1.000002p24f;
-  const float difference = high - low, sum = high + low;
-  const KvScale scale = scale_of(one(low, high));
-  EXPECT_EQ(scale.k_scale, difference / 255.0f);
-  EXPECT_EQ(scale.k_zero, sum * 0.5f);
+  // 2^24 + 1.25 is rounded before it is divided; else the scale would be 0x1.010102p16.
+  const KvScale scale = scale_of(one(-1.25f, 0x1p24f));
+  EXPECT_EQ(scale.k_scale, 0x1.010104p16f);
+  EXPECT_EQ(scale.k_zero, 0x1.fffffep22f);
 }
 
 TEST(KvScale, RefusesRanksThatDoNotDivideTheHeads) {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/runtimes/runtime.h"
+#include "calibrate/runtimes/runtime_table.h"
 #include "calibrate/statistics/scale_method.h"
 #include "sharding/formats/model_config.h"
 

@@ -2,6 +2,7 @@
 #include "calibrate/runtimes/turbomind/turbomind.h"
 
 #include "calibrate/runtimes/turbomind/config_patch.h"
+#include "calibrate/runtimes/turbomind/deployed_config.h"
 #include "calibrate/runtimes/turbomind/rotation.h"
 #include "calibrate/runtimes/turbomind/rules.h"
 #include "calibrate/runtimes/turbomind/scale_files.h"
@@ -67,6 +68,10 @@ OutputNames turbomind_file_names() {
             return name == kConfigName || name == kConfigPatchName || is_scale_file(name);
           },
           is_scale_file, is_scale_file_name, "scale files", kConfigName};
+}
+
+int64_t turbomind_embedding_rows(const ModelConfig& shape) {
+  return padded_rows(shape.vocab, shape.stored_ranks);
 }
 
 std::unique_ptr<const Runtime> open_turbomind(std::string_view release) {

@@ -26,7 +26,7 @@ void check_same_model(const StatisticsFile& statistics, const ExportOptions& opt
 void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& options,
                          const WeightDirectory& directory, const Runtime& runtime) {
   const Provenance& provenance = statistics.provenance;
-  const auto observed = find_runtime(kTurboMind).open(provenance.runtime);
+  const auto observed = options.scales.runtime.row().open(provenance.runtime);
   const ModelConfig& config = directory.config();
   if (observed->rotation(provenance.model, provenance.length) !=
       runtime.rotation(config, provenance.length))

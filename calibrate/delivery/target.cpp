@@ -12,8 +12,8 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
   const bool symmetric = options.symmetric || !runtime->holds_zero_points();
   std::vector<std::string> warnings =
       check_served(*runtime, {config, ranks, embedding_rows, length, !options.symmetric});
-  return {&options.runtime.row(), std::move(runtime), ranks,
-          symmetric ? ScaleMethod::kSymmetric : ScaleMethod::kAsymmetric, std::move(warnings)};
+  return {std::move(runtime), ranks, symmetric ? ScaleMethod::kSymmetric : ScaleMethod::kAsymmetric,
+          std::move(warnings)};
 }
 
 }  // namespace kvcalib

@@ -22,7 +22,6 @@ struct ScaleOptions {
 
 // What they are made for: a runtime, the ranks that serve, and the method.
 struct Target {
-  const RuntimeRow* row = nullptr;
   std::shared_ptr<const Runtime> runtime;  // a release of it
   int64_t ranks = 1;
   ScaleMethod method;

@@ -49,6 +49,14 @@ struct CalibratedModel {
   int64_t ranks;
 };
 
+// The scales of a directory, as its runtime finds them there.
+struct StoredScales {
+  int64_t layers = 0;
+  int64_t ranks = 0;
+  int64_t values = 0;           // floats for each layer and rank: 2 or 4
+  std::vector<KvScale> scales;  // [layers, ranks]
+};
+
 // Whether a runtime would load a directory's scales as meant.
 struct VerifyReport {
   std::vector<std::string> faults;  // why it would not, a sentence each
@@ -83,6 +91,8 @@ class Runtime {
   virtual std::vector<OutputFile> files(const CalibratedModel& model) const = 0;
   // Their number, names and sizes in words, before any work.
   virtual std::string files_in_words(const ModelConfig& config, int64_t ranks) const = 0;
+  // What of them goes beside the scales, in words; empty where nothing does.
+  virtual std::string beside_scales_in_words(const WeightDirectory& weights) const = 0;
   // Reads the files of a directory back by its own rules.  `serving_ranks`: as the directory says
   // when not given.  Throws Error only when `directory` is no readable directory.
   virtual VerifyReport verify(const std::filesystem::path& directory,

@@ -11,7 +11,9 @@ namespace kvcalib {
 namespace {
 
 constexpr std::array kRuntimes{
-    RuntimeRow{kTurboMind, turbomind_file_names, turbomind_embedding_rows, open_turbomind}};
+    RuntimeRow{kTurboMind, turbomind_file_names, turbomind_embedding_rows, read_turbomind_scales,
+               open_turbomind},
+};
 
 }  // namespace
 

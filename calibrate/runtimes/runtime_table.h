@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,6 +19,8 @@ struct RuntimeRow {
   OutputNames (*file_names)();  // of what `files` makes, for any release
   // Of the embedding on disk, as a converter would cut a model whose weights are not there yet.
   int64_t (*converted_embedding_rows)(const ModelConfig& shape);
+  // Of a directory, whatever the release.  Throws Error for what is no complete set.
+  StoredScales (*read_scales)(const std::filesystem::path& directory);
   // Throws Error for what is no release of it with static scales, naming those known.
   std::unique_ptr<const Runtime> (*open)(std::string_view release);
 };

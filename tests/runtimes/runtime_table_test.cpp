@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/message_of.h"
+#include "tests/output/output_folder.h"
 #include "tests/runtimes/model_directory.h"
 
 namespace kvcalib {
@@ -22,6 +23,19 @@ TEST(Runtimes, OpenAReleaseOfThemselves) {
   EXPECT_EQ(runtime->release(), "v0.2.6");
   EXPECT_EQ(runtime->title(), "TurboMind v0.2.6");
   EXPECT_HOLDS("known are v0.0.2", message_of([] { find_runtime(kTurboMind).open("0.2.7"); }));
+}
+
+TEST(Runtimes, ReadTheScalesOfADirectoryBack) {
+  const OutputFolder folder;
+  const std::vector<KvScale> scales{{0.1f, 0.2f, 0.3f, 0.4f}, {0.5f, 0.6f, 0.7f, 0.8f}};
+  const ModelDirectory model("/model", model_of_heads_128());
+  const StatisticsFile statistics{KvStatistics(1, 2, 128), {}};
+  for (const OutputFile& file : RuntimeChoice{}.open()->files({model, statistics, scales, 2}))
+    put(folder.path(), {{file.name, file.bytes}});
+  const StoredScales found = RuntimeChoice{}.row().read_scales(folder.path());
+  EXPECT_EQ(found.layers, 1);
+  EXPECT_EQ(found.ranks, 2);
+  EXPECT_EQ(found.scales, scales);
 }
 
 TEST(Delivery, ConsistsOfTheRuntimesFilesStatisticsAndSummary) {

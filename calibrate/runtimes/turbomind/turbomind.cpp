@@ -48,6 +48,9 @@ class TurboMind final : public Runtime {
                   sizeof(float) * static_cast<size_t>(release_.scale_values), " bytes",
                   config.own_rotation ? "" : concat(", ", kConfigName, ", ", kConfigPatchName));
   }
+  std::string beside_scales_in_words(const WeightDirectory& weights) const override {
+    return weights.runtime_config() == nullptr ? "" : kConfigName;
+  }
   VerifyReport verify(const std::filesystem::path& directory,
                       std::optional<int64_t> serving_ranks) const override {
     return verify_directory(directory, release_, serving_ranks);
@@ -72,6 +75,10 @@ OutputNames turbomind_file_names() {
 
 int64_t turbomind_embedding_rows(const ModelConfig& shape) {
   return padded_rows(shape.vocab, shape.stored_ranks);
+}
+
+StoredScales read_turbomind_scales(const std::filesystem::path& directory) {
+  return read_scales(directory);
 }
 
 std::unique_ptr<const Runtime> open_turbomind(std::string_view release) {

@@ -63,8 +63,6 @@ struct VerifyReport {
   std::vector<std::string> notes;   // worth knowing
   int64_t layers = 0;               // of the model; 0: not readable
   int64_t serving_ranks = 0;
-  int64_t scale_files = 0;  // found
-  bool compared_with_statistics = false;
 
   bool good() const { return faults.empty(); }
 };

@@ -80,7 +80,6 @@ void compare_with_statistics(const fs::path& directory, const ModelConfig& model
     for (const std::string& name : *fewest)
       fault(name, ": not what ", kStatisticsFileName, " gives for ", ranks,
             " serving ranks; the files are of different runs: export again");
-    report.compared_with_statistics = true;
   } catch (const Error& failure) {
     fault(failure.what());
   }

@@ -30,10 +30,10 @@ void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& 
   const ModelConfig& config = directory.config();
   if (observed->rotation(provenance.model, provenance.length) !=
       runtime.rotation(config, provenance.length))
-    throw Error(concat(options.statistics.string(), ": was taken as ", observed->release(),
-                       " rotates K; ", runtime.release(),
-                       " rotates this model's otherwise (rope and ",
-                       "NTK keys of config.ini); calibrate with --runtime ", runtime.release()));
+    throw Error(
+        concat(options.statistics.string(), ": was taken as ", observed->release(), " rotates K; ",
+               runtime.release(), " rotates this model's otherwise (rope, NTK ",
+               "and logn keys of config.ini); calibrate with --runtime ", runtime.release()));
   if (effective_window(provenance.model, provenance.length) !=
           effective_window(config, provenance.length) ||
       provenance.model.query_key_norm != config.query_key_norm)

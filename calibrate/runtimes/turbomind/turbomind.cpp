@@ -70,7 +70,7 @@ OutputNames turbomind_file_names() {
   return {[is_scale_file](std::string_view name) {
             return name == kConfigName || name == kConfigPatchName || is_scale_file(name);
           },
-          is_scale_file, is_scale_file_name, "scale files", kConfigName};
+          is_scale_file, is_scale_file_name, "KV scale files", kConfigName};
 }
 
 int64_t turbomind_embedding_rows(const ModelConfig& shape) {

@@ -88,7 +88,7 @@ TEST_F(VerifyTest, NotesWhatLiesAround) {
   put(folder_.path(), {{"outputs_stats.pth", "x"}});
   const VerifyReport report = verify();
   EXPECT_TRUE(report.good());
-  EXPECT_TRUE(notes(report, "outputs_stats.pth"));
+  EXPECT_TRUE(notes(report, "outputs_stats.pth: v0.2.2 and later take a folder with this file"));
   EXPECT_TRUE(notes(report, "pass quant_policy 4 explicitly"));
 }
 

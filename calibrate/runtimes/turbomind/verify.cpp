@@ -129,9 +129,8 @@ void Verification::note_surroundings() {
     note("an in-place run is at work here or was killed; the next in-place run finishes it");
   }
   if (has("outputs_stats.pth")) {
-    note(
-        "outputs_stats.pth: v0.2.2 and later take a folder with this file for AWQ weights; move "
-        "it away");
+    note("outputs_stats.pth: ", since(&TurboMindRelease::takes_outputs_stats_for_awq, "and"),
+         " take a folder with this file for AWQ weights; move it away");
   }
   if (const std::string how = serving_note(release_); !how.empty()) note(how);
 }

@@ -6,6 +6,7 @@
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/formats/turbomind_layout.h"
 
 namespace kvcalib {
 namespace {
@@ -75,8 +76,8 @@ void compare_with_statistics(const fs::path& directory, const ModelConfig& model
     if (statistics.layers != model.layers || statistics.kv_heads != model.kv_heads ||
         statistics.head_dim != model.head_dim) {
       fault(kStatisticsFileName, ": statistics of ", statistics.layers, " layers of ",
-            statistics.kv_heads, " kv heads x ", statistics.head_dim, ", but config.ini has ",
-            model.layers, " of ", model.kv_heads, " x ", model.head_dim);
+            statistics.kv_heads, " kv heads x ", statistics.head_dim, ", but ", kTurboMindConfig,
+            " has ", model.layers, " of ", model.kv_heads, " x ", model.head_dim);
       return;
     }
     if (weights != nullptr && weights_fingerprint(*weights) != file.provenance.weights_fingerprint)

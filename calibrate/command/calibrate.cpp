@@ -25,7 +25,7 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
   uint64_t layer_bytes = 0;
   if (is_preset(options.weights)) {
     config = read_preset(options.weights);
-    embedding_rows = served_embedding_rows(config);
+    embedding_rows = options.scales.runtime.row().converted_embedding_rows(config);
     layer_bytes = stored_layer_bytes(config);
   } else {
     const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);

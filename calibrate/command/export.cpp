@@ -26,14 +26,14 @@ void check_same_model(const StatisticsFile& statistics, const ExportOptions& opt
 void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& options,
                          const WeightDirectory& directory, const Runtime& runtime) {
   const Provenance& provenance = statistics.provenance;
-  const auto observed = find_runtime(kTurboMind).open(provenance.runtime);
+  const auto observed = options.scales.runtime.row().open(provenance.runtime);
   const ModelConfig& config = directory.config();
   if (observed->rotation(provenance.model, provenance.length) !=
       runtime.rotation(config, provenance.length))
-    throw Error(concat(options.statistics.string(), ": was taken as ", observed->release(),
-                       " rotates K; ", runtime.release(),
-                       " rotates this model's otherwise (rope and ",
-                       "NTK keys of config.ini); calibrate with --runtime ", runtime.release()));
+    throw Error(
+        concat(options.statistics.string(), ": was taken as ", observed->release(), " rotates K; ",
+               runtime.release(), " rotates this model's otherwise (rope, NTK ",
+               "and logn keys of config.ini); calibrate with --runtime ", runtime.release()));
   if (effective_window(provenance.model, provenance.length) !=
           effective_window(config, provenance.length) ||
       provenance.model.query_key_norm != config.query_key_norm)

@@ -3,7 +3,7 @@
 
 #include "calibrate/command/commands.h"
 #include "calibrate/report/scale_table.h"
-#include "calibrate/runtimes/turbomind/scale_files.h"
+#include "calibrate/runtimes/runtime_table.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/files/error.h"
 
@@ -21,7 +21,7 @@ std::vector<ScaleRow> rows_of_statistics(const std::filesystem::path& path) {
 
 // Rows of the scale files in a directory, with its statistics where it has them.
 std::vector<ScaleRow> rows_of_directory(const std::filesystem::path& path) {
-  const StoredScales set = read_scales(path);
+  const StoredScales set = RuntimeChoice{}.row().read_scales(path);
   const std::filesystem::path beside = path / kStatisticsFileName;
   if (!std::filesystem::exists(beside)) return scale_rows(set.scales, set.ranks, nullptr);
   const StatisticsFile file = read_statistics(beside);

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "calibrate/command/commands.h"
-#include "calibrate/runtimes/runtime.h"
+#include "calibrate/runtimes/runtime_table.h"
 
 namespace kvcalib {
 

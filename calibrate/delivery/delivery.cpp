@@ -14,11 +14,10 @@ Delivery make_delivery(const WeightDirectory& weights, const Target& target,
   delivery.statistics = std::make_shared<const StatisticsFile>(std::move(statistics));
   delivery.scales = compute_scales(delivery.statistics->statistics, target.ranks, target.method);
   delivery.cost = cost;
+  delivery.beside_scales = target.runtime->beside_scales_in_words(weights);
 
-  const std::string config = delivery_names(*target.row).backed_up;
   for (OutputFile& file :
        target.runtime->files({weights, *delivery.statistics, delivery.scales, target.ranks})) {
-    delivery.patched_config = delivery.patched_config || file.name == config;
     delivery.files.push_back({std::move(file.name), [bytes = std::move(file.bytes)](
                                                         ByteSink& sink) { sink.append(bytes); }});
   }

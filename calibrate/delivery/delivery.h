@@ -31,7 +31,7 @@ struct Delivery {
   std::shared_ptr<const StatisticsFile> statistics;
   std::vector<KvScale> scales;       // [layers, target.ranks]
   std::optional<RunCost> cost;       // of a calibration
-  bool patched_config = false;       // a config of the runtime's is among the files
+  std::string beside_scales;         // what else the runtime reads of the files, in words
   std::vector<DeliveredFile> files;  // the runtime's, statistics, summary
 };
 

@@ -5,7 +5,6 @@
 
 #include "calibrate/output/output_directory.h"
 #include "calibrate/output/weights_transaction.h"
-#include "calibrate/runtimes/runtime.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/weight_directory.h"
 

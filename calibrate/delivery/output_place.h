@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "calibrate/output/output_transaction.h"
-#include "calibrate/runtimes/runtime.h"
+#include "calibrate/runtimes/runtime_table.h"
 
 namespace kvcalib {
 

@@ -13,8 +13,8 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
   const bool held = !zero_points || runtime->holds_zero_points();
   std::vector<std::string> warnings =
       check_served(*runtime, {config, ranks, embedding_rows, length, zero_points});
-  return {&options.runtime.row(), std::move(runtime), ranks,
-          held ? options.method : ScaleMethod::kSymmetric, std::move(warnings)};
+  return {std::move(runtime), ranks, held ? options.method : ScaleMethod::kSymmetric,
+          std::move(warnings)};
 }
 
 }  // namespace kvcalib

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/runtimes/runtime.h"
+#include "calibrate/runtimes/runtime_table.h"
 #include "calibrate/statistics/scale_method.h"
 #include "sharding/formats/model_config.h"
 
@@ -22,7 +22,6 @@ struct ScaleOptions {
 
 // What they are made for: a runtime, the ranks that serve, and the method.
 struct Target {
-  const RuntimeRow* row = nullptr;
   std::shared_ptr<const Runtime> runtime;  // a release of it
   int64_t ranks = 1;
   ScaleMethod method;

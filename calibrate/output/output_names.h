@@ -14,7 +14,7 @@ struct OutputNames {
   Test is_ours;            // a file of the set
   Test goes_with_the_set;  // one of those that an earlier set may have more of: they go with it
   Test tells_of_a_set;     // where such a name is, well-formed or not, there is a set already
-  std::string set;         // what messages call those: "scale files"
+  std::string set;         // what messages call those: "KV scale files"
   std::string backed_up;   // the file whose earlier state is kept as NAME.backup
 };
 

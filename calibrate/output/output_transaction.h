@@ -8,7 +8,9 @@
 
 namespace kvcalib {
 
-// Called behind every step that changes the disk: for tests, which stop the process there.
+// Called behind every step that changes the disk: for tests, which stop the process there or let
+// the step fail.  They do it at every step, and at every step of a recovery behind each: thousands
+// of times, too many to preload a library into a program and watch it from outside.
 using StepHook = std::function<void(std::string_view step)>;
 
 // A set of files that appears whole or not at all.  What is not committed is taken back on

@@ -109,7 +109,7 @@ void check_existing(const fs::path& directory, const OutputNames& names, bool fo
   const std::vector<std::string> present = list_directory(directory);
   const auto earlier = std::count_if(present.begin(), present.end(), names.tells_of_a_set);
   if (earlier > 0 && !force) {
-    throw Error(concat(directory.string(), ": has ", earlier, " KV ", names.set,
+    throw Error(concat(directory.string(), ": has ", earlier, " ", names.set,
                        " already; pass --force to replace them"));
   }
   for (const std::string& name : present) {

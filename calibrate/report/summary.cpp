@@ -142,8 +142,8 @@ std::string format_summary(const Summary& summary) {
   if (delivery.cost) text << format_cost(*delivery.cost, delivery.statistics->provenance);
   text << summary.rows.size() << " scale files (" << target.method.text() << ", "
        << target.runtime->title() << ", " << target.ranks << " ranks)"
-       << (delivery.patched_config ? ", config.ini" : "") << " and statistics in " << delivery.place
-       << "\n";
+       << (delivery.beside_scales.empty() ? "" : ", " + delivery.beside_scales)
+       << " and statistics in " << delivery.place << "\n";
   if (const std::string note = target.runtime->serving_note(); !note.empty())
     text << "note: " << note << "\n";
   return text.str();

@@ -7,10 +7,8 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "calibrate/output/output_names.h"
 #include "calibrate/statistics/kv_scale.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/model_config.h"
@@ -51,14 +49,20 @@ struct CalibratedModel {
   int64_t ranks;
 };
 
+// The scales of a directory, as its runtime finds them there.
+struct StoredScales {
+  int64_t layers = 0;
+  int64_t ranks = 0;
+  int64_t values = 0;           // floats for each layer and rank: 2 or 4
+  std::vector<KvScale> scales;  // [layers, ranks]
+};
+
 // Whether a runtime would load a directory's scales as meant.
 struct VerifyReport {
   std::vector<std::string> faults;  // why it would not, a sentence each
   std::vector<std::string> notes;   // worth knowing
   int64_t layers = 0;               // of the model; 0: not readable
   int64_t serving_ranks = 0;
-  int64_t scale_files = 0;  // found
-  bool compared_with_statistics = false;
 
   bool good() const { return faults.empty(); }
 };
@@ -85,6 +89,8 @@ class Runtime {
   virtual std::vector<OutputFile> files(const CalibratedModel& model) const = 0;
   // Their number, names and sizes in words, before any work.
   virtual std::string files_in_words(const ModelConfig& config, int64_t ranks) const = 0;
+  // What of them goes beside the scales, in words; empty where nothing does.
+  virtual std::string beside_scales_in_words(const WeightDirectory& weights) const = 0;
   // Reads the files of a directory back by its own rules.  `serving_ranks`: as the directory says
   // when not given.  Throws Error only when `directory` is no readable directory.
   virtual VerifyReport verify(const std::filesystem::path& directory,
@@ -101,36 +107,8 @@ class Runtime {
 // The warnings.  Throws Error with all faults, one a line.
 std::vector<std::string> check_served(const Runtime& runtime, const ServedModel& model);
 
-// A row of the table of runtimes.
-struct RuntimeRow {
-  std::string_view name;
-  OutputNames (*file_names)();  // of what `files` makes, for any release
-  // Throws Error for what is no release of it with static scales, naming those known.
-  std::unique_ptr<const Runtime> (*open)(std::string_view release);
-};
-
-inline constexpr std::string_view kTurboMind = "turbomind";
-
-// Throws Error naming those there are.
-const RuntimeRow& find_runtime(std::string_view name);
-
-// What is asked for: a runtime and its release, with what they are unless others are named.
-struct RuntimeChoice {
-  std::string_view name = kTurboMind;
-  std::string release = "0.3.0";
-
-  // Both throw Error for what there is not.
-  const RuntimeRow& row() const { return find_runtime(name); }
-  std::unique_ptr<const Runtime> open() const { return row().open(release); }
-};
-
-// The names of a whole delivery: the runtime's files, statistics and summary.
-OutputNames delivery_names(const RuntimeRow& runtime);
-
 // The rows of the embedding that a runtime will read from disk; 0 where the weights are a model's
 // own, from which it makes others.
 int64_t served_embedding_rows(const WeightDirectory& weights);
-// The same of a shape whose weights are not there yet: as a converter would cut them.
-int64_t served_embedding_rows(const ModelConfig& shape);
 
 }  // namespace kvcalib

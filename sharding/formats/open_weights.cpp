@@ -4,13 +4,14 @@
 #include "sharding/files/error.h"
 #include "sharding/formats/hugging_face_directory.h"
 #include "sharding/formats/turbomind_directory.h"
+#include "sharding/formats/turbomind_layout.h"
 
 namespace kvcalib {
 
 namespace fs = std::filesystem;
 
 std::unique_ptr<WeightDirectory> open_weights(const fs::path& directory) {
-  if (fs::exists(directory / "config.ini") || !fs::is_directory(directory))
+  if (fs::exists(directory / kTurboMindConfig) || !fs::is_directory(directory))
     return std::make_unique<TurboMindDirectory>(TurboMindDirectory::open(directory));
   if (is_hugging_face(directory)) return HuggingFaceDirectory::open(directory);
   throw Error(concat(directory.string(), ": holds neither config.ini nor config.json; --weights ",

@@ -147,7 +147,7 @@ TurboMindDirectory TurboMindDirectory::open(const fs::path& path) {
   if (!fs::is_directory(path))
     throw Error(concat(path.string(), ": not a directory; --weights wants the folder that holds ",
                        "config.ini, as workspace/triton_models/weights"));
-  TurboMindDirectory directory(path, IniFile::read(path / "config.ini"));
+  TurboMindDirectory directory(path, IniFile::read(path / kTurboMindConfig));
   for (const auto& entry : fs::directory_iterator(path)) {
     if (entry.path().extension() == ".qweight")
       throw Error(concat(entry.path().string(), ": int4 weights cannot be calibrated; deploy the ",

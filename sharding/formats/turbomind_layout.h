@@ -13,6 +13,9 @@ namespace kvcalib {
 // headerless 16-bit matrices, row-major.
 inline constexpr uint64_t kTurboMindElementBytes = 2;
 
+// What the model is, in the runtime's words.
+inline constexpr const char* kTurboMindConfig = "config.ini";
+
 // Tables [rows, hidden], the same for all ranks.
 inline constexpr const char* kTurboMindEmbedding = "tok_embeddings.weight";
 inline constexpr const char* kTurboMindHead = "output.weight";

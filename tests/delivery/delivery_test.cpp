@@ -44,14 +44,14 @@ TEST(Delivery, HoldsTheRuntimesFilesAndTheStatistics) {
   for (const char* name : {"layers.0.past_kv_scale.0.weight", "layers.2.past_kv_scale.1.weight",
                            "config.ini", "config.patch", kStatisticsFileName})
     EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name;
-  EXPECT_TRUE(delivery.patched_config);
+  EXPECT_EQ(delivery.beside_scales, "config.ini");
   EXPECT_EQ(delivery.place, "/results");
   EXPECT_EQ(delivery.scales.size(), static_cast<size_t>(model.layers * 2));
 }
 
 TEST(Delivery, OfAModelsOwnWeightsHasNoConfigToPatch) {
   const Delivery delivery = delivery_of(ModelDirectory("/model", small_model()));
-  EXPECT_FALSE(delivery.patched_config);
+  EXPECT_EQ(delivery.beside_scales, "");
   for (const std::string& name : names_of(delivery)) EXPECT_NE(name, "config.ini");
 }
 

@@ -7,7 +7,7 @@
 
 #include "calibrate/data/windows.h"
 #include "calibrate/engine/calibration_pass.h"
-#include "calibrate/runtimes/runtime.h"
+#include "calibrate/runtimes/runtime_table.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/open_weights.h"
 #include "sharding/formats/weight_directory.h"

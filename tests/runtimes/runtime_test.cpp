@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "calibrate/runtimes/turbomind/turbomind.h"
 #include "tests/message_of.h"
 #include "tests/runtimes/model_directory.h"
 
@@ -11,31 +12,8 @@ namespace {
 
 using namespace fixture;
 
-TEST(Runtimes, AreFoundByName) {
-  EXPECT_EQ(find_runtime(kTurboMind).name, kTurboMind);
-  EXPECT_EQ(message_of([] { find_runtime("abacus"); }),
-            "abacus: no runtime that kvcalib makes scales for; known are turbomind");
-}
-
-TEST(Runtimes, OpenAReleaseOfThemselves) {
-  const auto runtime = find_runtime(kTurboMind).open("0.2.6");
-  EXPECT_EQ(runtime->release(), "v0.2.6");
-  EXPECT_EQ(runtime->title(), "TurboMind v0.2.6");
-  EXPECT_HOLDS("known are v0.0.2", message_of([] { find_runtime(kTurboMind).open("0.2.7"); }));
-}
-
-TEST(Delivery, ConsistsOfTheRuntimesFilesStatisticsAndSummary) {
-  const OutputNames names = delivery_names(find_runtime(kTurboMind));
-  for (const char* name : {"config.ini", "config.patch", "kv_stats.safetensors", "summary.json",
-                           "layers.12.past_kv_scale.7.weight"})
-    EXPECT_TRUE(names.is_ours(name)) << name;
-  for (const char* name : {"norm.weight", "config.ini.backup", "layers.0.past_kv_scale.weight",
-                           "layers.0.attention.wo.0.weight", ""})
-    EXPECT_FALSE(names.is_ours(name)) << name;
-}
-
 TEST(ServedModels, AreRefusedWithAllTheirFaultsAtOnce) {
-  const auto runtime = find_runtime(kTurboMind).open("0.2.6");
+  const auto runtime = open_turbomind("0.2.6");
   ModelConfig config = model_of_heads_128();
   EXPECT_TRUE(check_served(*runtime, {config, 2, 0, 512}).empty());
   config.weight_type = WeightType::kBFloat16;
@@ -50,9 +28,6 @@ TEST(ServedModels, HaveRowsOnDiskOnlyWhereTheRuntimeReadsThem) {
   EXPECT_EQ(served_embedding_rows(
                 ModelDirectory("/weights", config, IniFile::parse("[llama]\n", "config.ini"))),
             51);
-  ModelConfig shape = config;
-  shape.stored_ranks = 2;
-  EXPECT_EQ(served_embedding_rows(shape), 52);
 }
 
 }  // namespace

@@ -41,12 +41,31 @@ TEST_F(VerifyStatisticsTest, TakesTheMethodThatTheSummaryNames) {
   EXPECT_HOLDS("not what kv_stats.safetensors gives for 2 serving ranks", report.faults[0]);
 }
 
-TEST_F(VerifyStatisticsTest, TriesAllMethodsWhereTheSummarySaysNone) {
-  for (const char* summary : {"", "broken", "[]", "{}", R"({"method": 4})", R"({"method": "x"})"}) {
+TEST_F(VerifyStatisticsTest, FindsAMethodThatIsNotKnown) {
+  write_output(2);
+  put(folder_.path(), {{kSummaryFileName, R"({"method": "percentile:of=99"})"}});
+  EXPECT_EQ(
+      fault(),
+      concat("summary.json: ", message_of([] { ScaleMethod::parse("percentile:of=99"); }), "\n"));
+}
+
+TEST_F(VerifyStatisticsTest, TriesAllMethodsWithoutASummary) {
+  for (const ScaleMethod& method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
+    write_output(2, kLatest, method);
+    const VerifyReport report = verify();
+    EXPECT_TRUE(report.good());
+    EXPECT_FALSE(notes(report, "summary.json"));
+  }
+}
+
+TEST_F(VerifyStatisticsTest, NotesASummaryThatIsNotReadableAndTriesAllMethods) {
+  for (const char* summary : {"", "broken", "[]", "{}", R"({"method": 4})"}) {
     for (const ScaleMethod& method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric}) {
       write_output(2, kLatest, method);
       put(folder_.path(), {{kSummaryFileName, summary}});
-      EXPECT_TRUE(verify().good()) << summary;
+      const VerifyReport report = verify();
+      EXPECT_TRUE(report.good()) << summary;
+      EXPECT_TRUE(notes(report, "summary.json: is not readable")) << summary;
     }
   }
 }

@@ -124,7 +124,7 @@ std::vector<std::string> config_faults(const IniFile& config, const TurboMindRel
   for (const auto& [key, value, why] : settings_of(release)) {
     const std::optional<std::string> found = config.find(key);
     if (found == value) continue;
-    faults.push_back(concat(kConfigName, ": ",
+    faults.push_back(concat(kTurboMindConfig, ": ",
                             found ? concat(key, " = ", *found) : concat("no ", key), ": ", why,
                             "; expected ", key, " = ", value));
   }
@@ -136,7 +136,7 @@ std::string config_patch(const IniFile& config, const IniFile& patched) {
   const Lines after = split_lines(patched.text());
   const std::vector<Change> changes = changes_between(before, after);
   if (changes.empty()) return "";
-  std::string patch = concat("--- a/", kConfigName, "\n+++ b/", kConfigName, '\n');
+  std::string patch = concat("--- a/", kTurboMindConfig, "\n+++ b/", kTurboMindConfig, '\n');
   for (size_t first = 0, last = 0; first < changes.size(); first = ++last) {
     while (last + 1 < changes.size() &&
            changes[last + 1].old_line - (changes[last].old_line + changes[last].removed) <=

@@ -6,10 +6,10 @@
 
 #include "calibrate/runtimes/turbomind/releases.h"
 #include "sharding/files/ini_file.h"
+#include "sharding/formats/turbomind_layout.h"
 
 namespace kvcalib {
 
-inline constexpr const char* kConfigName = "config.ini";
 inline constexpr const char* kConfigPatchName = "config.patch";
 
 // The config with quant_policy = 4 and, where prefill needs it, use_context_fmha = 0: the same

@@ -133,7 +133,11 @@ constexpr Row kRows[] = {
        is.config_defaults.max_prefill_iters = "1";
        is.config_defaults.extra_tokens_per_iter = "0";
      }},
-    {2, 2, 4, [](TurboMindRelease& is) { is.config_defaults.cache_max_entry_count = "0.8"; }},
+    {2, 2, 4,
+     [](TurboMindRelease& is) {
+       is.takes_outputs_stats_for_awq = true;
+       is.config_defaults.cache_max_entry_count = "0.8";
+     }},
     {2, 5, 6, [](TurboMindRelease& is) { is.pipeline_overrides = true; }},
     {3, 0, 0,
      [](TurboMindRelease& is) {
@@ -214,9 +218,12 @@ const TurboMindRelease& find_turbomind_release(std::string_view text) {
   return *found;
 }
 
-std::string since(const std::function<bool(const TurboMindRelease&)>& fact) {
-  const auto* const first = std::find_if(kReleases.begin(), kReleases.end(), fact);
-  return concat(first->name(), first == &kReleases.back() ? "" : " or later");
+std::string since(const std::function<bool(const TurboMindRelease&)>& fact,
+                  std::string_view conjunction) {
+  const auto first = std::find_if_not(kReleases.rbegin(), kReleases.rend(), fact).base();
+  if (first == kReleases.end()) return concat("no release up to ", kReleases.back().name());
+  const bool is_last = first + 1 == kReleases.end();
+  return concat(first->name(), is_last ? "" : concat(" ", conjunction, " later"));
 }
 
 }  // namespace kvcalib

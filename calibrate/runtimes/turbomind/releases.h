@@ -63,6 +63,9 @@ struct TurboMindRelease {
   bool api_server_overrides = false;
   bool pipeline_overrides = false;
 
+  // Takes a folder with outputs_stats.pth for AWQ weights
+  bool takes_outputs_stats_for_awq = false;
+
   // config.ini
   std::span<const std::string_view> config_keys;  // all its converter may write, in its order
   ConfigDefaults config_defaults;
@@ -77,7 +80,9 @@ std::span<const TurboMindRelease> turbomind_releases();
 // is no release (naming those known).
 const TurboMindRelease& find_turbomind_release(std::string_view text);
 
-// "v0.0.8 or later", or "v0.3.0" of the last: the first release of which something is so, in words.
-std::string since(const std::function<bool(const TurboMindRelease&)>& fact);
+// "v0.0.8 or later", or "v0.3.0" of the last: in words, the first release of which something is so
+// and of all behind it too.  Where that is none it says so.
+std::string since(const std::function<bool(const TurboMindRelease&)>& fact,
+                  std::string_view conjunction = "or");
 
 }  // namespace kvcalib

@@ -87,7 +87,12 @@ void check_session(Case& c) {
 void is_unknown(Case& c, const char* what, const std::string& way_out) {
   c.fault_of_model(concat(what, ": ", c.release.name(), " does not know it", way_out));
 }
-std::string serve_with(bool Release::*fact) { return concat("; serve with ", since(fact)); }
+std::string serve_with(const std::function<bool(const Release&)>& fact) {
+  return concat("; serve with ", since(fact));
+}
+bool knows_dynamic_ntk(const Release& release) {
+  return release.dynamic_ntk != DynamicNtk::kUnknown;
+}
 
 void check_rope_theta(Case& c) {
   if (c.release.reads_rope_theta || c.model.rope_theta == kDefaultRopeTheta) return;
@@ -116,8 +121,8 @@ void check_own_scaling(Case& c) {
   const bool dynamic = kind == Kind::kDynamic || kind == Kind::kQwen;
   if (kind == Kind::kLinear && !c.release.scales_linearly)
     is_unknown(c, "linear rope_scaling", serve_with(&Release::scales_linearly));
-  if (dynamic && c.release.dynamic_ntk == DynamicNtk::kUnknown)
-    is_unknown(c, "dynamic NTK (rope_scaling)", serve_with(&Release::reads_use_dynamic_ntk));
+  if (dynamic && !knows_dynamic_ntk(c.release))
+    is_unknown(c, "dynamic NTK (rope_scaling)", serve_with(knows_dynamic_ntk));
   if (kind == Kind::kLlama3) is_unknown(c, "rope_scaling of type llama3", "");
   if (c.model.use_logn_attention && !c.release.reads_use_logn_attn)
     is_unknown(c, "use_logn_attn", serve_with(&Release::reads_use_logn_attn));

@@ -47,16 +47,8 @@ std::optional<KvScale> parse_scale_file(std::string_view bytes);
 std::vector<OutputFile> scale_files(std::span<const KvScale> scales, int64_t ranks,
                                     const TurboMindRelease& release);
 
-// The scale files of a directory.
-struct StoredScales {
-  int64_t layers = 0;
-  int64_t ranks = 0;
-  int64_t values = 0;           // floats in each file: 2 or 4
-  std::vector<KvScale> scales;  // [layers, ranks]
-};
-
-// Throws Error when there are none, when one of layers x ranks is missing, and naming a file that
-// is unreadable or of another size than the first.
+// The scale files of a directory.  Throws Error when there are none, when one of layers x ranks is
+// missing, and naming a file that is unreadable or of another size than the first.
 StoredScales read_scales(const std::filesystem::path& directory);
 
 }  // namespace kvcalib

@@ -2,6 +2,7 @@
 #include "calibrate/runtimes/turbomind/turbomind.h"
 
 #include "calibrate/runtimes/turbomind/config_patch.h"
+#include "calibrate/runtimes/turbomind/deployed_config.h"
 #include "calibrate/runtimes/turbomind/rotation.h"
 #include "calibrate/runtimes/turbomind/rules.h"
 #include "calibrate/runtimes/turbomind/scale_files.h"
@@ -36,16 +37,20 @@ class TurboMind final : public Runtime {
     const IniFile* const config = model.weights.runtime_config();
     if (config == nullptr) return files;
     const IniFile patched = patch_config(*config, release_);
-    files.push_back({kConfigName, patched.text()});
+    files.push_back({kTurboMindConfig, patched.text()});
     if (patched.text() != config->text())
       files.push_back({kConfigPatchName, config_patch(*config, patched)});
     return files;
   }
   std::string files_in_words(const ModelConfig& config, int64_t ranks) const override {
-    return concat(config.layers * ranks, " files ", scale_file_name(0, 0), " .. ",
-                  scale_file_name(config.layers - 1, ranks - 1), " of ",
-                  sizeof(float) * static_cast<size_t>(release_.scale_values), " bytes",
-                  config.own_rotation ? "" : concat(", ", kConfigName, ", ", kConfigPatchName));
+    return concat(
+        config.layers * ranks, " files ", scale_file_name(0, 0), " .. ",
+        scale_file_name(config.layers - 1, ranks - 1), " of ",
+        sizeof(float) * static_cast<size_t>(release_.scale_values), " bytes",
+        config.own_rotation ? "" : concat(", ", kTurboMindConfig, ", ", kConfigPatchName));
+  }
+  std::string beside_scales_in_words(const WeightDirectory& weights) const override {
+    return weights.runtime_config() == nullptr ? "" : kTurboMindConfig;
   }
   VerifyReport verify(const std::filesystem::path& directory,
                       std::optional<int64_t> serving_ranks) const override {
@@ -64,9 +69,17 @@ OutputNames turbomind_file_names() {
     return parse_scale_file_name(name).has_value();
   };
   return {[is_scale_file](std::string_view name) {
-            return name == kConfigName || name == kConfigPatchName || is_scale_file(name);
+            return name == kTurboMindConfig || name == kConfigPatchName || is_scale_file(name);
           },
-          is_scale_file, is_scale_file_name, "scale files", kConfigName};
+          is_scale_file, is_scale_file_name, "KV scale files", kTurboMindConfig};
+}
+
+int64_t turbomind_embedding_rows(const ModelConfig& shape) {
+  return padded_rows(shape.vocab, shape.stored_ranks);
+}
+
+StoredScales read_turbomind_scales(const std::filesystem::path& directory) {
+  return read_scales(directory);
 }
 
 std::unique_ptr<const Runtime> open_turbomind(std::string_view release) {

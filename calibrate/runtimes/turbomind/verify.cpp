@@ -66,7 +66,7 @@ class Verification {
 
 // Scales made from a Hugging Face directory have no config.ini: statistics say what the model is.
 bool Verification::read_model_of_statistics(std::optional<int64_t> serving_ranks) {
-  if (fs::exists(directory_ / kConfigName) || !fs::exists(directory_ / kStatisticsFileName))
+  if (fs::exists(directory_ / kTurboMindConfig) || !fs::exists(directory_ / kStatisticsFileName))
     return false;
   try {
     const ModelConfig model = read_statistics(directory_ / kStatisticsFileName).provenance.model;
@@ -75,8 +75,8 @@ bool Verification::read_model_of_statistics(std::optional<int64_t> serving_ranks
   } catch (const Error&) {
     return false;  // said when they are compared with the scales
   }
-  note("no config.ini here: the files are checked against ", kStatisticsFileName, "; the weights ",
-       "they will be served with need quant_policy = 4");
+  note("no ", kTurboMindConfig, " here: the files are checked against ", kStatisticsFileName,
+       "; the weights ", "they will be served with need quant_policy = 4");
   const auto of_first_layer = [](const std::string& name) {
     const auto id = parse_scale_file_name(name);
     return id && id->layer == 0;
@@ -89,7 +89,7 @@ bool Verification::read_model_of_statistics(std::optional<int64_t> serving_ranks
 
 void Verification::read_config(std::optional<int64_t> serving_ranks) {
   try {
-    const IniFile config = IniFile::read(directory_ / kConfigName);
+    const IniFile config = IniFile::read(directory_ / kTurboMindConfig);
     for (std::string& found : config_faults(config, release_)) fault(found);
     model_ = read_model_config(config);
     report_.layers = model_->layers;
@@ -120,8 +120,8 @@ void Verification::check_model() {
   const int64_t rows = weights_ ? weights_->embedding_rows() : 0;
   const RuntimeFindings found = findings_in_config(
       {.config = *model_, .ranks = report_.serving_ranks, .embedding_rows = rows}, release_);
-  for (const std::string& text : found.faults) fault(kConfigName, ": ", text);
-  for (const std::string& text : found.warnings) note(kConfigName, ": ", text);
+  for (const std::string& text : found.faults) fault(kTurboMindConfig, ": ", text);
+  for (const std::string& text : found.warnings) note(kTurboMindConfig, ": ", text);
 }
 
 void Verification::note_surroundings() {
@@ -129,9 +129,8 @@ void Verification::note_surroundings() {
     note("an in-place run is at work here or was killed; the next in-place run finishes it");
   }
   if (has("outputs_stats.pth")) {
-    note(
-        "outputs_stats.pth: v0.2.2 and later take a folder with this file for AWQ weights; move "
-        "it away");
+    note("outputs_stats.pth: ", since(&TurboMindRelease::takes_outputs_stats_for_awq, "and"),
+         " take a folder with this file for AWQ weights; move it away");
   }
   if (const std::string how = serving_note(release_); !how.empty()) note(how);
 }
@@ -143,7 +142,7 @@ VerifyReport verify_directory(const fs::path& directory, const TurboMindRelease&
   std::error_code failure;
   if (!fs::is_directory(directory, failure)) {
     throw Error(concat(directory.string(), ": no directory; expected one with scale files and ",
-                       kConfigName));
+                       kTurboMindConfig));
   }
   return Verification(directory, release).run(serving_ranks);
 }

@@ -29,7 +29,6 @@ class ScaleFileCheck {
     check_grid();
     for (const auto& [id, name] : files_) check_file(id, name);
     check_one_method();
-    report_.scale_files = static_cast<int64_t>(files_.size());
     return std::move(bytes_);
   }
 

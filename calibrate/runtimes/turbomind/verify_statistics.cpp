@@ -6,33 +6,43 @@
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/formats/turbomind_layout.h"
 
 namespace kvcalib {
 namespace {
 
 namespace fs = std::filesystem;
 
-// The method that summary.json names; nothing where it names none that there is.
-std::optional<ScaleMethod> method_of_summary(const fs::path& directory) {
-  if (!fs::is_regular_file(directory / kSummaryFileName)) return std::nullopt;
-  const nlohmann::json summary =
-      nlohmann::json::parse(read_file(directory / kSummaryFileName), nullptr, false);
-  if (!summary.is_object() || !summary.contains("method") || !summary["method"].is_string())
-    return std::nullopt;
+// The method that summary.json names, if it is there and readable.  Throws Error for one that is
+// not known.
+std::optional<ScaleMethod> method_of_summary(const fs::path& directory, VerifyReport& report) {
+  std::error_code failure;
+  if (!fs::exists(directory / kSummaryFileName, failure)) return std::nullopt;
+  std::string name;
   try {
-    return ScaleMethod::parse(summary["method"].get<std::string>());
-  } catch (const Error&) {
+    name = nlohmann::json::parse(read_file(directory / kSummaryFileName))
+               .at("method")
+               .get<std::string>();
+  } catch (const std::exception&) {
+    report.notes.push_back(concat(kSummaryFileName, ": is not readable; which method made the ",
+                                  "scales is seen by comparing them"));
     return std::nullopt;
+  }
+  try {
+    return ScaleMethod::parse(name);
+  } catch (const Error& unknown) {
+    throw Error(concat(kSummaryFileName, ": ", unknown.what()));
   }
 }
 
 // The methods that may have made scale files of that release.
 std::vector<ScaleMethod> possible_methods(const fs::path& directory,
-                                          const TurboMindRelease& release) {
+                                          const TurboMindRelease& release, VerifyReport& report) {
   const auto fits = [&](const ScaleMethod& method) {
     return release.scale_values == 4 || method.is_symmetric();
   };
-  if (const auto method = method_of_summary(directory); method && fits(*method)) return {*method};
+  if (const auto method = method_of_summary(directory, report); method && fits(*method))
+    return {*method};
   std::vector<ScaleMethod> methods = ScaleMethod::all();
   std::erase_if(methods, [&](const ScaleMethod& method) { return !fits(method); });
   return methods;
@@ -66,21 +76,20 @@ void compare_with_statistics(const fs::path& directory, const ModelConfig& model
     if (statistics.layers != model.layers || statistics.kv_heads != model.kv_heads ||
         statistics.head_dim != model.head_dim) {
       fault(kStatisticsFileName, ": statistics of ", statistics.layers, " layers of ",
-            statistics.kv_heads, " kv heads x ", statistics.head_dim, ", but config.ini has ",
-            model.layers, " of ", model.kv_heads, " x ", model.head_dim);
+            statistics.kv_heads, " kv heads x ", statistics.head_dim, ", but ", kTurboMindConfig,
+            " has ", model.layers, " of ", model.kv_heads, " x ", model.head_dim);
       return;
     }
     if (weights != nullptr && weights_fingerprint(*weights) != file.provenance.weights_fingerprint)
       fault(kStatisticsFileName, ": statistics of other weights than those here; calibrate again");
     std::optional<std::vector<std::string>> fewest;
-    for (const ScaleMethod& method : possible_methods(directory, release)) {
+    for (const ScaleMethod& method : possible_methods(directory, release, report)) {
       std::vector<std::string> names = others(statistics, ranks, method, release, files);
       if (!fewest || names.size() < fewest->size()) fewest = std::move(names);
     }
     for (const std::string& name : *fewest)
       fault(name, ": not what ", kStatisticsFileName, " gives for ", ranks,
             " serving ranks; the files are of different runs: export again");
-    report.compared_with_statistics = true;
   } catch (const Error& failure) {
     fault(failure.what());
   }

@@ -61,7 +61,7 @@ Workspace of_model(const WeightDirectory& source, const TurboMindRelease& releas
 }
 
 bool is_weight_file(const std::string& name) {
-  return name == kConfigName ||
+  return name == kTurboMindConfig ||
          ((name.ends_with(".weight") || name.ends_with(".bias")) && !parse_scale_file_name(name));
 }
 
@@ -87,7 +87,7 @@ void write_workspace(const WeightDirectory& source, const Workspace& workspace,
   make_directory(tokenizer);
   for (const fs::path& file : workspace.tokenizer)
     write_new_file(tokenizer / file.filename(), read_file(file));
-  write_new_file(weights / kConfigName, workspace.config);
+  write_new_file(weights / kTurboMindConfig, workspace.config);
   write_turbomind_weights(source, workspace.cut, weights, observer);
   sync_directory(tokenizer);
   sync_directory(weights);

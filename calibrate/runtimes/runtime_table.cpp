@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/runtimes/runtime_table.h"
+
+#include <algorithm>
+#include <array>
+
+#include "calibrate/runtimes/turbomind/turbomind.h"
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr std::array kRuntimes{
+    RuntimeRow{kTurboMind, turbomind_file_names, turbomind_embedding_rows, read_turbomind_scales,
+               open_turbomind},
+};
+
+}  // namespace
+
+const RuntimeRow& find_runtime(std::string_view name) {
+  const auto* const found = std::find_if(kRuntimes.begin(), kRuntimes.end(),
+                                         [&](const RuntimeRow& row) { return row.name == name; });
+  if (found != kRuntimes.end()) return *found;
+  std::string known;
+  for (const RuntimeRow& row : kRuntimes) known += concat(known.empty() ? "" : ", ", row.name);
+  throw Error(concat(name, ": no runtime that kvcalib makes scales for; known are ", known));
+}
+
+OutputNames delivery_names(const RuntimeRow& runtime) {
+  OutputNames names = runtime.file_names();
+  names.is_ours = [of_runtime = names.is_ours](std::string_view name) {
+    return name == kStatisticsFileName || name == kSummaryFileName || of_runtime(name);
+  };
+  return names;
+}
+
+}  // namespace kvcalib

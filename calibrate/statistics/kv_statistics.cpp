@@ -32,13 +32,6 @@ float round_to(float value, const Precision& precision) {
   return static_cast<float>(rounded);
 }
 
-void widen(std::vector<float>& extremes, const std::vector<float>& others, bool upwards) {
-  for (size_t i = 0; i < extremes.size(); ++i) {
-    const bool wider = upwards ? others[i] > extremes[i] : others[i] < extremes[i];
-    if (wider || std::isnan(others[i])) extremes[i] = others[i];
-  }
-}
-
 void round_ranges(KvStatistics& statistics, const KvTensor& tensor, const Precision& precision) {
   auto& [minimum, maximum] = statistics.*tensor.statistics;
   for (size_t i = 0; i < minimum.size(); ++i) {
@@ -67,21 +60,6 @@ KvStatistics::KvStatistics(int64_t layers, int64_t kv_heads, int64_t head_dim)
     empty.minimum.assign(size, kInfinity);
     empty.maximum.assign(size, -kInfinity);
   }
-}
-
-void TensorStatistics::merge(const TensorStatistics& other) {
-  widen(minimum, other.minimum, false);
-  widen(maximum, other.maximum, true);
-}
-
-void KvStatistics::merge(const KvStatistics& other) {
-  if (layers != other.layers || kv_heads != other.kv_heads || head_dim != other.head_dim) {
-    throw Error(concat("statistics of [", layers, ", ", kv_heads, ", ", head_dim, "] and [",
-                       other.layers, ", ", other.kv_heads, ", ", other.head_dim,
-                       "] are of different models; merge only ranks of one run"));
-  }
-  for (const KvTensor& tensor : kKvTensors)
-    (this->*tensor.statistics).merge(other.*tensor.statistics);
 }
 
 ChannelStatistics KvStatistics::part(const KvTensor& tensor, int64_t layer, int64_t rank,

@@ -21,9 +21,6 @@ struct ChannelStatistics {
 struct TensorStatistics {
   std::vector<float> minimum, maximum;
 
-  // Widens these ranges by `other`'s, which has the same shape.
-  void merge(const TensorStatistics& other);
-
   ChannelStatistics channels(size_t first, size_t count) const {
     return {std::span(minimum).subspan(first, count), std::span(maximum).subspan(first, count)};
   }
@@ -48,9 +45,6 @@ struct KvStatistics {
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   TensorStatistics keys, values;
-
-  // Widens these ranges by `other`'s.  Throws Error when the shapes differ.
-  void merge(const KvStatistics& other);
 
   // The channels of kv heads [rank * kv_heads / ranks, (rank + 1) * kv_heads / ranks) of `layer`.
   ChannelStatistics part(const KvTensor& tensor, int64_t layer, int64_t rank, int64_t ranks) const;

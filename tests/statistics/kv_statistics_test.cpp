@@ -32,29 +32,6 @@ TEST(KvStatistics, BeginsWithEmptyRanges) {
   EXPECT_EQ(statistics.values.maximum, std::vector<float>(24, -kInfinity));
 }
 
-TEST(KvStatistics, MergesToTheWiderRange) {
-  KvStatistics statistics(1, 1, 1);
-  statistics.merge(one(-1, 2, -3, 4));
-  statistics.merge(one(-2, 1, -1, 5));
-  EXPECT_EQ(statistics.keys.minimum[0], -2);
-  EXPECT_EQ(statistics.keys.maximum[0], 2);
-  EXPECT_EQ(statistics.values.minimum[0], -3);
-  EXPECT_EQ(statistics.values.maximum[0], 5);
-}
-
-TEST(KvStatistics, KeepsNotANumberThroughMerging) {
-  KvStatistics statistics = one(-1, 2, -3, 4);
-  statistics.merge(one(-1, std::nanf(""), -3, 4));
-  statistics.merge(one(-9, 9, -9, 9));
-  EXPECT_TRUE(std::isnan(statistics.keys.maximum[0]));
-}
-
-TEST(KvStatistics, RefusesToMergeAnotherShape) {
-  KvStatistics statistics(1, 2, 3);
-  EXPECT_HOLDS("statistics of [1, 2, 3] and [2, 2, 3] are of different models",
-               message_of([&] { statistics.merge(KvStatistics(2, 2, 3)); }));
-}
-
 TEST(KvStatistics, RoundsToNearestEvenFp16) {
   // 2049 lies between 2048 and 2050, 2051 between 2050 and 2052; 2^-25 is half the smallest step.
   const KvStatistics rounded = one(-2051, 2049, 0x1p-25f, 0x1.8p-24f).rounded(WeightType::kFloat16);

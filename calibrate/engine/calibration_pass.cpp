@@ -32,9 +32,15 @@ CalibrationPass::CalibrationPass(const WeightDirectory& directory, const PassWin
       own_(windows_of_rank(windows.samples, batch_tokens_ / windows.length, communicator.rank(),
                            communicator.size())),
       stream_(
-          directory.config(), [&](int64_t layer) { return directory_.layer_plan(layer); },
-          communicator, settings.device, compute_type(directory.config(), settings.device),
-          settings.reading_threads, settings.trace),
+          {
+              .config = directory.config(),
+              .plan = [this](int64_t layer) { return directory_.layer_plan(layer); },
+              .device = settings.device,
+              .compute_type = compute_type(directory.config(), settings.device),
+              .reading_threads = settings.reading_threads,
+              .trace = settings.trace,
+          },
+          communicator),
       abort_on_failure_(communicator),
       observer_(directory.config(), settings.device),
       visitor_(make_context(), batch_tokens_, stream_, make_state(),

@@ -36,14 +36,13 @@ class PlainRun {
     return {0, hidden};
   }
 
-  // Goes on from `state` to `last_layer`, with a source that begins there.
+  // Goes on from `state` to `last_layer`, with a source of its own.
   WindowState go_on(WindowState state, int64_t last_layer, WindowWork work) {
     const int64_t first = state.next_layer;
-    ModelConfig rest = model();
-    rest.layers = last_layer - first;
-    LayerStream stream(
-        rest, [&](int64_t layer) { return directory_.layer_plan(first + layer); }, *communicator_,
-        at::kCPU, at::kFloat, 2);
+    LayerStream stream({.config = model(),
+                        .plan = [&](int64_t layer) { return directory_.layer_plan(layer); },
+                        .first_layer = first},
+                       *communicator_);
     const int64_t batch = 2 * kLength;
     WindowVisitor visitor(
         make_layer_context(model(), plain_rotation(model()), kLength, batch, at::kCPU, nullptr),

@@ -43,7 +43,7 @@ CalibrationPass::CalibrationPass(const WeightDirectory& directory, const PassWin
           communicator),
       abort_on_failure_(communicator),
       observer_(directory.config(), settings.device),
-      visitor_(make_context(), batch_tokens_, stream_, make_state(),
+      visitor_(make_context(), batch_tokens_, make_state(),
                {.hook = [this](int64_t layer) { return observer_.hook(layer); },
                 .finished = [this](int64_t layer) { report(layer); }}) {
   if (settings.device.is_cuda()) warm_up();

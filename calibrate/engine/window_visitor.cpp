@@ -6,11 +6,10 @@
 
 namespace kvcalib {
 
-WindowVisitor::WindowVisitor(LayerContext context, int64_t batch_tokens, const LayerSource& source,
-                             WindowState state, WindowWork work)
+WindowVisitor::WindowVisitor(LayerContext context, int64_t batch_tokens, WindowState state,
+                             WindowWork work)
     : context_(std::move(context)),
       batch_tokens_(batch_tokens),
-      source_(source),
       work_(std::move(work)),
       workspace_(context_.config, batch_tokens, state.hidden.options()),
       faults_(context_.config.layers, state.hidden.device()),
@@ -22,16 +21,16 @@ void WindowVisitor::warm_up(const LayerWeights& weights) {
   for (const int64_t count : {std::min(batch_tokens_, tokens), rest}) {
     if (count == 0) continue;
     for (const int64_t layer : {int64_t{0}, context_.config.layers - 1})
-      run_micro_batch(layer, weights, tokens - count);
+      run_micro_batch(layer, weights, {hook_of(layer).ranges, {}}, tokens - count);
   }
   faults_.reset();
 }
 
-void WindowVisitor::visit(int64_t layer, const LayerWeights& weights) {
+void WindowVisitor::visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) {
   const DeviceSpan span(context_.trace, "layers", "layer", layer);
   for (int64_t token = 0; token < state_.hidden.size(0); token += batch_tokens_) {
-    source_.check();
-    run_micro_batch(layer, weights, token);
+    source.check();
+    run_micro_batch(layer, weights, hook_of(layer), token);
   }
   faults_.close(layer);
   state_.next_layer = layer + 1;
@@ -42,10 +41,14 @@ void WindowVisitor::finish(int64_t layer) {
   if (work_.finished) work_.finished(layer);
 }
 
-void WindowVisitor::run_micro_batch(int64_t layer, const LayerWeights& weights, int64_t token) {
+KvHook WindowVisitor::hook_of(int64_t layer) const {
+  return work_.hook ? work_.hook(layer) : KvHook{};
+}
+
+void WindowVisitor::run_micro_batch(int64_t layer, const LayerWeights& weights, const KvHook& hook,
+                                    int64_t token) {
   const at::Tensor part =
       state_.hidden.narrow(0, token, std::min(batch_tokens_, state_.hidden.size(0) - token));
-  const KvHook hook = work_.hook ? work_.hook(layer) : KvHook{};
   const bool ends_here = layer + 1 == context_.config.layers && !work_.output;
   (ends_here ? keys_and_values : decoder_layer)(context_, weights, part, workspace_,
                                                 faults_.of(layer), hook);

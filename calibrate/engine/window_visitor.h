@@ -27,27 +27,27 @@ struct WindowWork {
 // Takes windows of tokens through the layers, a micro-batch after the other.
 class WindowVisitor final : public LayerVisitor {
  public:
-  // `context` is for micro-batches of up to `batch_tokens`, whole windows.  The source is asked
-  // before each whether there will be a next layer, since a micro-batch may take long; it outlives
-  // the visitor.
-  WindowVisitor(LayerContext context, int64_t batch_tokens, const LayerSource& source,
-                WindowState state, WindowWork work);
+  // `context` is for micro-batches of up to `batch_tokens`, whole windows.
+  WindowVisitor(LayerContext context, int64_t batch_tokens, WindowState state, WindowWork work);
 
   // Puts every shape of micro-batch that will come onto the GPU, with weights and activations that
-  // need not be there yet.
+  // need not be there yet: ranges are widened by whatever comes of them, no hook's function is
+  // called.
   void warm_up(const LayerWeights& weights);
+  // Throws what the source does when asked before each micro-batch.
+  void visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) override;
   // Throws Error naming the layer when activations are not finite.
-  void visit(int64_t layer, const LayerWeights& weights) override;
   void finish(int64_t layer) override;
 
   const WindowState& state() const { return state_; }
 
  private:
-  void run_micro_batch(int64_t layer, const LayerWeights& weights, int64_t token);
+  KvHook hook_of(int64_t layer) const;
+  void run_micro_batch(int64_t layer, const LayerWeights& weights, const KvHook& hook,
+                       int64_t token);
 
   const LayerContext context_;
   const int64_t batch_tokens_;
-  const LayerSource& source_;
   const WindowWork work_;
   LayerWorkspace workspace_;
   Faults faults_;

@@ -57,6 +57,7 @@ class LayerStream final : public LayerSource {
   ReadingCost cost() const { return transport_->cost(); }
   // Throws what the reading of a later layer has thrown meanwhile, if anything.
   void check() const override;
+  c10::Device device() const override { return settings_.device; }
 
  private:
   void read_layers();

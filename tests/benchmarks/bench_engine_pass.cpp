@@ -61,7 +61,7 @@ class PassRunner {
     const int64_t batch = micro_batch_windows() * length_;
     WindowVisitor visitor(
         make_layer_context(config, rotation(), length_, batch, settings_.device, nullptr), batch,
-        stream, {0, hidden}, {});
+        {0, hidden}, {});
     if (settings_.device.is_cuda()) {
       visitor.warm_up(stream.unfilled());
       synchronize_gpu(settings_.device);

@@ -36,6 +36,17 @@ class PlainRun {
     return {0, hidden};
   }
 
+  // Warms up with the first layer's weights.
+  void warm_up(WindowState state, WindowWork work) {
+    LayerStream stream(
+        {.config = model(), .plan = [&](int64_t layer) { return directory_.layer_plan(layer); }},
+        *communicator_);
+    WindowVisitor visitor(
+        make_layer_context(model(), plain_rotation(model()), kLength, kLength, at::kCPU, nullptr),
+        kLength, std::move(state), std::move(work));
+    visitor.warm_up(stream.next());
+  }
+
   // Goes on from `state` to `last_layer`, with a source of its own.
   WindowState go_on(WindowState state, int64_t last_layer, WindowWork work) {
     const int64_t first = state.next_layer;
@@ -46,7 +57,7 @@ class PlainRun {
     const int64_t batch = 2 * kLength;
     WindowVisitor visitor(
         make_layer_context(model(), plain_rotation(model()), kLength, batch, at::kCPU, nullptr),
-        batch, stream, std::move(state), std::move(work));
+        batch, std::move(state), std::move(work));
     run_layers(stream, first, last_layer, visitor);
     EXPECT_EQ(visitor.state().next_layer, last_layer);
     return visitor.state();
@@ -135,6 +146,17 @@ TEST(WindowVisitor, AttendsToWhatAHookPutsInThePlaceOfKeysAndValues) {
   };
   EXPECT_TRUE(at::equal(output(one_value(1)), output(one_value(-3))));
   EXPECT_FALSE(at::equal(output(one_value(1)), untouched));
+}
+
+TEST(WindowVisitor, WarmsUpWithRangesAndWithoutTheHooksFunction) {
+  PlainRun run;
+  const RangeObserver observer(run.model(), at::kCPU);
+  run.warm_up(run.begin(1), {.hook = [&](int64_t layer) {
+                KvHook hook = observer.hook(layer);
+                hook.function = [](auto&&...) { FAIL() << "called with nothing to see"; };
+                return hook;
+              }});
+  EXPECT_TRUE(std::isfinite(run.merged(observer).keys.minimum[0]));
 }
 
 TEST(WindowVisitor, EndsWithKeysAndValuesUnlessItsOutputIsWanted) {

@@ -43,14 +43,14 @@ CalibrationPass::CalibrationPass(const WeightDirectory& directory, const PassWin
           communicator),
       abort_on_failure_(communicator),
       observer_(directory.config(), settings.device),
-      visitor_(make_context(), batch_tokens_, make_state(),
+      visitor_(make_context(), {windows.length, batch_tokens_}, make_state(),
                {.hook = [this](int64_t layer) { return observer_.hook(layer); },
                 .finished = [this](int64_t layer) { report(layer); }}) {
   if (settings.device.is_cuda()) warm_up();
 }
 
 LayerContext CalibrationPass::make_context() const {
-  return make_layer_context(directory_.config(), windows_.rotation, windows_.length, batch_tokens_,
+  return make_layer_context(directory_.config(), windows_.rotation, windows_.length,
                             settings_.device, settings_.trace);
 }
 

@@ -14,7 +14,13 @@ namespace kvcalib {
 // hands out next_layer next.
 struct WindowState {
   int64_t next_layer = 0;
-  at::Tensor hidden;  // [windows * window, hidden], its input
+  at::Tensor hidden;  // [windows * length, hidden], its input
+};
+
+// Windows that all begin at position 0, and how many of them run together.
+struct WindowBatches {
+  int64_t length = 0;  // tokens of a window
+  int64_t tokens = 0;  // of a micro-batch, whole windows
 };
 
 // What is wanted of windows on their way.
@@ -27,8 +33,9 @@ struct WindowWork {
 // Takes windows of tokens through the layers, a micro-batch after the other.
 class WindowVisitor final : public LayerVisitor {
  public:
-  // `context` is for micro-batches of up to `batch_tokens`, whole windows.
-  WindowVisitor(LayerContext context, int64_t batch_tokens, WindowState state, WindowWork work);
+  // `context` is for positions of a whole window.
+  WindowVisitor(LayerContext context, const WindowBatches& batches, WindowState state,
+                WindowWork work);
 
   // Puts every shape of micro-batch that will come onto the GPU, with weights and activations that
   // need not be there yet: ranges are widened by whatever comes of them, no hook's function is
@@ -47,7 +54,8 @@ class WindowVisitor final : public LayerVisitor {
                        int64_t token);
 
   const LayerContext context_;
-  const int64_t batch_tokens_;
+  const WindowBatches batches_;
+  const at::Tensor positions_;  // of a micro-batch
   const WindowWork work_;
   LayerWorkspace workspace_;
   Faults faults_;

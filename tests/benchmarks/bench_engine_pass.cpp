@@ -60,8 +60,8 @@ class PassRunner {
         at::empty({windows_ * length_, config.hidden}, at::device(settings_.device).dtype(type));
     const int64_t batch = micro_batch_windows() * length_;
     WindowVisitor visitor(
-        make_layer_context(config, rotation(), length_, batch, settings_.device, nullptr), batch,
-        {0, hidden}, {});
+        make_layer_context(config, rotation(), length_, settings_.device, nullptr),
+        {length_, batch}, {0, hidden}, {});
     if (settings_.device.is_cuda()) {
       visitor.warm_up(stream.unfilled());
       synchronize_gpu(settings_.device);

@@ -42,8 +42,8 @@ class PlainRun {
         {.config = model(), .plan = [&](int64_t layer) { return directory_.layer_plan(layer); }},
         *communicator_);
     WindowVisitor visitor(
-        make_layer_context(model(), plain_rotation(model()), kLength, kLength, at::kCPU, nullptr),
-        kLength, std::move(state), std::move(work));
+        make_layer_context(model(), plain_rotation(model()), kLength, at::kCPU, nullptr),
+        {kLength, kLength}, std::move(state), std::move(work));
     visitor.warm_up(stream.next());
   }
 
@@ -54,10 +54,9 @@ class PlainRun {
                         .plan = [&](int64_t layer) { return directory_.layer_plan(layer); },
                         .first_layer = first},
                        *communicator_);
-    const int64_t batch = 2 * kLength;
     WindowVisitor visitor(
-        make_layer_context(model(), plain_rotation(model()), kLength, batch, at::kCPU, nullptr),
-        batch, std::move(state), std::move(work));
+        make_layer_context(model(), plain_rotation(model()), kLength, at::kCPU, nullptr),
+        {kLength, 2 * kLength}, std::move(state), std::move(work));
     run_layers(stream, first, last_layer, visitor);
     EXPECT_EQ(visitor.state().next_layer, last_layer);
     return visitor.state();

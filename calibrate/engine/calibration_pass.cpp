@@ -32,19 +32,25 @@ CalibrationPass::CalibrationPass(const WeightDirectory& directory, const PassWin
       own_(windows_of_rank(windows.samples, batch_tokens_ / windows.length, communicator.rank(),
                            communicator.size())),
       stream_(
-          directory.config(), [&](int64_t layer) { return directory_.layer_plan(layer); },
-          communicator, settings.device, compute_type(directory.config(), settings.device),
-          settings.reading_threads, settings.trace),
+          {
+              .config = directory.config(),
+              .plan = [this](int64_t layer) { return directory_.layer_plan(layer); },
+              .device = settings.device,
+              .compute_type = compute_type(directory.config(), settings.device),
+              .reading_threads = settings.reading_threads,
+              .trace = settings.trace,
+          },
+          communicator),
       abort_on_failure_(communicator),
       observer_(directory.config(), settings.device),
-      visitor_(make_context(), batch_tokens_, stream_, make_state(),
+      visitor_(make_context(), {windows.length, batch_tokens_}, make_state(),
                {.hook = [this](int64_t layer) { return observer_.hook(layer); },
                 .finished = [this](int64_t layer) { report(layer); }}) {
   if (settings.device.is_cuda()) warm_up();
 }
 
 LayerContext CalibrationPass::make_context() const {
-  return make_layer_context(directory_.config(), windows_.rotation, windows_.length, batch_tokens_,
+  return make_layer_context(directory_.config(), windows_.rotation, windows_.length,
                             settings_.device, settings_.trace);
 }
 

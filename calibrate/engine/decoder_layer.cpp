@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/engine/decoder_layer.h"
 
-#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
@@ -31,13 +31,19 @@ void call(const KvHook& hook, const at::Tensor& qkv, const QkvShape& shape) {
                 heads_of(qkv, shape.heads + shape.kv_heads, shape.kv_heads, shape.head_dim));
 }
 
-at::Tensor attend(const LayerContext& context, const at::Tensor& qkv, const QkvShape& shape) {
-  const auto windows = [&](int64_t first, int64_t count) {
-    return heads_of(qkv, first, count, shape.head_dim).unflatten(0, {-1, context.window});
+at::Tensor attend(const TokenBlock& block, const at::Tensor& qkv, const QkvShape& shape,
+                  int64_t sliding_window) {
+  const auto windows = [&](int64_t first, int64_t count, const at::Tensor& earlier = {}) {
+    const at::Tensor heads = heads_of(qkv, first, count, shape.head_dim);
+    const int64_t row = heads.stride(0);  // between tokens, also where a window has but one
+    const at::Tensor own =
+        heads.as_strided({heads.size(0) / block.length, block.length, count, shape.head_dim},
+                         {block.length * row, row, shape.head_dim, 1});
+    return earlier.defined() ? at::cat({earlier, own}, 1) : own;
   };
-  return causal_attention(windows(0, shape.heads), windows(shape.heads, shape.kv_heads),
-                          windows(shape.heads + shape.kv_heads, shape.kv_heads),
-                          context.config.sliding_window);
+  return causal_attention(
+      windows(0, shape.heads), windows(shape.heads, shape.kv_heads, block.earlier_keys),
+      windows(shape.heads + shape.kv_heads, shape.kv_heads, block.earlier_values), sliding_window);
 }
 
 at::Tensor to_device(const std::vector<float>& values, at::IntArrayRef shape,
@@ -48,14 +54,13 @@ at::Tensor to_device(const std::vector<float>& values, at::IntArrayRef shape,
 
 }  // namespace
 
-LayerContext make_layer_context(const ModelConfig& config, const Rotation& rotation, int64_t window,
-                                int64_t tokens, const at::Device& device, Trace* trace) {
-  const RotaryTable table = make_rotary_table(rotation, window);
-  const RotaryTensors rotary = {to_device(table.cosine, {window, config.head_dim / 2}, device),
-                                to_device(table.sine, {window, config.head_dim / 2}, device),
-                                to_device(rotation.query_scale, {window}, device)};
-  const at::Tensor positions = at::arange(tokens, at::dtype(at::kInt)).remainder(window).to(device);
-  return {config, rotary, window, positions, trace};
+LayerContext make_layer_context(const ModelConfig& config, const Rotation& rotation, int64_t length,
+                                const at::Device& device, Trace* trace) {
+  const RotaryTable table = make_rotary_table(rotation, length);
+  const RotaryTensors rotary = {to_device(table.cosine, {length, config.head_dim / 2}, device),
+                                to_device(table.sine, {length, config.head_dim / 2}, device),
+                                to_device(rotation.query_scale, {length}, device)};
+  return {config, rotary, trace};
 }
 
 LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
@@ -67,10 +72,11 @@ LayerWorkspace::LayerWorkspace(const ModelConfig& config, int64_t tokens,
       activated(at::empty({tokens, config.intermediate}, options)) {}
 
 void decoder_layer(const LayerContext& context, const LayerWeights& weights,
-                   const at::Tensor& hidden, LayerWorkspace& workspace, const LayerFaults& faults,
+                   const TokenBlock& block, LayerWorkspace& workspace, const LayerFaults& faults,
                    const KvHook& hook) {
   check_norms(context, weights);
   const ModelConfig& config = context.config;
+  const at::Tensor& hidden = block.hidden;
   const int64_t tokens = hidden.size(0);
   const at::Tensor normed = workspace.normed.narrow(0, 0, tokens);
   const at::Tensor qkv = workspace.qkv.narrow(0, 0, tokens);
@@ -93,11 +99,11 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
     step("query and key norm",
          [&] { head_norm(qkv, weights.query_norm, weights.key_norm, shape, config.norm_eps); });
   step("rotary and observer", [&] {
-    rotary_observe(qkv, weights.qkv_bias, context.rotary, context.positions.narrow(0, 0, tokens),
-                   shape, hook.ranges, faults.keys_and_values);
+    rotary_observe(qkv, weights.qkv_bias, context.rotary, block.positions, shape, hook.ranges,
+                   faults.keys_and_values);
   });
   call(hook, qkv, shape);
-  step("attention", [&] { attended = attend(context, qkv, shape); });
+  step("attention", [&] { attended = attend(block, qkv, shape, config.sliding_window); });
   step("output GEMM", [&] { linear(attended, weights.output, projected); });
   step("residual and ffn norm", [&] {
     rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
@@ -109,10 +115,11 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
 }
 
 void keys_and_values(const LayerContext& context, const LayerWeights& weights,
-                     const at::Tensor& hidden, LayerWorkspace& workspace, const LayerFaults& faults,
+                     const TokenBlock& block, LayerWorkspace& workspace, const LayerFaults& faults,
                      const KvHook& hook) {
   check_norms(context, weights);
   const ModelConfig& config = context.config;
+  const at::Tensor& hidden = block.hidden;
   const QkvShape shape{0, config.kv_heads, config.head_dim};
   const int64_t tokens = hidden.size(0);
   const int64_t queries = config.heads * config.head_dim;
@@ -128,8 +135,8 @@ void keys_and_values(const LayerContext& context, const LayerWeights& weights,
   rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.attention_input);
   linear(normed, weights.qkv.narrow(queries, columns), kv);
   if (config.query_key_norm) head_norm(kv, {}, weights.key_norm, shape, config.norm_eps);
-  rotary_observe(kv, bias, context.rotary, context.positions.narrow(0, 0, tokens), shape,
-                 hook.ranges, faults.keys_and_values);
+  rotary_observe(kv, bias, context.rotary, block.positions, shape, hook.ranges,
+                 faults.keys_and_values);
   call(hook, kv, shape);
 }
 

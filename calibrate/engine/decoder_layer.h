@@ -29,14 +29,23 @@ struct KvHook {
 struct LayerContext {
   ModelConfig config;
   RotaryTensors rotary;
-  int64_t window = 0;    // tokens that are attended to together
-  at::Tensor positions;  // int32, of a micro-batch's tokens
   Trace* trace = nullptr;
 };
 
-// For windows that all begin at position 0, up to `tokens` tokens at once.
-LayerContext make_layer_context(const ModelConfig& config, const Rotation& rotation, int64_t window,
-                                int64_t tokens, const at::Device& device, Trace* trace);
+// For tokens at positions below `length`.
+LayerContext make_layer_context(const ModelConfig& config, const Rotation& rotation, int64_t length,
+                                const at::Device& device, Trace* trace);
+
+// Tokens that run through a layer together: as many of each of some windows, a window after the
+// other.
+struct TokenBlock {
+  at::Tensor hidden;     // [windows * length, hidden], the layer's input
+  at::Tensor positions;  // int32 [windows * length]
+  int64_t length = 0;    // tokens of a window
+  // What the windows' tokens attend to beside their own K and V: those of the tokens before, as a
+  // hook saw or left them, [windows, any, kv_heads, head_dim].  Undefined where windows begin.
+  at::Tensor earlier_keys, earlier_values;
+};
 
 // The intermediate tensors of one micro-batch, allocated once and used by every layer.
 class LayerWorkspace {
@@ -49,15 +58,15 @@ class LayerWorkspace {
 
 // Both refuse a bias of q and k where these are normalised: no family has it.
 
-// Runs one decoder layer over whole windows: `hidden` [windows * window, hidden] is replaced by the
-// layer's output, the hook gets K and V (turbomind-format: "Forward pass to imitate").
+// Runs one decoder layer: the block's hidden states are replaced by the layer's output, the hook
+// gets the block's own K and V.
 void decoder_layer(const LayerContext& context, const LayerWeights& weights,
-                   const at::Tensor& hidden, LayerWorkspace& workspace, const LayerFaults& faults,
+                   const TokenBlock& block, LayerWorkspace& workspace, const LayerFaults& faults,
                    const KvHook& hook);
 
-// Only K and V, where a last layer's output is not wanted; `hidden` is left as it is.
+// Only K and V, where a last layer's output is not wanted; the hidden states are left as they are.
 void keys_and_values(const LayerContext& context, const LayerWeights& weights,
-                     const at::Tensor& hidden, LayerWorkspace& workspace, const LayerFaults& faults,
+                     const TokenBlock& block, LayerWorkspace& workspace, const LayerFaults& faults,
                      const KvHook& hook);
 
 }  // namespace kvcalib

@@ -13,8 +13,9 @@ class LayerVisitor {
   virtual ~LayerVisitor() = default;
 
   // Works with a layer, whose weights are there until the next visit; on a GPU the work may only be
-  // put onto the current stream.
-  virtual void visit(int64_t layer, const LayerWeights& weights) = 0;
+  // put onto the current stream.  Who takes long asks the source, which they come from, now and
+  // then whether there will be a next layer.
+  virtual void visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) = 0;
   // Waits until the device is through with a layer.  On a GPU called one layer late, so that it
   // always has the next one before it.
   virtual void finish(int64_t layer) = 0;

@@ -14,7 +14,13 @@ namespace kvcalib {
 // hands out next_layer next.
 struct WindowState {
   int64_t next_layer = 0;
-  at::Tensor hidden;  // [windows * window, hidden], its input
+  at::Tensor hidden;  // [windows * length, hidden], its input
+};
+
+// Windows that all begin at position 0, and how many of them run together.
+struct WindowBatches {
+  int64_t length = 0;  // tokens of a window
+  int64_t tokens = 0;  // of a micro-batch, whole windows
 };
 
 // What is wanted of windows on their way.
@@ -27,27 +33,29 @@ struct WindowWork {
 // Takes windows of tokens through the layers, a micro-batch after the other.
 class WindowVisitor final : public LayerVisitor {
  public:
-  // `context` is for micro-batches of up to `batch_tokens`, whole windows.  The source is asked
-  // before each whether there will be a next layer, since a micro-batch may take long; it outlives
-  // the visitor.
-  WindowVisitor(LayerContext context, int64_t batch_tokens, const LayerSource& source,
-                WindowState state, WindowWork work);
+  // `context` is for positions of a whole window.
+  WindowVisitor(LayerContext context, const WindowBatches& batches, WindowState state,
+                WindowWork work);
 
   // Puts every shape of micro-batch that will come onto the GPU, with weights and activations that
-  // need not be there yet.
+  // need not be there yet: ranges are widened by whatever comes of them, no hook's function is
+  // called.
   void warm_up(const LayerWeights& weights);
+  // Throws what the source does when asked before each micro-batch.
+  void visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) override;
   // Throws Error naming the layer when activations are not finite.
-  void visit(int64_t layer, const LayerWeights& weights) override;
   void finish(int64_t layer) override;
 
   const WindowState& state() const { return state_; }
 
  private:
-  void run_micro_batch(int64_t layer, const LayerWeights& weights, int64_t token);
+  KvHook hook_of(int64_t layer) const;
+  void run_micro_batch(int64_t layer, const LayerWeights& weights, const KvHook& hook,
+                       int64_t token);
 
   const LayerContext context_;
-  const int64_t batch_tokens_;
-  const LayerSource& source_;
+  const WindowBatches batches_;
+  const at::Tensor positions_;  // of a micro-batch
   const WindowWork work_;
   LayerWorkspace workspace_;
   Faults faults_;

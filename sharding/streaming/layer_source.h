@@ -39,6 +39,8 @@ class LayerSource {
   virtual const LayerWeights& next() = 0;
   // Throws when a later layer will not come.
   virtual void check() const = 0;
+  // Where the weights are, and the work with them is done.
+  virtual c10::Device device() const = 0;
 };
 
 }  // namespace kvcalib

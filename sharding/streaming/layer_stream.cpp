@@ -82,33 +82,36 @@ WeightMatrix* LayerWeights::matrix(LayerTensor tensor) {
   }
 }
 
-LayerStream::LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicator& communicator,
-                         const at::Device& device, at::ScalarType compute_type,
-                         int64_t reading_threads, Trace* trace)
-    : config_(config),
-      plan_of_layer_(std::move(plan)),
+LayerStream::LayerStream(LayerStreamSettings settings, Communicator& communicator)
+    : settings_(std::move(settings)),
       communicator_(communicator),
-      trace_(trace),
-      options_(at::device(device).dtype(compute_type)) {
+      filled_(settings_.first_layer),
+      released_(settings_.first_layer),
+      handed_out_(settings_.first_layer) {
+  TORCH_CHECK(0 <= settings_.first_layer && settings_.first_layer < settings_.config.layers,
+              "LayerStream: there is no layer ", settings_.first_layer);
   const c10::InferenceMode inference;
-  const LayerPlan first = plan_of_layer_(0);
+  const c10::Device& device = settings_.device;
+  const LayerPlan first = settings_.plan(settings_.first_layer);
   uint64_t image_bytes = first.image_bytes;  // layers may be stored in different types
-  for (int64_t layer = 1; layer < config_.layers; ++layer)
-    image_bytes = std::max(image_bytes, plan_of_layer_(layer).image_bytes);
+  for (int64_t layer = settings_.first_layer + 1; layer < settings_.config.layers; ++layer)
+    image_bytes = std::max(image_bytes, settings_.plan(layer).image_bytes);
   const int64_t bytes = padded_bytes(image_bytes, communicator.size());
   for (int i = 0; i < (device.is_cpu() ? 2 : 1); ++i)
     images_.push_back(make_layer_image(bytes, device));
+  const at::TensorOptions options = at::device(device).dtype(settings_.compute_type);
   for (const TensorBlock& block : first.blocks) {
-    const auto [rows, columns] = tensor_shape(config_, block.tensor);
+    const auto [rows, columns] = tensor_shape(settings_.config, block.tensor);
     if (at::Tensor* const vector = weights_.vector(block.tensor); vector != nullptr) {
-      if (!vector->defined()) *vector = at::empty({columns}, options_);
+      if (!vector->defined()) *vector = at::empty({columns}, options);
     } else if (WeightMatrix* const matrix = weights_.matrix(block.tensor);
                device.is_cuda() && matrix->columns() == 0) {
-      *matrix = WeightMatrix(at::empty({rows, columns}, options_));
+      *matrix = WeightMatrix(at::empty({rows, columns}, options));
     }
   }
-  transport_ = device.is_cuda() ? make_cuda_transport(device, reading_threads, trace)
-                                : make_host_transport(reading_threads, trace);
+  transport_ = device.is_cuda()
+                   ? make_cuda_transport(device, settings_.reading_threads, settings_.trace)
+                   : make_host_transport(settings_.reading_threads, settings_.trace);
   reader_ = std::thread([this] { read_layers(); });
 }
 
@@ -126,7 +129,7 @@ void LayerStream::read_layers() {
   try {
     // While the ranks exchange one layer, the next is read as far as there is memory for it.
     std::future<void> exchange;
-    for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    for (int64_t layer = settings_.first_layer; layer < settings_.config.layers; ++layer) {
       const bool complete = read_share(layer);
       if (exchange.valid()) exchange.get();
       if (!complete) return;
@@ -148,8 +151,8 @@ bool LayerStream::wait_until_free(int64_t layer) {
 }
 
 bool LayerStream::read_share(int64_t layer) {
-  const LayerPlan plan = plan_of_layer_(layer);
-  const HostSpan span(trace_, "reader", "read", layer);
+  const LayerPlan plan = settings_.plan(layer);
+  const HostSpan span(settings_.trace, "reader", "read", layer);
   const at::Tensor& image = this->image(layer);
   const auto share = static_cast<uint64_t>(image.numel() / communicator_.size());
   const uint64_t first = share * static_cast<uint64_t>(communicator_.rank());
@@ -192,7 +195,7 @@ at::Tensor LayerStream::view(int64_t layer, const TensorBlock& block) const {
 }
 
 void LayerStream::make_vectors(int64_t layer, const LayerPlan& plan) {
-  const at::ScalarType type = scalar_type(element_type(config_.weight_type));
+  const at::ScalarType type = scalar_type(element_type(settings_.config.weight_type));
   for (const TensorBlock& block : plan.blocks) {
     at::Tensor* const vector = weights_.vector(block.tensor);
     if (vector == nullptr) continue;
@@ -205,15 +208,15 @@ void LayerStream::make_vectors(int64_t layer, const LayerPlan& plan) {
 void LayerStream::make_matrices(int64_t layer, const LayerPlan& plan) {
   for (const LayerTensor tensor :
        {LayerTensor::kQkv, LayerTensor::kOutput, LayerTensor::kGateUp, LayerTensor::kDown}) {
-    const auto [rows, columns] = tensor_shape(config_, tensor);
+    const auto [rows, columns] = tensor_shape(settings_.config, tensor);
     std::vector<WeightBlock> blocks;
     for (const TensorBlock& block : plan.blocks) {
       if (block.tensor == tensor)
         blocks.push_back({block.row, block.column, block.column_step, view(layer, block)});
     }
-    const WeightMatrix stored(rows, columns, scalar_type(element_type(config_.weight_type)),
-                              std::move(blocks));
-    if (options_.device().is_cpu())
+    const WeightMatrix stored(
+        rows, columns, scalar_type(element_type(settings_.config.weight_type)), std::move(blocks));
+    if (settings_.device.is_cpu())
       *weights_.matrix(tensor) = stored;
     else
       stored.copy_columns(0, columns, weights_.matrix(tensor)->whole());
@@ -227,7 +230,7 @@ const LayerWeights& LayerStream::next() {
   released_ = layer;  // the caller is through with what it had
   changed_.notify_all();
   {
-    const HostSpan span(trace_, "waiting for the reader", "wait", layer);
+    const HostSpan span(settings_.trace, "waiting for the reader", "wait", layer);
     changed_.wait(lock, [&] { return filled_ > layer || failure_; });
   }
   if (filled_ <= layer) std::rethrow_exception(failure_);
@@ -235,14 +238,14 @@ const LayerWeights& LayerStream::next() {
 
   transport_->begin_use();
   {
-    const DeviceSpan span(trace_, "layers", "assemble", layer);
-    const LayerPlan plan = plan_of_layer_(layer);
+    const DeviceSpan span(settings_.trace, "layers", "assemble", layer);
+    const LayerPlan plan = settings_.plan(layer);
     make_vectors(layer, plan);
     make_matrices(layer, plan);
   }
   transport_->end_use();
 
-  if (options_.device().is_cuda()) {  // the image has been copied out of
+  if (settings_.device.is_cuda()) {  // the image has been copied out of
     lock.lock();
     released_ = handed_out_;
     changed_.notify_all();

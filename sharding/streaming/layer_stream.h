@@ -25,6 +25,17 @@ at::ScalarType scalar_type(ElementType type);
 // system has them.
 at::Tensor make_layer_image(int64_t bytes, const at::Device& device);
 
+// What a stream hands out, and how it comes by it.
+struct LayerStreamSettings {
+  ModelConfig config;
+  std::function<LayerPlan(int64_t layer)> plan;
+  c10::Device device = c10::kCPU;
+  at::ScalarType compute_type = at::kFloat;  // on a GPU: the weights' own 16-bit type
+  int64_t reading_threads = 4;
+  int64_t first_layer = 0;  // that it hands out
+  Trace* trace = nullptr;
+};
+
 // Hands out a model's layers one after the other.  While the caller computes with one, every rank
 // reads its own share of the next layer's bytes and the ranks exchange them: each byte is read once
 // by one rank.  Holds two layers: the one in use and the image of the next.  (On the CPU both are
@@ -32,13 +43,8 @@ at::Tensor make_layer_image(int64_t bytes, const at::Device& device);
 // share its reading, most of the time.)
 class LayerStream final : public LayerSource {
  public:
-  using PlanOfLayer = std::function<LayerPlan(int64_t layer)>;
-
-  // `compute_type`: float32 on the CPU, the weights' own 16-bit type on a GPU.  Starts reading the
-  // first layer at once.
-  LayerStream(const ModelConfig& config, PlanOfLayer plan, Communicator& communicator,
-              const at::Device& device, at::ScalarType compute_type, int64_t reading_threads,
-              Trace* trace = nullptr);
+  // Starts reading the first layer at once.  The communicator outlives the stream.
+  LayerStream(LayerStreamSettings settings, Communicator& communicator);
   ~LayerStream() override;
   LayerStream(const LayerStream&) = delete;
   LayerStream& operator=(const LayerStream&) = delete;
@@ -51,6 +57,7 @@ class LayerStream final : public LayerSource {
   ReadingCost cost() const { return transport_->cost(); }
   // Throws what the reading of a later layer has thrown meanwhile, if anything.
   void check() const override;
+  c10::Device device() const override { return settings_.device; }
 
  private:
   void read_layers();
@@ -64,23 +71,20 @@ class LayerStream final : public LayerSource {
   void make_matrices(int64_t layer, const LayerPlan& plan);
   const at::Tensor& image(int64_t layer) const;
 
-  const ModelConfig config_;
-  const PlanOfLayer plan_of_layer_;
+  const LayerStreamSettings settings_;
   Communicator& communicator_;
-  Trace* const trace_;
-  const at::TensorOptions options_;  // of what is computed with
-  std::vector<at::Tensor> images_;   // uint8; layers take turns
+  std::vector<at::Tensor> images_;  // uint8; layers take turns
   LayerWeights weights_;
   std::unique_ptr<LayerTransport> transport_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  int64_t filled_ = 0;            // layers whose bytes have come
-  int64_t released_ = 0;          // layers whose image may be overwritten
+  int64_t filled_;                // the bytes of layers before it have come
+  int64_t released_;              // the images of layers before it may be overwritten
   bool exchange_broken_ = false;  // layers after one that was not exchanged are not whole
   bool stopping_ = false;
   std::exception_ptr failure_;
-  int64_t handed_out_ = 0;
+  int64_t handed_out_;  // layers before it were
   std::thread reader_;
 };
 

@@ -201,9 +201,11 @@ void write_turbomind_weights(const WeightDirectory& source, const TurboMindCut& 
   const int64_t threads = threads_of_this_machine();
 
   LoneCommunicator alone;
-  LayerStream stream(
-      config, [&](int64_t layer) { return source.layer_plan(layer); }, alone, at::kCPU,
-      scalar_type(element_type(cut.type)), threads);
+  LayerStream stream({.config = config,
+                      .plan = [&](int64_t layer) { return source.layer_plan(layer); },
+                      .compute_type = scalar_type(element_type(cut.type)),
+                      .reading_threads = threads},
+                     alone);
   Writing writing(directory, observer);
   if (is_rounded(source, cut.type)) writing.check_overflow(element_type(cut.type));
   run_tasks(table_tasks(writing, source, cut), threads);

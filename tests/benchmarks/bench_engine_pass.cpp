@@ -50,15 +50,18 @@ class PassRunner {
     const c10::InferenceMode inference;
     const ModelConfig& config = directory_.config();
     const at::ScalarType type = compute_type(config, settings_.device);
-    LayerStream stream(
-        config, [this](int64_t layer) { return directory_.layer_plan(layer); }, *communicator_,
-        settings_.device, type, settings_.reading_threads);
+    LayerStream stream({.config = config,
+                        .plan = [this](int64_t layer) { return directory_.layer_plan(layer); },
+                        .device = settings_.device,
+                        .compute_type = type,
+                        .reading_threads = settings_.reading_threads},
+                       *communicator_);
     const at::Tensor hidden =
         at::empty({windows_ * length_, config.hidden}, at::device(settings_.device).dtype(type));
     const int64_t batch = micro_batch_windows() * length_;
     WindowVisitor visitor(
-        make_layer_context(config, rotation(), length_, batch, settings_.device, nullptr), batch,
-        stream, {0, hidden}, {});
+        make_layer_context(config, rotation(), length_, settings_.device, nullptr),
+        {length_, batch}, {0, hidden}, {});
     if (settings_.device.is_cuda()) {
       visitor.warm_up(stream.unfilled());
       synchronize_gpu(settings_.device);

@@ -41,9 +41,12 @@ class StreamReader {
 
   Turn run() {
     const ModelConfig& config = directory_.config();
-    LayerStream stream(
-        config, [this](int64_t layer) { return directory_.layer_plan(layer); }, *communicator_,
-        benchmark_.device, compute_type(config, benchmark_.device), benchmark_.reading_threads);
+    LayerStream stream({.config = config,
+                        .plan = [this](int64_t layer) { return directory_.layer_plan(layer); },
+                        .device = benchmark_.device,
+                        .compute_type = compute_type(config, benchmark_.device),
+                        .reading_threads = benchmark_.reading_threads},
+                       *communicator_);
     // The stream begins to read at the end of its construction, when its memory is there.
     const auto start = std::chrono::steady_clock::now();
     for (int64_t layer = 0; layer < config.layers; ++layer) stream.next();

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -119,12 +118,20 @@ class Bench(ProgramTest):
         self.assertIn("has no kvcalib, bench_engine, bench_empty_torch", run.err)
 
     def test_leaves_nothing_when_it_is_stopped(self):
-        words = [sys.executable, SCRIPT, *self.arguments, "--rows", "observer,layers", "--weights", TINY / "weights"]
+        started, build = self.folder / "started", self.folder / "build"
+        os.mkfifo(started)
+        build.mkdir()
+        for name in ("kvcalib", "bench_empty_torch"):
+            (build / name).symlink_to(PROGRAM.parent / name)
+        (build / "bench_engine").write_text(f"#!/bin/sh\necho started > '{started}'\nexec tail -f /dev/null\n")
+        (build / "bench_engine").chmod(0o755)
+        words = [sys.executable, SCRIPT, *self.arguments, "--build", build, "--rows", "observer", "--weights",
+                 TINY / "weights"]
         process = subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    stdin=subprocess.DEVNULL, env=environment())
-        while not list(self.work.iterdir()):
-            self.assertIsNone(process.poll(), "it ended before it made anything")
-            time.sleep(0.01)
+        self.addCleanup(process.kill)
+        self.assertEqual(started.read_text(), "started\n")  # waits until the program writes it
+        self.assertNotEqual(list(self.work.iterdir()), [])
         os.kill(process.pid, signal.SIGTERM)
         self.assertEqual(process.wait(), 128 + signal.SIGTERM)
         self.assert_nothing_left()

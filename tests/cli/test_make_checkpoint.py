@@ -5,12 +5,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-from program import ROOT, ProgramTest, Run, digests, environment, run_program, statistics
+from program import ROOT, STOP_AT_STEPS, ProgramTest, Run, digests, environment, run_program, statistics, stops
 from reference.models import Model
 from reference.turbomind_writer import config_ini, weight_files
 
@@ -198,15 +197,17 @@ class Refusals(MakeCheckpoint):
         self.assert_refused(run, "File too large")
 
     def test_nothing_is_left_of_a_run_that_is_ended(self):
-        preset = self.preset(layers=60, hidden=1024, heads=16, intermediate=2816)
-        running = subprocess.Popen([sys.executable, SCRIPT, "--config", preset, "--output", self.folder / "weights"],
-                                   env=environment())
+        weights = self.folder / "weights"
+        running = subprocess.Popen([sys.executable, SCRIPT, "--config", self.preset(), "--output", weights],
+                                   env=environment(LD_PRELOAD=str(STOP_AT_STEPS), KVCALIB_STOP_BELOW=str(weights)))
         self.addCleanup(running.kill)
-        while not list(self.folder.glob("weights/*")):
-            self.assertIsNone(running.poll())
-            time.sleep(0.01)
-        running.terminate()
-        self.assertEqual(running.wait(60), 128 + signal.SIGTERM)
+        ended = False
+        for _ in stops(running):  # which also stops where files go again
+            if not ended and list(weights.glob("*")):
+                running.terminate()
+                ended = True
+        self.assertTrue(ended)
+        self.assertEqual(running.returncode, 128 + signal.SIGTERM)
         self.assertEqual([entry.name for entry in self.folder.iterdir()], ["preset.json"])
 
     def test_wrong_usage(self):

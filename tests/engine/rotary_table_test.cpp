@@ -4,23 +4,60 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <complex>
 
 namespace kvcalib {
 namespace {
 
-TEST(RotaryTable, TurnsPairJByPositionTimesBaseToTheMinusTwoJOverD) {
-  const RotaryTable table = make_rotary_table({frequencies_of(10000.0, 128), 1.0, {}}, 5);
-  ASSERT_EQ(table.cosine.size(), 5U * 64U);
-  EXPECT_FLOAT_EQ(table.cosine[0], 1.0F);
-  EXPECT_FLOAT_EQ(table.sine[3 * 64], std::sin(3.0F));
-  const double angle = 4.0 * std::pow(10000.0, -2.0 * 10 / 128);
-  EXPECT_FLOAT_EQ(table.cosine[4 * 64 + 10], static_cast<float>(std::cos(angle)));
+constexpr size_t kPairs = 64;
+constexpr int64_t kPositions = 40;
+
+RotaryTable table(double divisor) {
+  return make_rotary_table({frequencies_of(10000.0, 2 * kPairs), divisor, {}}, kPositions);
+}
+
+// How a pair is turned at a position: a point of the unit circle.
+std::complex<double> turn(const RotaryTable& table, int64_t position, size_t pair) {
+  const size_t index = static_cast<size_t>(position) * kPairs + pair;
+  return {table.cosine[index], table.sine[index]};
+}
+
+TEST(RotaryTable, TurnsNothingAtPositionZero) {
+  const RotaryTable found = table(1.0);
+  ASSERT_EQ(found.cosine.size(), kPositions * kPairs);
+  ASSERT_EQ(found.sine.size(), kPositions * kPairs);
+  for (size_t pair = 0; pair < kPairs; ++pair)
+    EXPECT_EQ(turn(found, 0, pair), std::complex<double>(1.0, 0.0));
+}
+
+TEST(RotaryTable, TurnsTheFirstPairByARadianAPosition) {
+  const RotaryTable found = table(1.0);
+  for (int64_t position = 0; position < kPositions; ++position) {
+    const std::complex<double> expected = std::polar(1.0, static_cast<double>(position));
+    EXPECT_LT(std::abs(turn(found, position, 0) - expected), 1e-7) << "position " << position;
+  }
+}
+
+TEST(RotaryTable, TurnsByTheSumOfTwoPositionsAsByOneAfterTheOther) {
+  const RotaryTable found = table(1.0);
+  for (const auto& [p, q] : {std::pair<int64_t, int64_t>{1, 1}, {3, 14}, {12, 27}})
+    for (size_t pair = 0; pair < kPairs; ++pair)
+      EXPECT_LT(std::abs(turn(found, p, pair) * turn(found, q, pair) - turn(found, p + q, pair)),
+                3e-7)
+          << p << " and " << q << ", pair " << pair;
+}
+
+TEST(RotaryTable, TurnsEveryPairSlowerThanTheOneBefore) {
+  const RotaryTable found = table(1.0);
+  for (size_t pair = 1; pair < kPairs; ++pair)
+    EXPECT_LT(std::arg(turn(found, 1, pair)), std::arg(turn(found, 1, pair - 1)));
 }
 
 TEST(RotaryTable, DividesPositions) {
-  const RotaryTable table = make_rotary_table({frequencies_of(10000.0, 128), 2.5, {}}, 11);
-  const double angle = 10 / 2.5 * std::pow(10000.0, -2.0 * 7 / 128);
-  EXPECT_FLOAT_EQ(table.sine[10 * 64 + 7], static_cast<float>(std::sin(angle)));
+  const RotaryTable whole = table(1.0), divided = table(3.0);
+  for (int64_t position = 0; 3 * position < kPositions; ++position)
+    for (size_t pair = 0; pair < kPairs; ++pair)
+      EXPECT_EQ(turn(divided, 3 * position, pair), turn(whole, position, pair));
 }
 
 }  // namespace

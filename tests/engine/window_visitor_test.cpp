@@ -36,18 +36,27 @@ class PlainRun {
     return {0, hidden};
   }
 
-  // Goes on from `state` to `last_layer`, with a source that begins there.
+  // Warms up with the first layer's weights.
+  void warm_up(WindowState state, WindowWork work) {
+    LayerStream stream(
+        {.config = model(), .plan = [&](int64_t layer) { return directory_.layer_plan(layer); }},
+        *communicator_);
+    WindowVisitor visitor(
+        make_layer_context(model(), plain_rotation(model()), kLength, at::kCPU, nullptr),
+        {kLength, kLength}, std::move(state), std::move(work));
+    visitor.warm_up(stream.next());
+  }
+
+  // Goes on from `state` to `last_layer`, with a source of its own.
   WindowState go_on(WindowState state, int64_t last_layer, WindowWork work) {
     const int64_t first = state.next_layer;
-    ModelConfig rest = model();
-    rest.layers = last_layer - first;
-    LayerStream stream(
-        rest, [&](int64_t layer) { return directory_.layer_plan(first + layer); }, *communicator_,
-        at::kCPU, at::kFloat, 2);
-    const int64_t batch = 2 * kLength;
+    LayerStream stream({.config = model(),
+                        .plan = [&](int64_t layer) { return directory_.layer_plan(layer); },
+                        .first_layer = first},
+                       *communicator_);
     WindowVisitor visitor(
-        make_layer_context(model(), plain_rotation(model()), kLength, batch, at::kCPU, nullptr),
-        batch, stream, std::move(state), std::move(work));
+        make_layer_context(model(), plain_rotation(model()), kLength, at::kCPU, nullptr),
+        {kLength, 2 * kLength}, std::move(state), std::move(work));
     run_layers(stream, first, last_layer, visitor);
     EXPECT_EQ(visitor.state().next_layer, last_layer);
     return visitor.state();
@@ -136,6 +145,17 @@ TEST(WindowVisitor, AttendsToWhatAHookPutsInThePlaceOfKeysAndValues) {
   };
   EXPECT_TRUE(at::equal(output(one_value(1)), output(one_value(-3))));
   EXPECT_FALSE(at::equal(output(one_value(1)), untouched));
+}
+
+TEST(WindowVisitor, WarmsUpWithRangesAndWithoutTheHooksFunction) {
+  PlainRun run;
+  const RangeObserver observer(run.model(), at::kCPU);
+  run.warm_up(run.begin(1), {.hook = [&](int64_t layer) {
+                KvHook hook = observer.hook(layer);
+                hook.function = [](auto&&...) { FAIL() << "called with nothing to see"; };
+                return hook;
+              }});
+  EXPECT_TRUE(std::isfinite(run.merged(observer).keys.minimum[0]));
 }
 
 TEST(WindowVisitor, EndsWithKeysAndValuesUnlessItsOutputIsWanted) {

@@ -52,31 +52,35 @@ TEST(OwnRotation, StepsQwensBaseInPowersOfTwo) {
   EXPECT_NEAR(base(config, 4097) / scaled(7), 1.0, 1e-12);
 }
 
+// So many pairs that neighbours differ little.
 TEST(OwnRotation, BlendsLlama3sFrequenciesByTheirWavelengths) {
   ModelConfig config = model();
+  config.head_dim = 8192;
   config.rope_theta = 500000.0;
   config.own_rotation = RopeScaling{RopeScaling::Kind::kLlama3, 8.0, 1.0, 4.0, 8192};
-  const std::vector<double> found = own_rotation(config, 2048).frequencies;
-  ASSERT_EQ(found.size(), 64U);
-  int64_t kept = 0, divided = 0;
-  for (size_t pair = 0; pair < 64; ++pair) {
-    const double frequency = std::pow(500000.0, -static_cast<double>(pair) / 64.0);
-    const double wavelength = 2.0 * std::numbers::pi / frequency;
-    double expected = frequency;
-    if (wavelength > 8192.0 / 1.0) {
-      expected = frequency / 8.0;
-      ++divided;
-    } else if (wavelength < 8192.0 / 4.0) {
+  const std::vector<double> own = own_rotation(config, 2048).frequencies;
+  const std::vector<double> plain = frequencies_of(500000.0, 8192);
+  ASSERT_EQ(own.size(), plain.size());
+  int64_t kept = 0, divided = 0, between = 0;
+  double before = 1.0;
+  for (size_t pair = 0; pair < own.size(); ++pair) {
+    const double turns = 8192 * plain[pair] / (2.0 * std::numbers::pi);  // in the old context
+    const double ratio = own[pair] / plain[pair];
+    if (turns > 4.0) {
+      EXPECT_NEAR(ratio, 1.0, 1e-12) << turns << " turns";
       ++kept;
+    } else if (turns < 1.0) {
+      EXPECT_NEAR(ratio, 1.0 / 8.0, 1e-12) << turns << " turns";
+      ++divided;
     } else {
-      const double smooth = (8192.0 / wavelength - 1.0) / (4.0 - 1.0);
-      expected = (1.0 - smooth) * frequency / 8.0 + smooth * frequency;
+      EXPECT_TRUE(1.0 / 8.0 < ratio && ratio < 1.0) << turns << " turns";
+      EXPECT_LT(ratio, before);
+      ++between;
     }
-    EXPECT_NEAR(found[pair] / expected, 1.0, 1e-12) << "pair " << pair;
+    EXPECT_LT(before - ratio, 0.01) << "a leap at " << turns << " turns";
+    before = ratio;
   }
-  EXPECT_GT(kept, 0);
-  EXPECT_GT(divided, 0);
-  EXPECT_LT(kept + divided, 64);
+  EXPECT_TRUE(kept > 0 && divided > 0 && between > 0);
 }
 
 }  // namespace

@@ -155,9 +155,11 @@ TEST_F(GpuCalibrationPass, StreamsEveryElementToItsPlace) {
   Rendezvous rendezvous({});
   const auto communicator = make_communicator({}, kGpu, rendezvous);
   const c10::InferenceMode inference;
-  LayerStream stream(
-      model, [&](int64_t layer) { return directory.layer_plan(layer); }, *communicator, kGpu,
-      at::kHalf, 3);
+  LayerStream stream({.config = model,
+                      .plan = [&](int64_t layer) { return directory.layer_plan(layer); },
+                      .device = kGpu,
+                      .compute_type = at::kHalf},
+                     *communicator);
   for (int64_t layer = 0; layer < model.layers; ++layer) {
     LayerWeights weights = stream.next();
     int64_t wrong = 0;

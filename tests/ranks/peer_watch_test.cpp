@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
+#include <future>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "tests/ranks/rank_threads.h"
@@ -12,11 +12,12 @@
 namespace kvcalib {
 namespace {
 
-// Waits until a rank is lost, at most half a minute; the reason.
-std::string loss(const PeerWatch& peers) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!peers.lost() && std::chrono::steady_clock::now() < deadline)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+// Waits until a rank is lost; the reason.
+std::string loss(PeerWatch& peers) {
+  std::promise<void> lost;
+  peers.when_lost([&] { lost.set_value(); });
+  lost.get_future().wait();
+  peers.when_lost({});  // the action does not use the promise any more
   try {
     peers.check();
   } catch (const PeerLost& failure) {

@@ -21,13 +21,13 @@ using fixture::small_model;
 using fixture::TemporaryFolder;
 
 LayerStream make_stream(const WeightDirectory& directory, Communicator& communicator,
-                        at::ScalarType type = at::kFloat) {
-  return {directory.config(),
-          [&](int64_t layer) { return directory.layer_plan(layer); },
-          communicator,
-          at::kCPU,
-          type,
-          3};
+                        at::ScalarType type = at::kFloat, int64_t first_layer = 0) {
+  return {{.config = directory.config(),
+           .plan = [&](int64_t layer) { return directory.layer_plan(layer); },
+           .compute_type = type,
+           .reading_threads = 3,
+           .first_layer = first_layer},
+          communicator};
 }
 
 // Counts the elements that are not what their place in the whole tensor says.
@@ -103,7 +103,7 @@ TEST(LayerStream, HoldsTheLargestOfLayersThatAreStoredInDifferentTypes) {
   LoneCommunicator alone;
   const c10::InferenceMode inference;
   const auto plan = [&](int64_t layer) { return (layer % 2 ? wide : narrow).layer_plan(layer); };
-  LayerStream stream(model, plan, alone, at::kCPU, at::kFloat, 3);
+  LayerStream stream({.config = model, .plan = plan}, alone);
   for (int64_t layer = 0; layer < model.layers; ++layer)
     EXPECT_EQ(wrong_elements(model, layer, stream.next()), 0) << "layer " << layer;
 }
@@ -145,6 +145,24 @@ TEST(LayerStream, HandsOutTheWeightsOwnTypeUnchanged) {
   const c10::InferenceMode inference;
   LayerStream stream = make_stream(directory, alone, at::kHalf);
   EXPECT_EQ(wrong_elements(directory.config(), 0, stream.next()), 0);
+}
+
+TEST(LayerStream, BeginsAtAnyLayerAndReadsNoneBefore) {
+  const TemporaryFolder folder;
+  const ModelConfig model = small_model();
+  const PlainDirectory directory(folder.path(), model, PlainDirectory::Order::kEngine);
+  const c10::InferenceMode inference;
+  LoneCommunicator alone;
+  for (int64_t first = 0; first < model.layers; ++first) {
+    uint64_t bytes = 0;
+    LayerStream stream = make_stream(directory, alone, at::kFloat, first);
+    for (int64_t layer = first; layer < model.layers; ++layer) {
+      EXPECT_EQ(wrong_elements(model, layer, stream.next()), 0) << "layer " << layer;
+      for (const FileRange& range : directory.layer_plan(layer).ranges) bytes += range.bytes;
+    }
+    EXPECT_EQ(stream.cost().bytes_read, bytes);
+  }
+  EXPECT_THROW(make_stream(directory, alone, at::kFloat, model.layers), c10::Error);
 }
 
 TEST(LayerStream, NamesTheFileThatHoldsNan) {

@@ -170,7 +170,7 @@ def write_both(tokenizer, texts: Iterator[str], output: Path, offsets_output: Pa
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     def count(text: str) -> int:
-        if int(text) < 1:
+        if not 1 <= int(text) <= sys.maxsize:
             raise ValueError
         return int(text)
 

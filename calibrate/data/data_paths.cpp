@@ -29,7 +29,9 @@ std::vector<path> matches_of(const std::string& pattern) {
   if (status == GLOB_NOSPACE) throw std::bad_alloc();
   if (status != 0) throw Error(concat("--data ", pattern, ": no such file"));
   std::vector<path> matches(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-  std::erase_if(matches, are_offsets);
+  if (std::erase_if(matches, are_offsets) > 0 && matches.empty())
+    throw Error(concat("--data ", pattern, ": holds where documents begin; name the ids, beside ",
+                       "which it is found"));
   std::sort(matches.begin(), matches.end());
   return matches;
 }

@@ -62,9 +62,16 @@ std::vector<int32_t> draw_from_stream(const TokenFiles& files, const WindowReque
   return ids;
 }
 
+// Throws Error for something else than a file of that name.
 bool has_offsets(const path& file) {
+  const path offsets = offsets_of(file);
   std::error_code failure;
-  return exists(offsets_of(file), failure);
+  if (symlink_status(offsets, failure).type() == std::filesystem::file_type::not_found)
+    return false;
+  if (!is_regular_file(offsets, failure))
+    throw Error(concat(offsets.string(), ": is not a file; it says where the documents of ",
+                       file.filename().string(), " begin: make both again, or take it away"));
+  return true;
 }
 
 // Whether the files are streams with documents marked in them: all of them, or none.

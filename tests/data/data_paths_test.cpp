@@ -47,6 +47,8 @@ TEST_F(DataPaths, LeaveOutTheOffsetsThatBelongToIds) {
   EXPECT_EQ(expand({"*.npy"}), (std::vector<path>{in("ids.npy"), in("other.offsets.npy")}));
   EXPECT_HOLDS("ids.offsets.npy: holds where documents begin; name the ids",
                refusal({"ids.offsets.npy"}));
+  EXPECT_HOLDS("i*.offsets.npy: holds where documents begin; name the ids",
+               refusal({"i*.offsets.npy"}));
 }
 
 TEST_F(DataPaths, FollowLinks) {

@@ -2,11 +2,13 @@
 #include "calibrate/data/windows.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <numeric>
 
 #include "calibrate/data/python_random.h"
+#include "calibrate/data/token_documents.h"
 #include "calibrate/data/tokenizer.h"
 #include "sharding/files/sha256.h"
 #include "tests/data/data_fixture.h"
@@ -268,6 +270,13 @@ TEST_F(Windows, RefuseOffsetsThatAreNotThoseOfTheIds) {
   EXPECT_HOLDS("ids.offsets.npy: has the shape (1, 2)", refusal({ids}, {1, 4, 0, false}));
   save("ids.offsets.npy", "x");
   EXPECT_HOLDS("ids.offsets.npy: is not a NumPy file", refusal({ids}, {1, 4, 0, false}));
+  const path offsets = offsets_of(ids);
+  std::filesystem::remove(offsets);
+  std::filesystem::create_symlink("nowhere", offsets);
+  EXPECT_HOLDS("ids.offsets.npy: is not a file", refusal({ids}, {1, 4, 0, false}));
+  std::filesystem::remove(offsets);
+  ASSERT_EQ(mkfifo(offsets.c_str(), 0600), 0);
+  EXPECT_HOLDS("ids.offsets.npy: is not a file", refusal({ids}, {1, 4, 0, false}));
 }
 
 TEST_F(Windows, RefuseStreamsBesideDocuments) {

@@ -17,9 +17,11 @@ namespace fs = std::filesystem;
 // not known.
 std::optional<ScaleMethod> method_of_summary(const fs::path& directory, VerifyReport& report) {
   std::error_code failure;
-  if (!fs::exists(directory / kSummaryFileName, failure)) return std::nullopt;
+  const fs::file_status status = fs::status(directory / kSummaryFileName, failure);
+  if (status.type() == fs::file_type::not_found) return std::nullopt;
   std::string name;
   try {
+    if (!fs::is_regular_file(status)) throw Error("no file");
     name = nlohmann::json::parse(read_file(directory / kSummaryFileName))
                .at("method")
                .get<std::string>();
@@ -35,17 +37,8 @@ std::optional<ScaleMethod> method_of_summary(const fs::path& directory, VerifyRe
   }
 }
 
-// The methods that may have made scale files of that release.
-std::vector<ScaleMethod> possible_methods(const fs::path& directory,
-                                          const TurboMindRelease& release, VerifyReport& report) {
-  const auto fits = [&](const ScaleMethod& method) {
-    return release.scale_values == 4 || method.is_symmetric();
-  };
-  if (const auto method = method_of_summary(directory, report); method && fits(*method))
-    return {*method};
-  std::vector<ScaleMethod> methods = ScaleMethod::all();
-  std::erase_if(methods, [&](const ScaleMethod& method) { return !fits(method); });
-  return methods;
+bool fits(const ScaleMethod& method, const TurboMindRelease& release) {
+  return release.scale_values == 4 || method.is_symmetric();
 }
 
 // The files that are not `method`'s.
@@ -59,6 +52,43 @@ std::vector<std::string> others(const KvStatistics& statistics, int64_t ranks,
     if (scale_file_bytes(scales[index], release) != bytes)
       names.push_back(scale_file_name(id.layer, id.rank));
   }
+  return names;
+}
+
+// The method whose scales the most files are, and the files that are not.
+struct Explanation {
+  std::optional<ScaleMethod> method;
+  std::vector<std::string> others;
+};
+
+Explanation best_explanation(const KvStatistics& statistics, int64_t ranks,
+                             const TurboMindRelease& release, const ScaleFiles& files) {
+  Explanation best;
+  for (const ScaleMethod& method : ScaleMethod::all()) {
+    if (!fits(method, release)) continue;
+    std::vector<std::string> names = others(statistics, ranks, method, release, files);
+    if (!best.method || names.size() < best.others.size()) best = {method, std::move(names)};
+  }
+  return best;
+}
+
+// What speaks against the files being those of the statistics, a sentence each.
+std::vector<std::string> compare(const KvStatistics& statistics, int64_t ranks,
+                                 const std::optional<ScaleMethod>& named,
+                                 const TurboMindRelease& release, const ScaleFiles& files) {
+  const bool is_told = named && fits(*named, release);
+  std::vector<std::string> names;
+  if (is_told) names = others(statistics, ranks, *named, release, files);
+  if (is_told && names.empty()) return {};
+  Explanation best = best_explanation(statistics, ranks, release, files);
+  if (is_told && best.others.empty())
+    return {concat(kSummaryFileName, ": names the method ", named->text(),
+                   ", but the scale files are ", best.method->text(),
+                   "; they are of different runs: export again")};
+  if (!is_told) names = std::move(best.others);
+  for (std::string& name : names)
+    name += concat(": not what ", kStatisticsFileName, " gives for ", ranks,
+                   " serving ranks; the files are of different runs: export again");
   return names;
 }
 
@@ -82,14 +112,9 @@ void compare_with_statistics(const fs::path& directory, const ModelConfig& model
     }
     if (weights != nullptr && weights_fingerprint(*weights) != file.provenance.weights_fingerprint)
       fault(kStatisticsFileName, ": statistics of other weights than those here; calibrate again");
-    std::optional<std::vector<std::string>> fewest;
-    for (const ScaleMethod& method : possible_methods(directory, release, report)) {
-      std::vector<std::string> names = others(statistics, ranks, method, release, files);
-      if (!fewest || names.size() < fewest->size()) fewest = std::move(names);
-    }
-    for (const std::string& name : *fewest)
-      fault(name, ": not what ", kStatisticsFileName, " gives for ", ranks,
-            " serving ranks; the files are of different runs: export again");
+    for (const std::string& found :
+         compare(statistics, ranks, method_of_summary(directory, report), release, files))
+      fault(found);
   } catch (const Error& failure) {
     fault(failure.what());
   }

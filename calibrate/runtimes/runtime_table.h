@@ -32,7 +32,7 @@ const RuntimeRow& find_runtime(std::string_view name);
 
 // What is asked for: a runtime and its release, with what they are unless others are named.
 struct RuntimeChoice {
-  std::string_view name = kTurboMind;
+  std::string name{kTurboMind};
   std::string release = "0.3.0";
 
   // Both throw Error for what there is not.

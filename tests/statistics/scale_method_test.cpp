@@ -63,11 +63,11 @@ TEST_F(ScaleMethods, DoNotDependOnTheOrderOfTheChannels) {
   }
 }
 
-TEST_F(ScaleMethods, TakeNoLargerStepsThanTheRangeNeeds) {
+TEST_F(ScaleMethods, OfTheWholeRangeTakeNoLargerStepsThanItNeeds) {
   const float magnitudes[] = {0.01f, 1.0f, 50.0f};
   for (const float magnitude : magnitudes) {
     const TensorStatistics channels{{-magnitude}, {magnitude}};
-    for (const ScaleMethod& method : ScaleMethod::all())
+    for (const ScaleMethod& method : {ScaleMethod::kAsymmetric, ScaleMethod::kSymmetric})
       EXPECT_LE(scale_of(method, channels).scale * 254, 2.001f * magnitude) << method.text();
   }
 }

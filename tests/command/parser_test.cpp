@@ -77,7 +77,7 @@ TEST(Parser, RefusesWhatIsMissingUnknownOrNoSuchNumber) {
 
 TEST(Parser, TellsItsOptionsInGroupsWithItsOwnLast) {
   try {
-    Meal({"--help"});
+    const Meal meal({"--help"});
     FAIL() << "help was not asked for";
   } catch (const HelpAsked& help) {
     size_t before = 0;

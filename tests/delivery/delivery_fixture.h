@@ -39,7 +39,7 @@ inline Delivery delivery_of(const WeightDirectory& weights, const ScaleOptions& 
 }
 
 inline std::string bytes_of(const DeliveredFile& file) {
-  StringSink sink;
+  TextSink sink;
   file.content(sink);
   return sink.text;
 }

@@ -20,7 +20,7 @@ class Recorder final : public OutputTransaction {
   using OutputTransaction::write;
   void write(std::string_view name, const FileContent& content) override {
     if (committed) throw std::logic_error("written behind the commit");
-    StringSink sink;
+    TextSink sink;
     content(sink);
     files.emplace_back(name, sink.text);
   }

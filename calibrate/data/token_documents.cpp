@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/data/token_documents.h"
 
+#include <utility>
+
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -45,7 +47,7 @@ bool are_offsets(const path& file) {
          is_regular_file(file.parent_path() / file.stem().replace_extension(".npy"), failure);
 }
 
-TokenDocuments::TokenDocuments(const std::vector<path>& files) : files_(files), starts_{0} {
+TokenDocuments::TokenDocuments(TokenFiles files) : files_(std::move(files)), starts_{0} {
   for (const NpyReader& reader : files_.readers()) {
     const int64_t base = starts_.back();
     const std::vector<int64_t> offsets = read_offsets(reader);

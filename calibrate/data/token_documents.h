@@ -20,8 +20,8 @@ bool are_offsets(const std::filesystem::path& file);
 // writes them: beside each file of ids the position of each document's first id, and the end.
 class TokenDocuments : public Documents {
  public:
-  // Throws Error naming the file as NpyReader does, and for offsets that are not such positions.
-  explicit TokenDocuments(const std::vector<std::filesystem::path>& files);
+  // Throws Error naming the offsets as NpyReader does, and for such as are not these positions.
+  explicit TokenDocuments(TokenFiles files);
 
   int64_t count() const override { return static_cast<int64_t>(starts_.size()) - 1; }
   uint64_t size(int64_t document) const override;

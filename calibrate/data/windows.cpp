@@ -2,6 +2,7 @@
 #include "calibrate/data/windows.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "calibrate/data/document_windows.h"
 #include "calibrate/data/python_random.h"
@@ -90,9 +91,9 @@ std::vector<int32_t> draw_from(Documents& documents, const WindowRequest& reques
                       : draw_long_documents(documents, request, vocab);
 }
 
-TokenWindows windows_of_documents(const std::vector<path>& paths, const WindowRequest& request,
-                                  int64_t vocab) {
-  TokenDocuments documents(paths);
+TokenWindows windows_of_documents(TokenFiles files, const std::vector<path>& paths,
+                                  const WindowRequest& request, int64_t vocab) {
+  TokenDocuments documents(std::move(files));
   TokenWindows windows{request.samples, request.length, {}, {}, documents.count()};
   windows.ids = draw_from(documents, request, vocab);
   for (const path& file : paths) {
@@ -104,8 +105,9 @@ TokenWindows windows_of_documents(const std::vector<path>& paths, const WindowRe
 
 TokenWindows windows_of_ids(const std::vector<path>& paths, const WindowRequest& request,
                             int64_t vocab) {
-  const TokenFiles files(paths);
-  if (hold_documents(files, paths)) return windows_of_documents(paths, request, vocab);
+  TokenFiles files(paths);
+  if (hold_documents(files, paths))
+    return windows_of_documents(std::move(files), paths, request, vocab);
   if (request.pack) {
     throw Error(concat("--pack joins documents, but ", paths.front().string(),
                        " holds token ids; leave --pack out"));

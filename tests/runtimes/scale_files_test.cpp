@@ -9,8 +9,8 @@
 namespace kvcalib {
 namespace {
 
-const TurboMindRelease& kLatest = find_turbomind_release("0.3.0");
-const TurboMindRelease& kOldest = find_turbomind_release("0.0.2");
+const TurboMindRelease kLatest = find_turbomind_release("0.3.0");
+const TurboMindRelease kOldest = find_turbomind_release("0.0.2");
 
 TEST(ScaleFiles, HoldKnownBytes) {
   const KvScale scale{1.0f, -2.0f, 0.5f, 0.15625f};

@@ -18,7 +18,7 @@ namespace kvcalib::fixture {
 
 namespace fs = std::filesystem;
 
-inline const TurboMindRelease& kLatest = find_turbomind_release("0.3.0");
+inline const TurboMindRelease kLatest = find_turbomind_release("0.3.0");
 
 // The fixture's model in `ranks` files: 3 layers, 4 kv heads x 16.
 inline ModelConfig model(int64_t ranks) {

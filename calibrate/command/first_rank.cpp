@@ -18,7 +18,7 @@
 #include "calibrate/report/progress.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
 #include "sharding/files/seconds_since.h"
 #include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
@@ -77,7 +77,8 @@ Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10:
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
     provenance.data.push_back({file.path.filename().string(), file.sha256});
-  if (!job.tokenizer.empty()) provenance.tokenizer_sha256 = sha256_hex(read_file(job.tokenizer));
+  if (!job.tokenizer.empty())
+    provenance.tokenizer_sha256 = sha256_hex(read_metadata_file(job.tokenizer));
   provenance.seed = job.request.seed;
   provenance.samples = job.request.samples;
   provenance.length = job.request.length;

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -126,7 +126,7 @@ void ScaleFileCheck::check_missing(int64_t rank) {
 void ScaleFileCheck::check_file(const ScaleFileId& id, const std::string& name) {
   std::string bytes;
   try {
-    bytes = read_file(place_.directory / name);
+    bytes = read_metadata_file(place_.directory / name);
   } catch (const Error& failure) {
     fault(failure.what());
     return;

@@ -19,8 +19,8 @@
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
-#include "sharding/files/file_bytes.h"
 #include "sharding/files/json_writer.h"
+#include "sharding/files/metadata_file.h"
 #include "sharding/files/seconds_since.h"
 #include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
@@ -55,7 +55,7 @@ struct Job {
 };
 
 Job open_job(const CalibrateOptions& options, const c10::Device& device) {
-  if (options.trace) check_trace_place(*options.trace, options.output.force);
+  if (options.trace) check_trace_place(*options.trace, options.weights, options.output.force);
   std::unique_ptr<OutputTransaction> output =
       open_output(options.output, options.scales.runtime.row(), options.weights);
   std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
@@ -79,7 +79,8 @@ Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10:
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
     provenance.data.push_back({escape_invalid_utf8(file.path.filename().string()), file.sha256});
-  if (!job.tokenizer.empty()) provenance.tokenizer_sha256 = sha256_hex(read_file(job.tokenizer));
+  if (!job.tokenizer.empty())
+    provenance.tokenizer_sha256 = sha256_hex(read_metadata_file(job.tokenizer));
   provenance.seed = job.request.seed;
   provenance.samples = job.request.samples;
   provenance.length = job.request.length;

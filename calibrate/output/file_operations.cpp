@@ -11,8 +11,8 @@
 #include <cstring>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
 #include "sharding/files/file_kind.h"
+#include "sharding/files/metadata_file.h"
 #include "sharding/files/new_file.h"
 #include "sharding/files/restarted.h"
 
@@ -108,7 +108,7 @@ void duplicate_file(const fs::path& from, const fs::path& to) {
       errno != EXDEV) {
     throw_system_error(to, "cannot be created");
   }
-  write_new_file(to, read_file(from));
+  write_new_file(to, read_metadata_file(from));
   copy_permissions(from, to);
 }
 

@@ -8,7 +8,8 @@
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
+#include "sharding/files/ranged_file.h"
 
 namespace kvcalib {
 namespace {
@@ -95,11 +96,11 @@ void settle(const fs::path& directory, const OutputNames& names, const StepHook&
 
 // The next NAME.backup; nothing when one of them holds the same bytes already.
 std::optional<std::string> backup_name(const fs::path& directory, const std::string& name) {
-  const std::string bytes = read_file(directory / name);
+  const std::string bytes = read_metadata_file(directory / name);
   for (int64_t number = 1;; ++number) {
     const std::string backup = concat(name, ".backup", number == 1 ? "" : concat('.', number));
     if (!is_there(directory / backup)) return backup;
-    if (is_plain_file(directory / backup) && read_file(directory / backup) == bytes) {
+    if (is_plain_file(directory / backup) && read_metadata_file(directory / backup) == bytes) {
       return std::nullopt;
     }
   }
@@ -113,10 +114,12 @@ void check_existing(const fs::path& directory, const OutputNames& names, bool fo
                        " already; pass --force to replace them"));
   }
   for (const std::string& name : present) {
-    if (names.is_ours(name) && !is_plain_file(directory / name)) {
+    if (!names.is_ours(name)) continue;
+    if (!is_plain_file(directory / name)) {
       throw Error(concat((directory / name).string(), ": is no plain file, and would have to be ",
                          "replaced; put a plain file in its place, or use --output"));
     }
+    const RangedFile compared_at_the_end(directory / name);  // fails now rather than then
   }
 }
 
@@ -199,7 +202,7 @@ std::set<std::string> WeightsTransaction::plan() {
   std::set<std::string> affected;
   for (const std::string& name : written_) {
     if (is_there(directory_ / name) &&
-        read_file(directory_ / name) == read_file(folder_ / kNext / name)) {
+        read_metadata_file(directory_ / name) == read_metadata_file(folder_ / kNext / name)) {
       remove_file(folder_ / kNext / name);
     } else {
       affected.insert(name);

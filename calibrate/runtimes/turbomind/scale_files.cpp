@@ -8,8 +8,8 @@
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
 #include "sharding/files/file_kind.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -130,7 +130,7 @@ StoredScales read_scales(const std::filesystem::path& directory) {
                          ": missing, though there are scale files of ", stored.layers,
                          " layers and ", stored.ranks, " ranks; verify says what is wrong"));
     }
-    const std::string bytes = read_file(file->second);
+    const std::string bytes = read_metadata_file(file->second);
     const auto scale = parse_scale_file(bytes);
     const auto values = static_cast<int64_t>(bytes.size() / sizeof(float));
     if (!scale || (stored.values != 0 && values != stored.values)) {

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
 #include "sharding/files/file_kind.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -127,7 +127,7 @@ void ScaleFileCheck::check_missing(int64_t rank) {
 void ScaleFileCheck::check_file(const ScaleFileId& id, const std::string& name) {
   std::string bytes;
   try {
-    bytes = read_file(place_.directory / name);
+    bytes = read_metadata_file(place_.directory / name);
   } catch (const Error& failure) {
     fault(failure.what());
     return;

@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/file_kind.h"
+#include "sharding/files/json_object.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -19,10 +20,7 @@ constexpr const char* kModelName = "tokenizer.model";
 constexpr const char* kOtherKind =
     "; write the token ids with scripts/tokenize_text.py and give them as --data IDS.npy";
 
-bool is_file(const path& file) {
-  std::error_code failure;
-  return is_regular_file(file, failure);
-}
+bool is_file(const path& file) { return kind_behind(file) == FileKind::kFile; }
 
 bool is_other_kind(const path& file) {
   return file.extension() == ".json" || file.extension() == ".tiktoken";
@@ -32,8 +30,7 @@ bool is_other_kind(const path& file) {
 path parent_of(const path& weights_dir) {
   const path parent = weights_dir / "..";
   const path named = weights_dir.has_filename() ? weights_dir : weights_dir.parent_path();
-  std::error_code failure;
-  return is_symlink(named, failure) ? parent : parent.lexically_normal();
+  return kind_at(named) == FileKind::kLink ? parent : parent.lexically_normal();
 }
 
 // Walks the fields of a protocol buffer message (wire format of protobuf.dev): the library hands
@@ -100,15 +97,7 @@ bool rewrites_characters(std::string_view model) {
 
 bool configured_to_add_bos(const path& config) {
   if (!is_file(config)) return true;
-  const nlohmann::json object = nlohmann::json::parse(read_file(config), nullptr, false);
-  if (!object.is_object()) throw Error(concat(config.string(), ": is not a JSON object"));
-  const auto entry = object.find("add_bos_token");
-  if (entry == object.end() || entry->is_null()) return true;
-  if (!entry->is_boolean()) {
-    throw Error(
-        concat(config.string(), ": add_bos_token is ", entry->dump(), "; expected true or false"));
-  }
-  return entry->get<bool>();
+  return JsonObject::read(config).flag("add_bos_token", true);
 }
 
 }  // namespace
@@ -137,7 +126,7 @@ Tokenizer::Tokenizer(const path& model)
     throw Error(
         concat(model.string(), ": is no SentencePiece model (tokenizer.model)", kOtherKind));
   }
-  const std::string bytes = read_file(model);
+  const std::string bytes = read_metadata_file(model);
   const auto status = processor_->LoadFromSerializedProto(bytes);
   if (!status.ok() || processor_->GetPieceSize() == 0) {
     throw Error(concat(model.string(), ": is not a SentencePiece model (", status.ToString(),

@@ -8,7 +8,9 @@
 #include <optional>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/file_kind.h"
+#include "sharding/files/json_reader.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -48,21 +50,22 @@ std::vector<fs::path> tokenizer_files_of_model(const fs::path& model) {
 
 std::vector<fs::path> tokenizer_files_of_weights(const fs::path& weights) {
   const fs::path beside = weights / ".." / "tokenizer";
-  if (fs::is_directory(beside)) return plain_files(beside, [](const fs::path&) { return true; });
+  if (kind_behind(beside) == FileKind::kDirectory)
+    return plain_files(beside, [](const fs::path&) { return true; });
   return plain_files(weights, belongs_to_tokenizer);
 }
 
 BoundaryIds boundary_ids(const fs::path& model) {
-  if (const fs::path file = model / "tokenizer.model"; fs::is_regular_file(file)) {
+  if (const fs::path file = model / "tokenizer.model"; kind_behind(file) == FileKind::kFile) {
     sentencepiece::SentencePieceProcessor processor;
-    const auto status = processor.LoadFromSerializedProto(read_file(file));
+    const auto status = processor.LoadFromSerializedProto(read_metadata_file(file));
     if (!status.ok())
       throw Error(
           concat(file.string(), ": is not a SentencePiece model (", status.ToString(), ")"));
     return {processor.bos_id(), processor.eos_id()};
   }
   const fs::path file = model / "config.json";
-  const nlohmann::json config = nlohmann::json::parse(read_file(file), nullptr, false);
+  const nlohmann::json config = read_json(file);
   if (!config.is_object()) throw Error(concat(file.string(), ": is not a JSON object"));
   if (config.value("model_type", nlohmann::json()) == "qwen") return kQwen;
   const std::optional<int64_t> start = stated_id(config, "bos_token_id");

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
 #include "sharding/files/safetensors.h"
 #include "sharding/files/safetensors_writer.h"
 #include "sharding/formats/model_config_json.h"
@@ -140,7 +140,7 @@ StatisticsFile parse_statistics(std::string_view bytes, const std::string& origi
 }
 
 StatisticsFile read_statistics(const std::filesystem::path& path) {
-  return parse_statistics(read_file(path), path.string());
+  return parse_statistics(read_metadata_file(path), path.string());
 }
 
 }  // namespace kvcalib

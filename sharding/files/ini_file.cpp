@@ -8,7 +8,7 @@
 #include <system_error>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -49,7 +49,7 @@ size_t strip_space(const std::string& text, size_t begin, size_t end) {
 }  // namespace
 
 IniFile IniFile::read(const std::filesystem::path& path) {
-  return parse(read_file(path), path.string());
+  return parse(read_metadata_file(path), path.string());
 }
 
 IniFile IniFile::parse(std::string text, std::string origin) {

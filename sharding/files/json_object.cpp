@@ -4,17 +4,22 @@
 #include <algorithm>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/json_reader.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 
 using nlohmann::json;
 
 JsonObject JsonObject::read(const std::filesystem::path& file) {
-  json values = json::parse(read_file(file), nullptr, false);
+  return parse(read_metadata_file(file), file.string());
+}
+
+JsonObject JsonObject::parse(std::string_view text, const std::string& origin) {
+  json values = parse_json(text, origin);
   if (!values.is_object())
-    throw Error(concat(file.string(), ": is not a JSON object; the file is damaged"));
-  return {file.string(), std::move(values)};
+    throw Error(concat(origin, ": is not a JSON object but ", json_excerpt(values)));
+  return {origin, std::move(values)};
 }
 
 bool JsonObject::has(std::string_view key) const {
@@ -30,7 +35,7 @@ const json& JsonObject::at(std::string_view key) const {
 void JsonObject::refuse(const std::string& what) const { throw Error(concat(origin_, ": ", what)); }
 
 void JsonObject::refuse_type(std::string_view key, const char* expected) const {
-  refuse(concat(key, " = ", at(key).dump(), ", expected ", expected));
+  refuse(concat(key, " = ", json_excerpt(at(key)), ", expected ", expected));
 }
 
 int64_t JsonObject::integer(std::string_view key) const {

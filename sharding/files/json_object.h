@@ -14,7 +14,9 @@ namespace kvcalib {
 // and key where a value is not of the type asked for, or is absent and has no default.
 class JsonObject {
  public:
+  // Throw Error, too, for what parse_json refuses, and for another value than an object.
   static JsonObject read(const std::filesystem::path& file);
+  static JsonObject parse(std::string_view text, const std::string& origin);
 
   const std::string& origin() const { return origin_; }
   bool is_empty() const { return values_.empty(); }

@@ -2,30 +2,76 @@
 #include "sharding/files/ranged_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <string>
+#include <string_view>
 
 #include "sharding/files/error.h"
+#include "sharding/files/restarted.h"
 
 namespace kvcalib {
-
 namespace {
+
+constexpr std::string_view kPointerBegin = "version https://git-lfs.github.com/spec/";
+constexpr uint64_t kShortestPointer = 100, kLongestPointer = 1024;  // bytes
 
 Error cannot_read(const std::filesystem::path& path) {
   return Error(concat(path.string(), ": cannot be read: ", std::strerror(errno)));
 }
 
+const char* kind_name(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a named pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+Error no_regular_file(const std::filesystem::path& path, mode_t mode) {
+  return Error(concat(path.string(), ": is ", kind_name(mode), ", expected a regular file"));
+}
+
 }  // namespace
 
+// O_NONBLOCK: opening a pipe would wait for its writer.
 RangedFile::RangedFile(const std::filesystem::path& path)
-    : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (descriptor_ < 0) throw cannot_read(path_);
+    : path_(path), descriptor_(restarted([&] {
+        return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+      })) {
+  if (descriptor_ < 0) {
+    const Error failure = cannot_read(path_);
+    struct stat found;
+    if (stat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode))
+      throw no_regular_file(path_, found.st_mode);
+    throw failure;
+  }
+  try {
+    check_kind();
+  } catch (...) {
+    close(descriptor_);
+    throw;
+  }
 }
 
 RangedFile::~RangedFile() { close(descriptor_); }
+
+void RangedFile::check_kind() {
+  struct stat found;
+  if (fstat(descriptor_, &found) != 0) throw cannot_read(path_);
+  if (!S_ISREG(found.st_mode)) throw no_regular_file(path_, found.st_mode);
+  bytes_ = static_cast<uint64_t>(found.st_size);
+  if (bytes_ < kShortestPointer || bytes_ > kLongestPointer) return;
+  std::string begin(kPointerBegin.size(), '\0');
+  read_some(0, std::as_writable_bytes(std::span(begin)));
+  if (begin == kPointerBegin)
+    throw Error(concat(path_.string(),
+                       ": is a Git LFS pointer, which stands for the file that was ",
+                       "not fetched; fetch it with git lfs pull"));
+}
 
 // Where the system cannot tell, nothing is.
 bool RangedFile::is_cached(uint64_t offset) const {

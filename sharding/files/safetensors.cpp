@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/files/safetensors.h"
 
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
 #include "sharding/files/safetensors_header.h"
 
 namespace kvcalib {
@@ -27,7 +27,7 @@ Safetensors Safetensors::parse(std::string_view bytes, const std::string& origin
 }
 
 Safetensors Safetensors::read(const std::filesystem::path& path) {
-  return parse(read_file(path), path.string());
+  return parse(read_metadata_file(path), path.string());
 }
 
 }  // namespace kvcalib

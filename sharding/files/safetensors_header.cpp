@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "sharding/files/error.h"
+#include "sharding/files/json_reader.h"
 
 namespace kvcalib {
 namespace {
@@ -141,7 +142,7 @@ uint64_t SafetensorsHeader::length(std::string_view first_bytes, uint64_t file_b
 
 SafetensorsHeader SafetensorsHeader::parse(std::string_view text, uint64_t data_bytes,
                                            const std::string& origin) {
-  const json entries = json::parse(text, nullptr, false);
+  const json entries = parse_json(text, concat(origin, ": the header"));
   if (!entries.is_object()) {
     throw Error(concat(origin, ": the header is not a JSON object; not a safetensors file"));
   }

@@ -7,7 +7,7 @@
 #include <span>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/json_reader.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/files/safetensors_header.h"
 
@@ -24,7 +24,7 @@ using WeightMap = std::map<std::string, fs::path>;
 WeightMap read_weight_map(const fs::path& directory) {
   const fs::path path = directory / kIndexFile;
   if (!fs::exists(path)) return {};
-  const auto index = nlohmann::json::parse(read_file(path), nullptr, false);
+  const nlohmann::json index = read_json(path);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     throw Error(concat(path.string(), ": has no weight_map of tensors and files; the index is ",
                        "damaged, get the model again"));
@@ -32,7 +32,7 @@ WeightMap read_weight_map(const fs::path& directory) {
   for (const auto& [tensor, entry] : index["weight_map"].items()) {
     const fs::path file = entry.is_string() ? entry.get<std::string>() : std::string();
     if (file.empty() || file != file.filename())
-      throw Error(concat(path.string(), ": tensor '", tensor, "' lies in ", entry.dump(),
+      throw Error(concat(path.string(), ": tensor '", tensor, "' lies in ", json_excerpt(entry),
                          ", expected the name of a file beside the index"));
     if (!fs::is_regular_file(directory / file))
       throw Error(concat(path.string(), ": names ", file.string(),
@@ -57,7 +57,7 @@ std::set<fs::path> find_files(const fs::path& directory, const WeightMap& weight
 
 void add_file(const fs::path& path, SafetensorsIndex& index) {
   const RangedFile file(path);
-  const uint64_t file_bytes = fs::file_size(path);
+  const uint64_t file_bytes = file.bytes();
   std::string text(SafetensorsHeader::kLengthBytes, '\0');
   text.resize(file.read_some(0, std::as_writable_bytes(std::span(text))));
   const uint64_t length = SafetensorsHeader::length(text, file_bytes, path.string());

@@ -110,10 +110,10 @@ TEST_F(TokenizerTest, LeavesBosOutWhereTheConfigSaysSo) {
 
 TEST_F(TokenizerTest, RefusesAConfigItCannotRead) {
   configure(R"({"add_bos_token": "no"})");
-  EXPECT_HOLDS("tokenizer_config.json: add_bos_token is \"no\"; expected true or false",
+  EXPECT_HOLDS("tokenizer_config.json: add_bos_token = \"no\", expected true or false",
                refusal(model()));
   configure("{");
-  EXPECT_HOLDS("tokenizer_config.json: is not a JSON object", refusal(model()));
+  EXPECT_HOLDS("tokenizer_config.json: is not JSON, at byte 2", refusal(model()));
 }
 
 TEST_F(TokenizerTest, AddsNoBosThatTheModelHasNot) {

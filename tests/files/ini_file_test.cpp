@@ -107,7 +107,8 @@ TEST(IniFile, AddsAMissingKeyAsTheLastLineOfTheSection) {
 TEST(IniFile, NamesAFileThatCannotBeRead) {
   EXPECT_HOLDS("/nonexistent/config.ini: cannot be read: No such file",
                message_of([] { IniFile::read("/nonexistent/config.ini"); }));
-  EXPECT_HOLDS("/tmp: cannot be read: Is a directory", message_of([] { IniFile::read("/tmp"); }));
+  EXPECT_HOLDS("/tmp: is a directory, expected a regular file",
+               message_of([] { IniFile::read("/tmp"); }));
 }
 
 TEST(IniFile, ReadsAFileByteForByte) {

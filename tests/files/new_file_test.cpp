@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
 #include "tests/message_of.h"
 #include "tests/turbomind_fixture.h"
 
@@ -17,7 +17,7 @@ TEST(NewFile, HoldsWhatWasAppendedFromFrontToEnd) {
   for (const std::string& piece : {std::string("ab"), std::string(), large, std::string("c")})
     file.append(piece);
   file.finish();
-  EXPECT_EQ(read_file(folder.path() / "file"), "ab" + large + "c");
+  EXPECT_EQ(read_metadata_file(folder.path() / "file"), "ab" + large + "c");
 }
 
 TEST(NewFile, TakesNobodyElsesPlace) {
@@ -25,7 +25,7 @@ TEST(NewFile, TakesNobodyElsesPlace) {
   fixture::write_file(folder.path() / "file", "theirs");
   EXPECT_HOLDS("file: cannot be created: File exists",
                message_of([&] { NewFile file(folder.path() / "file"); }));
-  EXPECT_EQ(read_file(folder.path() / "file"), "theirs");
+  EXPECT_EQ(read_metadata_file(folder.path() / "file"), "theirs");
 }
 
 TEST(NewFile, NamesAPlaceThatIsNone) {

@@ -28,7 +28,7 @@ TEST(Safetensors, RefusesAHeaderThatIsCutOrNoJson) {
   EXPECT_HOLDS("states a header of 18446744073709551615 bytes", message_of([] {
                  Safetensors::parse(std::string(8, '\xff') + "{}", "f.safetensors");
                }));
-  EXPECT_HOLDS("the header is not a JSON object", refusal("{\"a\":", 0));
+  EXPECT_HOLDS("the header: is not JSON, at byte 6", refusal("{\"a\":", 0));
   EXPECT_HOLDS("the header is not a JSON object", refusal("[1]", 0));
 }
 

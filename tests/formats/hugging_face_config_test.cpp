@@ -71,7 +71,7 @@ TEST(HuggingFaceConfig, NamesTheKeyThatIsMissingOrContradictsAnother) {
                refusal_of_config({{"hidden_size", 5120}}, "BaichuanForCausalLM"));
   const TemporaryFolder folder;
   write_file(folder.path() / "config.json", "{\"hidden_size\":");
-  EXPECT_HOLDS("config.json: is not a JSON object",
+  EXPECT_HOLDS("config.json: is not JSON, at byte 16",
                message_of([&] { open_weights(folder.path()); }));
 }
 

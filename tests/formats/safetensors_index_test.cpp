@@ -73,7 +73,7 @@ TEST(SafetensorsIndex, RefusesAHeaderThatIsCutTooLongOrNoJson) {
                refusal_of_file(std::string("\xe8\x03\0\0\0\0\0\0{}", 10)));
   EXPECT_HOLDS("states a header of 18446744073709551615 bytes",
                refusal_of_file(std::string(8, '\xff') + "{}"));
-  EXPECT_HOLDS("the header is not a JSON object", refusal_of_file(file_of("{\"a\":", 0)));
+  EXPECT_HOLDS("the header: is not JSON, at byte 6", refusal_of_file(file_of("{\"a\":", 0)));
 }
 
 TEST(SafetensorsIndex, RefusesAHeaderOverTheLimitOfTheFormat) {
@@ -119,7 +119,7 @@ TEST(SafetensorsIndex, RefusesAnIndexThatIsNotTheFiles) {
     return refusal(folder);
   };
   EXPECT_HOLDS("has no weight_map", with_index("{}"));
-  EXPECT_HOLDS("has no weight_map", with_index("{\"weight"));
+  EXPECT_HOLDS("is not JSON, at byte 9", with_index("{\"weight"));
   EXPECT_HOLDS(
       "names model-3.safetensors, which is not there",
       with_index(R"({"weight_map":{"a":"model-1.safetensors","c":"model-3.safetensors"}})"));

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <map>
 
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
 #include "sharding/formats/hugging_face_directory.h"
 #include "sharding/formats/open_weights.h"
 #include "sharding/formats/turbomind_directory.h"
@@ -23,7 +23,7 @@ std::map<std::string, std::string> files_of(const std::filesystem::path& folder)
   std::map<std::string, std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().filename() != "config.ini")
-      files[entry.path().filename().string()] = read_file(entry.path());
+      files[entry.path().filename().string()] = read_metadata_file(entry.path());
   }
   return files;
 }

@@ -8,7 +8,8 @@
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/file_kind.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -45,8 +46,7 @@ std::map<ScaleFileId, std::filesystem::path> find_scale_files(
   std::map<ScaleFileId, std::filesystem::path> found;
   for (const std::string& name : list_directory(directory)) {
     const auto id = parse_scale_file_name(name);
-    std::error_code failure;
-    if (id && std::filesystem::exists(directory / name, failure)) found[*id] = directory / name;
+    if (id && kind_behind(directory / name) != FileKind::kNothing) found[*id] = directory / name;
   }
   if (found.empty()) {
     throw Error(concat(directory.string(), ": has no KV scale files (", kPrefix, "L", kMiddle, "R",
@@ -130,7 +130,7 @@ StoredScales read_scales(const std::filesystem::path& directory) {
                          ": missing, though there are scale files of ", stored.layers,
                          " layers and ", stored.ranks, " ranks; verify says what is wrong"));
     }
-    const std::string bytes = read_file(file->second);
+    const std::string bytes = read_metadata_file(file->second);
     const auto scale = parse_scale_file(bytes);
     const auto values = static_cast<int64_t>(bytes.size() / sizeof(float));
     if (!scale || (stored.values != 0 && values != stored.values)) {

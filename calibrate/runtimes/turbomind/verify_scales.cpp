@@ -5,7 +5,8 @@
 #include <cmath>
 
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/file_kind.h"
+#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -58,8 +59,8 @@ class ScaleFileCheck {
 
 void ScaleFileCheck::collect() {
   for (const std::string& name : place_.names) {
-    std::error_code failure;
-    if (!is_scale_file_name(name) || !fs::exists(place_.directory / name, failure)) continue;
+    if (!is_scale_file_name(name)) continue;
+    if (kind_behind(place_.directory / name) == FileKind::kNothing) continue;
     if (const auto id = parse_scale_file_name(name)) {
       files_[*id] = name;
     } else {
@@ -126,7 +127,7 @@ void ScaleFileCheck::check_missing(int64_t rank) {
 void ScaleFileCheck::check_file(const ScaleFileId& id, const std::string& name) {
   std::string bytes;
   try {
-    bytes = read_file(place_.directory / name);
+    bytes = read_metadata_file(place_.directory / name);
   } catch (const Error& failure) {
     fault(failure.what());
     return;

@@ -8,7 +8,7 @@
 #include "calibrate/runtimes/turbomind/rules.h"
 #include "calibrate/runtimes/turbomind/scale_files.h"
 #include "sharding/files/error.h"
-#include "sharding/files/file_bytes.h"
+#include "sharding/files/metadata_file.h"
 #include "sharding/writing/table_rows.h"
 
 namespace kvcalib {
@@ -86,7 +86,7 @@ void write_workspace(const WeightDirectory& source, const Workspace& workspace,
   make_directory(weights);
   make_directory(tokenizer);
   for (const fs::path& file : workspace.tokenizer)
-    write_new_file(tokenizer / file.filename(), read_file(file));
+    write_new_file(tokenizer / file.filename(), read_metadata_file(file));
   write_new_file(weights / kTurboMindConfig, workspace.config);
   write_turbomind_weights(source, workspace.cut, weights, observer);
   sync_directory(tokenizer);

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <iostream>
-
 #include "calibrate/command/calibrate_request.h"
 #include "calibrate/command/commands.h"
 #include "calibrate/command/devices.h"
@@ -8,6 +6,7 @@
 #include "calibrate/command/plan.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
+#include "calibrate/report/standard_output.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/open_weights.h"
 #include "sharding/formats/preset.h"
@@ -43,7 +42,7 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
                              ranks,
                              options.micro_batch_tokens,
                              place_of(options.output)};
-  std::cout << (options.json ? plan_json(plan) : format_plan(plan));
+  print(options.json ? plan_json(plan) : format_plan(plan));
   return 0;
 }
 

@@ -17,9 +17,11 @@
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
 #include "calibrate/report/progress.h"
+#include "calibrate/report/standard_output.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/file_bytes.h"
+#include "sharding/files/json_writer.h"
 #include "sharding/files/seconds_since.h"
 #include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
@@ -77,7 +79,7 @@ Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10:
   provenance.runtime = job.target.runtime->release();
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
-    provenance.data.push_back({file.path.filename().string(), file.sha256});
+    provenance.data.push_back({escape_invalid_utf8(file.path.filename().string()), file.sha256});
   if (!job.tokenizer.empty()) provenance.tokenizer_sha256 = sha256_hex(read_file(job.tokenizer));
   provenance.seed = job.request.seed;
   provenance.samples = job.request.samples;
@@ -161,8 +163,11 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
         make_delivery(*job.directory, job.target, std::move(statistics), place.string(), cost));
     write_delivery(*job.output, summary.delivery);
   }
-  if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
-  std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
+  job.output->after_commit([&] {
+    warn(std::cerr, job.output->warnings());
+    if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
+    print(options.json ? json_text(to_json(summary)) : format_summary(summary));
+  });
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "calibrate/report/gigabytes.h"
 #include "calibrate/runtimes/runtime.h"
 #include "calibrate/statistics/statistics_file.h"
+#include "sharding/files/json_writer.h"
 #include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {

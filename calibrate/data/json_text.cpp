@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "calibrate/data/utf8.h"
 #include "sharding/files/error.h"
+#include "sharding/files/utf8.h"
 
 namespace kvcalib {
 namespace {

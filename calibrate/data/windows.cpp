@@ -10,6 +10,7 @@
 #include "calibrate/data/token_documents.h"
 #include "calibrate/data/token_files.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 
 namespace kvcalib {
 namespace {
@@ -53,10 +54,8 @@ std::vector<int32_t> draw_from_stream(const TokenFiles& files, const WindowReque
 // Throws Error for something else than a file of that name.
 bool has_offsets(const path& file) {
   const path offsets = offsets_of(file);
-  std::error_code failure;
-  if (symlink_status(offsets, failure).type() == std::filesystem::file_type::not_found)
-    return false;
-  if (!is_regular_file(offsets, failure))
+  if (kind_at(offsets) == FileKind::kNothing) return false;
+  if (kind_behind(offsets) != FileKind::kFile)
     throw Error(concat(offsets.string(), ": is not a file; it says where the documents of ",
                        file.filename().string(), " begin: make both again, or take it away"));
   return true;

@@ -5,6 +5,7 @@
 
 #include "sharding/files/error.h"
 #include "sharding/files/file_bytes.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/formats/fingerprint.h"
 #include "sharding/formats/turbomind_layout.h"
 
@@ -16,12 +17,11 @@ namespace fs = std::filesystem;
 // The method that summary.json names, if it is there and readable.  Throws Error for one that is
 // not known.
 std::optional<ScaleMethod> method_of_summary(const fs::path& directory, VerifyReport& report) {
-  std::error_code failure;
-  const fs::file_status status = fs::status(directory / kSummaryFileName, failure);
-  if (status.type() == fs::file_type::not_found) return std::nullopt;
+  const FileKind kind = kind_behind(directory / kSummaryFileName);
+  if (kind == FileKind::kNothing) return std::nullopt;
   std::string name;
   try {
-    if (!fs::is_regular_file(status)) throw Error("no file");
+    if (kind != FileKind::kFile) throw Error("no file");
     name = nlohmann::json::parse(read_file(directory / kSummaryFileName))
                .at("method")
                .get<std::string>();

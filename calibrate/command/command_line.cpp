@@ -118,6 +118,9 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   parser.parse(arguments);
 
   check_place(parser, options.output, !options.dry_run);
+  if (options.micro_batch_tokens > kMostTokens)
+    parser.fail(concat("--micro-batch ", options.micro_batch_tokens, ": expected at most ",
+                       kMostTokens, " tokens"));
   if (options.data.empty() && !options.dry_run) parser.fail("--data FILE... is missing");
   return options;
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <future>
 #include <iostream>
+#include <optional>
 
 #include "calibrate/command/calibrate_request.h"
 #include "calibrate/command/plan.h"
@@ -118,9 +119,17 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   const Job job = open_job(options, device);
   const ModelConfig& config = job.directory->config();
   warn(std::cerr, job.target.warnings);
-  reporter.stage(
-      format_plan({config, stored_layer_bytes(*job.directory), job.target, job.request, devices,
-                   rank.world, options.micro_batch_tokens, place_of(options.output)}));
+  const CalibrationPlan plan{config,
+                             stored_layer_bytes(*job.directory),
+                             job.target,
+                             job.request,
+                             devices,
+                             rank.world,
+                             options.micro_batch_tokens,
+                             place_of(options.output)};
+  reporter.stage(format_plan(plan));
+  if (const std::optional<HostMemory> memory = host_memory("/"))
+    check_host_memory(plan.host_memory(), *memory);
   const WindowShape shape{job.request.samples, job.request.length};
   if (rank.world > 1) send_shape(rendezvous, shape);
 

@@ -17,19 +17,6 @@ namespace {
 
 using std::filesystem::path;
 
-// 16 GiB of ids: far more than a calibration can use.
-constexpr int64_t kMostTokens = int64_t{1} << 32;
-
-void check(const WindowRequest& request) {
-  if (request.samples < 1)
-    throw Error(concat("--samples ", request.samples, ": expected 1 or more"));
-  if (request.length < 1) throw Error(concat("--length ", request.length, ": expected 1 or more"));
-  if (request.samples > kMostTokens / request.length) {
-    throw Error(concat("--samples ", request.samples, " of --length ", request.length,
-                       " are more than ", kMostTokens, " tokens; use fewer"));
-  }
-}
-
 std::vector<int32_t> take_rows(const TokenFiles& files, const WindowRequest& request,
                                int64_t vocab) {
   for (const NpyReader& reader : files.readers()) {
@@ -136,6 +123,16 @@ TokenWindows windows_of_text(const std::vector<path>& paths, const path& tokeniz
 
 }  // namespace
 
+void check_windows(const WindowRequest& request) {
+  if (request.samples < 1)
+    throw Error(concat("--samples ", request.samples, ": expected 1 or more"));
+  if (request.length < 1) throw Error(concat("--length ", request.length, ": expected 1 or more"));
+  if (request.samples > kMostTokens / request.length) {
+    throw Error(concat("--samples ", request.samples, " of --length ", request.length,
+                       " are more than ", kMostTokens, " tokens; use fewer"));
+  }
+}
+
 std::optional<WindowShape> stored_windows(const std::vector<path>& files) {
   if (files.empty() || needs_tokenizer(files)) return std::nullopt;
   const TokenFiles ids(files);
@@ -145,7 +142,7 @@ std::optional<WindowShape> stored_windows(const std::vector<path>& files) {
 
 TokenWindows draw_windows(const std::vector<path>& files, const path& tokenizer_model,
                           const WindowRequest& request, int64_t vocab) {
-  check(request);
+  check_windows(request);
   if (files.empty()) throw Error("--data: no files are named");
   if (!needs_tokenizer(files)) return windows_of_ids(files, request, vocab);
   const auto ids = std::find_if(files.begin(), files.end(), [](const path& file) {

@@ -16,7 +16,9 @@
 #include "calibrate/report/progress.h"
 #include "calibrate/runtimes/turbomind/workspace.h"
 #include "sharding/files/error.h"
+#include "sharding/files/unchanged_files.h"
 #include "sharding/formats/open_weights.h"
+#include "sharding/formats/weight_files.h"
 
 namespace kvcalib {
 namespace {
@@ -80,6 +82,8 @@ int run_shard(const ShardOptions& options) {
   const TurboMindRelease& release = find_turbomind_release(options.runtime.release);
   const std::unique_ptr<WeightDirectory> source = open_weights(options.weights);
   const Workspace workspace = plan_workspace(*source, release, options.ranks, options.model_name);
+  UnchangedFiles inputs;
+  inputs.add(weight_files(*source));
   const std::vector<TurboMindFile> files = turbomind_files(source->config(), workspace.cut);
 
   const StopOnSignal stop;
@@ -96,6 +100,7 @@ int run_shard(const ShardOptions& options) {
                    [] { return stop_signal != 0; }});
   reporter.finish();
   if (stop_signal != 0) throw Error("stopped; nothing was written");
+  inputs.check();
   output.commit();
 
   uint64_t bytes = 0;

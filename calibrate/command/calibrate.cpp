@@ -9,7 +9,9 @@
 #include "calibrate/command/rank_run.h"
 #include "calibrate/report/standard_output.h"
 #include "sharding/files/error.h"
+#include "sharding/files/unchanged_files.h"
 #include "sharding/formats/open_weights.h"
+#include "sharding/formats/weight_files.h"
 #include "sharding/ranks/launcher.h"
 #include "sharding/ranks/nccl_log.h"
 
@@ -39,12 +41,16 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   Rendezvous rendezvous(rank);
   const WindowShape shape = receive_shape(rendezvous);  // sent when all is checked
   const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
+  UnchangedFiles weights;
+  weights.add(weight_files(*directory));
   const Rotation rotation =
       options.scales.runtime.open()->rotation(directory->config(), shape.length);
   const RankRun run =
       start_rank_run(*directory, {rotation, shape.samples, shape.length},
                      {rank, device, options.micro_batch_tokens, tracing}, rendezvous);
-  run.pass->run(receive_ids(rendezvous), {});
+  run.pass->run(receive_ids(rendezvous), [&](const PassProgress& progress) {
+    if (progress.layers_done == progress.layers) weights.check();  // before the ranks are through
+  });
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
   rendezvous.peers().finish();
   return 0;

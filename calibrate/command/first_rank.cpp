@@ -13,6 +13,7 @@
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
 #include "calibrate/command/trace_file.h"
+#include "calibrate/data/token_documents.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
@@ -24,8 +25,10 @@
 #include "sharding/files/metadata_file.h"
 #include "sharding/files/seconds_since.h"
 #include "sharding/files/sha256.h"
+#include "sharding/files/unchanged_files.h"
 #include "sharding/formats/fingerprint.h"
 #include "sharding/formats/open_weights.h"
+#include "sharding/formats/weight_files.h"
 #include "sharding/streaming/device.h"
 
 namespace kvcalib {
@@ -53,7 +56,21 @@ struct Job {
   std::vector<std::filesystem::path> files;
   std::filesystem::path tokenizer;  // empty when there is no text
   WindowRequest request;
+  UnchangedFiles inputs;  // all that is read
 };
+
+UnchangedFiles inputs_of(const WeightDirectory& directory,
+                         const std::vector<std::filesystem::path>& data,
+                         const std::filesystem::path& tokenizer) {
+  UnchangedFiles inputs;
+  inputs.add(weight_files(directory));
+  inputs.add(data);
+  for (const std::filesystem::path& file : data) {
+    if (exists(offsets_of(file))) inputs.add({offsets_of(file)});
+  }
+  if (!tokenizer.empty()) inputs.add({tokenizer});
+  return inputs;
+}
 
 Job open_job(const CalibrateOptions& options, const c10::Device& device) {
   if (options.trace) check_trace_place(*options.trace, options.weights, options.output.force);
@@ -66,8 +83,10 @@ Job open_job(const CalibrateOptions& options, const c10::Device& device) {
   WindowRequest request = resolve_windows(options, files);
   Target target = resolve_target(directory->config(), options.scales,
                                  served_embedding_rows(*directory), request.length);
+  UnchangedFiles inputs = inputs_of(*directory, files, tokenizer);
   return {std::move(output), std::move(directory), std::move(target),
-          std::move(files),  std::move(tokenizer), request};
+          std::move(files),  std::move(tokenizer), request,
+          std::move(inputs)};
 }
 
 Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10::Device& device) {
@@ -159,6 +178,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "delivery", "deliver");
     StatisticsFile statistics{observed.rounded(config.weight_type),
                               provenance_of(job, drawn, device)};
+    job.inputs.check();
     const std::filesystem::path place = output_path(options.output, job.directory->path());
     summary = summarise(
         make_delivery(*job.directory, job.target, std::move(statistics), place.string(), cost));

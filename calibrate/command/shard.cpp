@@ -17,7 +17,9 @@
 #include "calibrate/runtimes/turbomind/workspace.h"
 #include "sharding/files/error.h"
 #include "sharding/files/leave_by_signal.h"
+#include "sharding/files/unchanged_files.h"
 #include "sharding/formats/open_weights.h"
+#include "sharding/formats/weight_files.h"
 
 namespace kvcalib {
 namespace {
@@ -55,6 +57,8 @@ int run_shard(const ShardOptions& options) {
   const TurboMindRelease& release = find_turbomind_release(options.runtime.release);
   const std::unique_ptr<WeightDirectory> source = open_weights(options.weights);
   const Workspace workspace = plan_workspace(*source, release, options.ranks, options.model_name);
+  UnchangedFiles inputs;
+  inputs.add(weight_files(*source));
   const std::vector<TurboMindFile> files = turbomind_files(source->config(), workspace.cut);
 
   OutputDirectory output(options.output, options.force, foreign_to_workspace);
@@ -70,6 +74,7 @@ int run_shard(const ShardOptions& options) {
                      [] { return leaving_signal() != 0; }});
   });
   reporter.finish();
+  inputs.check();
   output.commit();
 
   uint64_t bytes = 0;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <iostream>
 
 #include "calibrate/command/commands.h"
 #include "calibrate/command/planned_model.h"
 #include "calibrate/data/window_request.h"
 #include "calibrate/engine/pass_plan.h"
 #include "calibrate/report/serving_table.h"
+#include "calibrate/report/standard_output.h"
 #include "calibrate/runtimes/turbomind/rules.h"
 #include "sharding/files/error.h"
 
@@ -99,7 +99,7 @@ int run_plan(const PlanOptions& options) {
   plan.fitting_sixteen_bits =
       sessions_that_fit(config, release, settings, plan.load, CacheType::kSixteenBits);
   plan.fitting_int8 = sessions_that_fit(config, release, settings, plan.load, CacheType::kInt8);
-  std::cout << (options.json ? serving_json(plan) : format_serving(plan));
+  print(options.json ? serving_json(plan) : format_serving(plan));
   return 0;
 }
 

@@ -96,7 +96,8 @@ std::optional<std::string> copy_permissions(const fs::path& model, const fs::pat
     warning = concat("the owner ", status.st_uid, ':', status.st_gid,
                      " cannot be kept: ", std::strerror(errno));
   }
-  if (::chmod(path.c_str(), status.st_mode & kPermissions) != 0) {
+  const mode_t wanted = status.st_mode & kPermissions;
+  if ((own.st_mode & kPermissions) != wanted && ::chmod(path.c_str(), wanted) != 0) {
     throw_system_error(path, "cannot be given its permissions");
   }
   return warning;

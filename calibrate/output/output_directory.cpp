@@ -165,6 +165,7 @@ void OutputDirectory::check_open() const {
 }
 
 void OutputDirectory::write(std::string_view name, const FileContent& content) {
+  wait_if_leaving();
   const std::lock_guard lock(mutex_);
   check_open();
   check_file_name(name);
@@ -179,6 +180,7 @@ void OutputDirectory::write_tree(const std::function<void(const fs::path&)>& wri
 }
 
 void OutputDirectory::commit() {
+  wait_if_leaving();
   const std::lock_guard lock(mutex_);
   check_open();
   try {

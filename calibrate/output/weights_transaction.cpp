@@ -184,6 +184,7 @@ void WeightsTransaction::check_open() const {
 }
 
 void WeightsTransaction::write(std::string_view name, const FileContent& content) {
+  wait_if_leaving();
   const std::lock_guard lock(mutex_);
   check_open();
   check_file_name(name);
@@ -253,6 +254,7 @@ void WeightsTransaction::flip() {
 }
 
 void WeightsTransaction::commit() {
+  wait_if_leaving();
   const std::lock_guard lock(mutex_);
   check_open();
   try {

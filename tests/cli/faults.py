@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each system call of a run that concerns its files, failing one at a time, and what that leaves.
 
-usage: faults.py [--every N] [--only NAME...] [--workers N]
+usage: faults.py [--every N] [--every-read N] [--only NAME...] [--workers N]
 
 Prints, for each command, call and error, how often it was injected, how often the run failed cleanly or survived, and
 every violation of what is promised: exit code 0 stands for a complete, right result and nothing left behind; any other
@@ -32,6 +32,7 @@ from program import PROGRAM, TINY, environment
 FAIL_AT_CALLS = Path(os.environ.get("KVCALIB_FAIL_AT_CALLS", PROGRAM.parent / "libfail_at_calls.so")).resolve()
 SECONDS_OF_A_RUN = 100
 SHORT = "short"
+READS = ("open", "pread", "preadv2")  # the most by far, and the most alike
 _UNLIKE_AGAIN = ("cost", "files")  # a run over its own results has no patch to write
 _READING = ("EIO", "EINTR", SHORT)
 _CHANGING = ("EIO", "ENOSPC")
@@ -286,12 +287,15 @@ class Report:
         return sum(self.counts.values(), Counter())
 
 
-def sample(faults: list[Fault], every: int, offset: int) -> list[Fault]:
-    return faults[offset % every::every]
+def sample(faults: list[Fault], every: int, every_read: int, offset: int) -> list[Fault]:
+    reads = [fault for fault in faults if fault.call in READS]
+    others = [fault for fault in faults if fault.call not in READS]
+    return reads[offset % every_read::every_read] + others[offset % every::every]
 
 
-def inject_all(scenarios: list[Scenario], every: int, workers: int) -> Report:
-    """Lets every N-th fault of each scenario happen, several scenarios at a time."""
+def inject_all(scenarios: list[Scenario], every: int, every_read: int, workers: int) -> Report:
+    """Lets faults of each scenario happen, of opening and reading one in `every_read`, of others one in `every`;
+    several scenarios at a time."""
     report, waiting, failures = Report(), list(enumerate(scenarios)), []
     root = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
@@ -302,7 +306,7 @@ def inject_all(scenarios: list[Scenario], every: int, workers: int) -> Report:
                 try:
                     injector = Injector(scenario, Path(scratch))
                     try:
-                        for fault in sample(list(injector.faults()), every, index):
+                        for fault in sample(list(injector.faults()), every, every_read, index):
                             report.add(scenario.name, fault, *injector.inject(fault))
                     finally:
                         injector.close()
@@ -320,12 +324,13 @@ def inject_all(scenarios: list[Scenario], every: int, workers: int) -> Report:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=1, help="only every N-th call")
+    parser.add_argument("--every", type=int, default=1, help="only one in N faults")
+    parser.add_argument("--every-read", type=int, default=1, help="of opening and reading only one in N")
     parser.add_argument("--only", nargs="+", default=[scenario.name for scenario in SCENARIOS], metavar="NAME")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     chosen = [scenario for scenario in SCENARIOS if scenario.name in options.only]
-    report = inject_all(chosen, options.every, options.workers)
+    report = inject_all(chosen, options.every, options.every_read, options.workers)
     columns = ("injected", "failed cleanly", "survived", "not reached", "violations")
     print(f"{'command':30} {'call':10} {'error':7}" + "".join(f"{column:>16}" for column in columns))
     for scenario in chosen:

@@ -6,17 +6,17 @@ import unittest
 from faults import SCENARIOS, inject_all
 from program import ProgramTest
 
-EVERY = 23  # prime to the number of errors that a call may have, so that each of them has its turn
+EVERY, EVERY_READ = 11, 53  # prime to the number of errors that a call may have: each of them has its turn
 WORKERS = 2
 
 
 class FailingCalls(ProgramTest):
     def test_leave_the_old_files_or_the_new_ones_and_an_honest_exit_code(self):
-        report = inject_all(list(SCENARIOS), EVERY, WORKERS)
+        report = inject_all(list(SCENARIOS), EVERY, EVERY_READ, WORKERS)
         self.assertEqual(report.violations, [])
         totals = report.totals()
         self.assertGreater(totals["failed cleanly"], 150, totals)
-        self.assertGreater(totals["survived"], 50, totals)
+        self.assertGreater(totals["survived"], 40, totals)
         self.assertLess(totals["not reached"], totals["injected"] // 20, totals)
 
 

@@ -55,8 +55,8 @@ class Trace(ProgramTest):
         existing.write_text("mine")
         earlier.write_text('{"displayTimeUnit":"ms","traceEvents":[]}')
         weights = self.tiny()
-        before = digests(self.folder)
         link.symlink_to(existing)
+        before = digests(self.folder)
         for place, message in ((self.folder / "none/trace.json", "cannot write"), (self.folder, "is no file"),
                                (link, "is no file"), ("/dev/null", "is no file"), ("", "names no file"),
                                (existing, "holds no trace"), (earlier, "--force replaces it"),

@@ -58,6 +58,28 @@ TEST(FileOperations, SeeLinksAsTheyAre) {
   EXPECT_EQ(link_target(folder.path()), std::nullopt);
 }
 
+TEST(FileOperations, TakeNoErrorForAnAnswer) {
+  const OutputFolder folder;
+  put(folder.path(), {{"file", "bytes"}});
+  const fs::path below_a_file = folder.path() / "file/name";
+  const fs::path too_long = folder.path() / std::string(300, 'x');
+  EXPECT_FALSE(is_there(below_a_file));
+  EXPECT_HOLDS("cannot be looked at: File name too long", message_of([&] { is_there(too_long); }));
+  EXPECT_HOLDS("cannot be looked at: File name too long",
+               message_of([&] { is_plain_file(too_long); }));
+  EXPECT_HOLDS("cannot be read as a link: File name too long",
+               message_of([&] { link_target(too_long); }));
+  EXPECT_EQ(link_target(folder.path() / "none"), std::nullopt);
+  EXPECT_EQ(link_target(folder.path() / "file"), std::nullopt);
+}
+
+TEST(FileOperations, ReadLongLinksWhole) {
+  const OutputFolder folder;
+  const std::string target(2000, 'x');
+  make_symbolic_link(target, folder.path() / "link");
+  EXPECT_EQ(link_target(folder.path() / "link"), target);
+}
+
 TEST(FileOperations, RemoveWhatIsNotThere) {
   const OutputFolder folder;
   remove_file(folder.path() / "none");

@@ -20,21 +20,22 @@ namespace {
 bool is_preset(const std::filesystem::path& path) { return path.extension() == ".json"; }
 
 int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t ranks) {
+  const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
   ModelConfig config;
-  int64_t embedding_rows = 0;
+  Target target;
   uint64_t layer_bytes = 0;
   if (is_preset(options.weights)) {
     config = read_preset(options.weights);
-    embedding_rows = options.scales.runtime.row().converted_embedding_rows(config);
+    target = resolve_target(config, options.scales,
+                            options.scales.runtime.row().converted_embedding_rows(config),
+                            windows.length);
     layer_bytes = stored_layer_bytes(config);
   } else {
     const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
     config = directory->config();
-    embedding_rows = served_embedding_rows(*directory);
+    target = resolve_target(*directory, options.scales, windows.length);
     layer_bytes = stored_layer_bytes(*directory);
   }
-  const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
-  const Target target = resolve_target(config, options.scales, embedding_rows, windows.length);
   const CalibrationPlan plan{config,
                              layer_bytes,
                              target,

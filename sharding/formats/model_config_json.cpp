@@ -25,6 +25,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EveryModel, layers, hidden, heads, kv_heads, 
 
 void to_json(nlohmann::json& object, const ModelConfig& model) {
   object = EveryModel{model};
+  if (model.mlp_bias) object["mlp_bias"] = true;
   if (model.query_key_norm) object["query_key_norm"] = true;
   if (model.sliding_window > 0) object["sliding_window"] = model.sliding_window;
   if (model.own_rotation) object["own_rotation"] = *model.own_rotation;
@@ -32,6 +33,7 @@ void to_json(nlohmann::json& object, const ModelConfig& model) {
 
 void from_json(const nlohmann::json& object, ModelConfig& model) {
   model = object.get<EveryModel>();
+  model.mlp_bias = object.value("mlp_bias", false);
   model.query_key_norm = object.value("query_key_norm", false);
   model.sliding_window = object.value("sliding_window", int64_t{0});
   if (!object.contains("own_rotation")) return;

@@ -3,6 +3,7 @@
 
 #include "sharding/files/error.h"
 #include "sharding/formats/hugging_face_directory.h"
+#include "sharding/formats/model_surroundings.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/formats/turbomind_layout.h"
 
@@ -14,6 +15,7 @@ std::unique_ptr<WeightDirectory> open_weights(const fs::path& directory) {
   if (fs::exists(directory / kTurboMindConfig) || !fs::is_directory(directory))
     return std::make_unique<TurboMindDirectory>(TurboMindDirectory::open(directory));
   if (is_hugging_face(directory)) return HuggingFaceDirectory::open(directory);
+  refuse_lone_adapter(directory);
   throw Error(concat(directory.string(), ": holds neither config.ini nor config.json; --weights ",
                      "wants a TurboMind weights directory, as workspace/triton_models/weights, or ",
                      "a Hugging Face model"));

@@ -22,8 +22,8 @@ ModelConfig example() {
         &model.intermediate, &model.vocab, &model.stored_ranks, &model.sliding_window,
         &model.max_position_embeddings, &model.session_length})
     *field = number++;
-  for (bool* const field : {&model.attention_bias, &model.query_key_norm, &model.use_dynamic_ntk,
-                            &model.use_logn_attention})
+  for (bool* const field : {&model.attention_bias, &model.mlp_bias, &model.query_key_norm,
+                            &model.use_dynamic_ntk, &model.use_logn_attention})
     *field = true;
   for (double* const field : {&model.norm_eps, &model.rope_theta, &model.rope_scaling_factor})
     *field = 0.1 * static_cast<double>(number++);
@@ -42,7 +42,7 @@ TEST(ModelConfigJson, ReadsBackEveryField) {
 
 TEST(ModelConfigJson, LeavesOutWhatOnlySomeModelsHave) {
   const json untold = ModelConfig();
-  for (const char* key : {"query_key_norm", "sliding_window", "own_rotation"}) {
+  for (const char* key : {"mlp_bias", "query_key_norm", "sliding_window", "own_rotation"}) {
     EXPECT_FALSE(untold.contains(key)) << key;
     json without = example();
     ASSERT_EQ(without.erase(key), 1U) << key;

@@ -131,7 +131,7 @@ class FromHuggingFace(ShardTest):
                              (source / "tokenizer.model").read_bytes())
 
     def test_what_it_writes_for_the_first_releases_the_other_commands_accept(self):
-        decoder = random_decoder(11, "LlamaForCausalLM", **LLAMA | dict(layers=1), dtype="float16")
+        decoder = random_decoder(11, "LlamaForCausalLM", **LLAMA | dict(layers=1, vocab=324), dtype="float16")
         source = save(decoder, self.folder / "source")
         ids = self.windows(count=1, length=16, vocab=decoder.vocab)
         for runtime in ("0.0.2", "0.0.14"):

@@ -198,7 +198,8 @@ LayerPlan HuggingFaceDirectory::layer_plan(int64_t layer) const {
     const TensorPlace& where = index_.tensors.at(tensor.name);
     const ElementType type = element_type(tensor.name, where);
     const int64_t in = tensor.shape.size() > 1 ? tensor.shape[1] : 1;
-    plan.ranges.push_back({where.file, where.offset, where.bytes, plan.image_bytes, type});
+    plan.ranges.push_back(
+        {where.file, where.offset, where.bytes, plan.image_bytes, type, tensor.name});
     for (const StoredRows& rows : tensor.rows) {
       const uint64_t first = static_cast<uint64_t>(rows.first * in) * element_bytes(type);
       plan.blocks.push_back({rows.tensor, 0, rows.column, in, rows.count, plan.image_bytes + first,

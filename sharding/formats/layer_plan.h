@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -46,6 +47,7 @@ struct FileRange {
   uint64_t bytes = 0;
   uint64_t image_offset = 0;
   ElementType type = ElementType::kFloat16;
+  std::string name = {};  // of the tensor, where the file does not name it
 };
 
 // A rectangle of elements in the layer's image and its place in a whole tensor: its element (i, j)

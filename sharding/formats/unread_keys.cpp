@@ -81,8 +81,8 @@ std::vector<std::string> unread_keys(const JsonObject& config, const ModelFamily
     const json* const value = reads(family, key) ? nullptr : config.find(key);
     if (value != nullptr && !is_neutral(*value)) tell(config, key);
   };
-  for (const auto& [key, neutral] : arithmetic_keys(model))
-    tell_unless(key, [&](const json& value) { return value == neutral; });
+  for (const Key& key : arithmetic_keys(model))
+    tell_unless(key.name, [&](const json& value) { return value == key.neutral; });
   for (const char* const key : {"rope_scaling", "rope_parameters", "rotary"})
     tell_unless(key, is_default_rotation);
   const json* const used = config.find("use_sliding_window");

@@ -22,7 +22,9 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
   const PlannedModel model = planned_model(options.weights, options.scales.runtime.row());
   const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
   const Target target =
-      resolve_target(model.config, options.scales, model.embedding_rows, windows.length);
+      model.directory != nullptr
+          ? resolve_target(*model.directory, options.scales, windows.length)
+          : resolve_target(model.config, options.scales, model.embedding_rows, windows.length);
   const CalibrationPlan plan{model.config,
                              model.layer_bytes,
                              target,

@@ -44,7 +44,8 @@ void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& 
                        "normalised q and k, which the model in ", options.weights.string(),
                        " has otherwise; calibrate these weights"));
   if (provenance.model.norm_eps != config.norm_eps ||
-      provenance.model.attention_bias != config.attention_bias)
+      provenance.model.attention_bias != config.attention_bias ||
+      provenance.model.mlp_bias != config.mlp_bias)
     throw Error(concat(options.statistics.string(),
                        ": was taken with norm_eps = ", provenance.model.norm_eps,
                        " and attn_bias = ", provenance.model.attention_bias, ", config.ini of ",
@@ -61,9 +62,7 @@ int run_export(const ExportOptions& options) {
   const WeightDirectory& directory = *weights;
   const StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options, directory);
-  const Target target =
-      resolve_target(directory.config(), options.scales, served_embedding_rows(directory),
-                     statistics.provenance.length);
+  const Target target = resolve_target(directory, options.scales, statistics.provenance.length);
   check_same_rotation(statistics, options, directory, *target.runtime);
   warn(std::cerr, target.warnings);
   const Summary summary = summarise(

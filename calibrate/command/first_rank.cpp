@@ -81,8 +81,7 @@ Job open_job(const CalibrateOptions& options, const c10::Device& device) {
   std::vector<std::filesystem::path> files = expand_data_paths(options.data);
   std::filesystem::path tokenizer = tokenizer_of(options, files);
   WindowRequest request = resolve_windows(options, files);
-  Target target = resolve_target(directory->config(), options.scales,
-                                 served_embedding_rows(*directory), request.length);
+  Target target = resolve_target(*directory, options.scales, request.length);
   UnchangedFiles inputs = inputs_of(*directory, files, tokenizer);
   return {std::move(output), std::move(directory), std::move(target),
           std::move(files),  std::move(tokenizer), request,

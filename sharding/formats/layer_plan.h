@@ -23,8 +23,10 @@ enum class LayerTensor {
   kDown,        // [intermediate, hidden]
   kQueryNorm,   // [head_dim], where the model has query_key_norm
   kKeyNorm,     // [head_dim]
+  kGateUpBias,  // [2 intermediate], where the model has mlp_bias
+  kDownBias,    // [hidden]
 };
-inline constexpr int64_t kLayerTensors = 10;
+inline constexpr int64_t kLayerTensors = 12;
 
 // How numbers are stored.
 enum class ElementType { kFloat16, kBFloat16, kFloat32 };

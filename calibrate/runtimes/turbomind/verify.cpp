@@ -2,6 +2,7 @@
 #include "calibrate/runtimes/turbomind/verify.h"
 
 #include <algorithm>
+#include <set>
 
 #include "calibrate/output/file_operations.h"
 #include "calibrate/output/weights_transaction.h"
@@ -30,9 +31,11 @@ class Verification {
     check_model();
     const ScaleFiles files =
         check_scale_files({directory_, names_, release_, model_.has_value()}, report_);
+    // Files for another number of ranks are one fault: none of them is what it would be for these.
+    const bool comparable = ranks_of_files() == report_.serving_ranks;
     if (model_ && has(kStatisticsFileName))
-      compare_with_statistics(directory_, *model_, weights_ ? &*weights_ : nullptr, release_, files,
-                              report_);
+      compare_with_statistics(directory_, *model_, weights_ ? &*weights_ : nullptr, release_,
+                              comparable ? files : ScaleFiles{}, report_);
     note_surroundings();
     return std::move(report_);
   }
@@ -49,6 +52,13 @@ class Verification {
 
   bool has(std::string_view name) const {
     return std::binary_search(names_.begin(), names_.end(), name);
+  }
+
+  int64_t ranks_of_files() const {
+    std::set<int64_t> ranks;
+    for (const std::string& name : names_)
+      if (const auto id = parse_scale_file_name(name)) ranks.insert(id->rank);
+    return static_cast<int64_t>(ranks.size());
   }
 
   bool read_model_of_statistics(std::optional<int64_t> serving_ranks);
@@ -79,13 +89,8 @@ bool Verification::read_model_of_statistics(std::optional<int64_t> serving_ranks
   }
   note("no ", kTurboMindConfig, " here: the files are checked against ", kStatisticsFileName,
        "; the weights ", "they will be served with need quant_policy = 4");
-  const auto of_first_layer = [](const std::string& name) {
-    const auto id = parse_scale_file_name(name);
-    return id && id->layer == 0;
-  };
   report_.layers = model_->layers;
-  report_.serving_ranks = serving_ranks.value_or(
-      std::max<int64_t>(1, std::count_if(names_.begin(), names_.end(), of_first_layer)));
+  report_.serving_ranks = serving_ranks.value_or(std::max<int64_t>(1, ranks_of_files()));
   return true;
 }
 

@@ -98,7 +98,7 @@ void ScaleFileCheck::check_grid() {
   }
   for (const auto& [layer, count] : layers) {
     fault("layer ", layer, ": has ", count, " scale files, but num_layer = ", report_.layers,
-          "; these files are another model's");
+          ": no layer reads them; remove them, or correct num_layer");
   }
 }
 

@@ -114,6 +114,12 @@ TEST_F(NpyFileTest, RefusesAFileCutInItsHeader) {
   EXPECT_HOLDS("states a header of ", refusal(std::string("\x93NUMPY\x02\0\xff\xff\xff\x7f", 12)));
 }
 
+TEST_F(NpyFileTest, NamesAPointerOfGitLfs) {
+  EXPECT_HOLDS("a.npy: is a Git LFS pointer",
+               refusal("version https://git-lfs.github.com/spec/v1\noid sha256:" +
+                       std::string(64, 'a') + "\nsize 12345\n"));
+}
+
 // On a stack of 64 KiB, where a header of the longest kind still takes no more than a short one.
 TEST_F(NpyFileTest, ReadsALongHeaderOnASmallStack) {
   const auto with_header = [](std::string header) {

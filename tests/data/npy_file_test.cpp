@@ -134,8 +134,8 @@ TEST_F(NpyFileTest, ReadsALongHeaderOnASmallStack) {
     std::string message;
   } reading{folder_.path() / "a.npy", ""};
   const auto read = [](void* argument) -> void* {
-    auto& [file, message] = *static_cast<Reading*>(argument);
-    message = message_of([&file] { NpyReader reader(file); });
+    auto* const reading = static_cast<Reading*>(argument);
+    reading->message = message_of([reading] { NpyReader reader(reading->file); });
     return nullptr;
   };
   for (const auto& [header, expected] :

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/formats/model_bounds.h"
 
@@ -45,7 +46,7 @@ WeightType weight_type(const IniFile& config) {
     refuse(config,
            "weight_type = int4: quantised weights cannot be calibrated; deploy the model again as "
            "fp16 or bf16, calibrate that, and copy the scale files into this directory");
-  refuse(config, concat("weight_type = ", type, ", expected fp16 or bf16"));
+  refuse(config, concat("weight_type = ", excerpt(type), ", expected fp16 or bf16"));
 }
 
 // The image of a layer: its files one after the other.

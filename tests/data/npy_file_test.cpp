@@ -114,6 +114,12 @@ TEST_F(NpyFileTest, RefusesAFileCutInItsHeader) {
   EXPECT_HOLDS("states a header of ", refusal(std::string("\x93NUMPY\x02\0\xff\xff\xff\x7f", 12)));
 }
 
+TEST_F(NpyFileTest, NamesAPointerOfGitLfs) {
+  EXPECT_HOLDS("a.npy: is a Git LFS pointer",
+               refusal("version https://git-lfs.github.com/spec/v1\noid sha256:" +
+                       std::string(64, 'a') + "\nsize 12345\n"));
+}
+
 // On a stack of 64 KiB, where a header of the longest kind still takes no more than a short one.
 TEST_F(NpyFileTest, ReadsALongHeaderOnASmallStack) {
   const auto with_header = [](std::string header) {
@@ -128,8 +134,8 @@ TEST_F(NpyFileTest, ReadsALongHeaderOnASmallStack) {
     std::string message;
   } reading{folder_.path() / "a.npy", ""};
   const auto read = [](void* argument) -> void* {
-    auto& [file, message] = *static_cast<Reading*>(argument);
-    message = message_of([&file] { NpyReader reader(file); });
+    auto* const reading = static_cast<Reading*>(argument);
+    reading->message = message_of([reading] { NpyReader reader(reading->file); });
     return nullptr;
   };
   for (const auto& [header, expected] :

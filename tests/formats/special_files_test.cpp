@@ -44,5 +44,23 @@ TEST_F(SpecialFiles, AreRefusedInThePlaceOfWhatDescribesAModel) {
                  [](const path& file) { read_safetensors_index(file.parent_path()); });
 }
 
+TEST_F(SpecialFiles, AreNamedWhereTheyArePointersOfGitLfs) {
+  const auto expect_named = [&](const char* name, const std::function<void(const path&)>& read) {
+    fixture::write_file(folder_.path() / name,
+                        "version https://git-lfs.github.com/spec/v1\noid sha256:" +
+                            std::string(64, 'a') + "\nsize 12345\n");
+    EXPECT_HOLDS(concat(name, ": is a Git LFS pointer"),
+                 message_of([&] { read(folder_.path() / name); }));
+    std::filesystem::remove(folder_.path() / name);
+  };
+  const auto open = [](const path& file) { open_weights(file.parent_path()); };
+  const auto index = [](const path& file) { read_safetensors_index(file.parent_path()); };
+  expect_named("config.ini", open);
+  expect_named("config.json", open);
+  expect_named("preset.json", [](const path& file) { read_preset(file); });
+  expect_named("model.safetensors.index.json", index);
+  expect_named("model.safetensors", index);
+}
+
 }  // namespace
 }  // namespace kvcalib

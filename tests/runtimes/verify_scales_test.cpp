@@ -62,11 +62,13 @@ TEST_F(VerifyScalesTest, FindsScalesOfAnotherModel) {
 
 TEST_F(VerifyScalesTest, EndsForAConfigThatClaimsTheSky) {
   write_output(2);
-  edit_config("num_layer", "4611686018427387904");
+  edit_config("num_layer", "65536");
   remove(kStatisticsFileName);
   const VerifyReport report = verify();
   EXPECT_EQ(report.faults.size(), 2u * 17u);
-  EXPECT_HOLDS("rank 1: 4611686018427387885 more scale files are missing", report.faults.back());
+  EXPECT_HOLDS("rank 1: 65517 more scale files are missing", report.faults.back());
+  edit_config("num_layer", "4611686018427387904");
+  EXPECT_HOLDS("num_layer = 4611686018427387904, expected a positive number up to 65536", fault());
 }
 
 TEST_F(VerifyScalesTest, FindsNamesTheRuntimeDoesNotRead) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,12 @@ class LocalStore {
   ~LocalStore() { close(file_); }
   LocalStore(const LocalStore&) = delete;
   LocalStore& operator=(const LocalStore&) = delete;
+
+  // Whether no rank has met there yet.
+  bool is_empty() const {
+    struct stat status {};
+    return fstat(file_, &status) == 0 && status.st_size == 0;
+  }
 
   std::string path() const { return concat("/proc/self/fd/", file_); }
 

@@ -12,6 +12,7 @@ namespace kvcalib {
 namespace {
 
 const std::string kKey = "kvcalib/loss";
+const std::string kDelivered = "kvcalib/delivered";
 
 // At the store: kind and rank.
 using Record = std::array<int64_t, 2>;
@@ -43,7 +44,11 @@ std::string Loss::text() const {
                     " has not been heard of for five seconds; it was killed or stopped, ",
                     "or its machine is gone");
     case Kind::kNowhere:
-      return "the place where the ranks meet is gone: rank 0, or who started it, has ended";
+      return "the place where the ranks meet is gone or does not answer: rank 0, or who started "
+             "it, "
+             "has ended or was stopped";
+    case Kind::kNotStarted:
+      return concat("rank ", rank, " has not come up within a minute of its start");
   }
   throw std::logic_error("Loss: no such kind");
 }
@@ -57,5 +62,9 @@ Loss tell_loss(c10d::Store& store, const Loss& loss) {
   const std::vector<uint8_t> first = store.compareSet(kKey, {}, record_of(loss));
   return first.empty() ? loss : loss_of(first);
 }
+
+void tell_delivered(c10d::Store& store) { store.set(kDelivered, std::vector<uint8_t>{1}); }
+
+bool delivered_at(c10d::Store& store) { return store.check({kDelivered}); }
 
 }  // namespace kvcalib

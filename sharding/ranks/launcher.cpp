@@ -16,7 +16,6 @@
 #include <mutex>
 #include <optional>
 #include <thread>
-#include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <utility>
 
 #include "sharding/files/error.h"
@@ -35,8 +34,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kLook{5};
 constexpr std::chrono::milliseconds kTick{200};
-// Longer than the others take to miss a rank that they knew.
-constexpr std::chrono::milliseconds kStopped{6500};
 // For the other ranks to end once rank 0 has delivered.
 constexpr std::chrono::seconds kGraceOnTheWayOut{5};
 constexpr std::chrono::seconds kOwnSignal{1};
@@ -208,9 +205,8 @@ class Launch {
     }
     ranks_.stop();
     if (through_ || (!failed_ && !lost_)) return 0;
-    const std::string whole = delivered_at(*meet())
-                                  ? "; it had delivered before: what the run had to write is whole"
-                                  : "";
+    const std::string whole =
+        delivered_at(store_) ? "; it had delivered before: what the run had to write is whole" : "";
     if (lost_ && !failed_) told_ = concat("error: ", loss_ ? loss_->text() : kNoReason);
     if (!told_.empty()) std::cerr << concat("kvcalib: ", told_, whole, "\n");
     return failed_.value_or(1);
@@ -219,15 +215,11 @@ class Launch {
  private:
   static constexpr const char* kNoReason = "the ranks lost each other";
 
-  c10::intrusive_ptr<c10d::Store> meet() const {
-    return c10::make_intrusive<c10d::FileStore>(store_.path(), -1);
-  }
-
   void look_for_losses() {
     if (store_.is_empty() && Clock::now() > started_ + Heartbeats::kStarting)
       lose(Loss{Loss::Kind::kNotStarted, 0}, Clock::duration{0});
     if (through_) return;
-    if (const std::optional<int64_t> rank = ranks_.stopped(kStopped))
+    if (const std::optional<int64_t> rank = ranks_.stopped(Heartbeats::kSilence))
       lose(Loss{Loss::Kind::kSilent, *rank}, Clock::duration{0});
   }
 
@@ -249,11 +241,8 @@ class Launch {
     }
   }
 
-  // One that is stopped may hold the store: then it is not asked.
   void lose_by_a_peer() {
-    const std::optional<int64_t> stopped = ranks_.stopped(Clock::duration{0});
-    const std::optional<Loss> told =
-        stopped ? std::optional(Loss{Loss::Kind::kSilent, *stopped}) : loss_at(*meet());
+    const std::optional<Loss> told = loss_at(store_);
     const bool failed = told && told->kind == Loss::Kind::kFailed;  // and is to say why itself
     lose(told, failed ? kGraceOfFailed : kGrace);
   }

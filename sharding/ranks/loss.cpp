@@ -58,6 +58,12 @@ std::optional<Loss> loss_at(c10d::Store& store) {
   return loss_of(store.get(kKey));
 }
 
+std::optional<Loss> loss_at(const LocalStore& store) {
+  const std::optional<std::string> told = store.value_of(kKey);
+  if (!told) return std::nullopt;
+  return loss_of(std::vector<uint8_t>(told->begin(), told->end()));
+}
+
 Loss tell_loss(c10d::Store& store, const Loss& loss) {
   const std::vector<uint8_t> first = store.compareSet(kKey, {}, record_of(loss));
   return first.empty() ? loss : loss_of(first);
@@ -65,6 +71,6 @@ Loss tell_loss(c10d::Store& store, const Loss& loss) {
 
 void tell_delivered(c10d::Store& store) { store.set(kDelivered, std::vector<uint8_t>{1}); }
 
-bool delivered_at(c10d::Store& store) { return store.check({kDelivered}); }
+bool delivered_at(const LocalStore& store) { return store.value_of(kDelivered).has_value(); }
 
 }  // namespace kvcalib

@@ -15,7 +15,7 @@ from program import (PROGRAM, TINY_LAYERS, ProgramTest, digests, scales, shape_o
 STOP_RANK = Path(os.environ.get("KVCALIB_STOP_RANK_LIBRARY", PROGRAM.parent / "libstop_rank.so")).resolve()
 LAYERS = 8
 SECONDS_TO_END = 10
-AT_ONCE = 6  # runs beside each other: most of their time they wait
+AT_ONCE = 4  # runs beside each other: most of their time they wait
 BEFORE_DELIVERY = [(moment, rank) for moment in ("start", "meeting", "reading", "reducing") for rank in (0, 1)] + \
     [("delivering", 0)]
 

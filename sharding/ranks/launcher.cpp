@@ -36,7 +36,7 @@ constexpr std::chrono::milliseconds kLook{5};
 constexpr std::chrono::milliseconds kTick{200};
 // For the other ranks to end once rank 0 has delivered.
 constexpr std::chrono::seconds kGraceOnTheWayOut{5};
-constexpr std::chrono::seconds kOwnSignal{1};
+constexpr std::chrono::milliseconds kOwnSignal{250};
 constexpr std::chrono::seconds kGraceAtASignal{8};
 
 using Environment = std::map<std::string, std::string>;

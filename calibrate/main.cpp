@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <system_error>
 
 #include "calibrate/command/commands.h"
 #include "calibrate/command/out_of_memory.h"
@@ -50,6 +51,9 @@ const std::string kOutOfMemory =
     "out of memory; use a smaller --micro-batch, fewer --samples or more --devices (--dry-run "
     "tells what a run needs)";
 
+const std::string kNoThread =
+    "a thread cannot be started: out of memory, or a limit on processes (ulimit -u, -v) is reached";
+
 int guarded(const std::vector<std::string>& arguments) {
   try {
     check_standard_streams();
@@ -66,6 +70,9 @@ int guarded(const std::vector<std::string>& arguments) {
     return fail(is_out_of_memory(failure) ? kOutOfMemory + (": " + text) : text, 1);
   } catch (const std::bad_alloc&) {
     return fail(kOutOfMemory, 1);
+  } catch (const std::system_error& failure) {
+    const bool no_thread = failure.code() == std::errc::resource_unavailable_try_again;
+    return fail(no_thread ? kNoThread : failure.what(), 1);
   } catch (const std::exception& failure) {
     return fail(failure.what(), 1);
   }

@@ -51,6 +51,18 @@ void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales) {
   add_force(parser, output.force, "existing scale files or an earlier output");
 }
 
+// Numbers beyond it would leave those that they are multiplied with.
+void check_limit(const Parser& parser, const char* option, int64_t value, int64_t most) {
+  if (value > most)
+    parser.fail(concat("--", option, " '", value, "': expected a whole number of at most ", most));
+}
+
+constexpr int64_t kMostRanks = int64_t{1} << 16;
+
+void check_serving(const Parser& parser, const std::optional<int64_t>& ranks) {
+  check_limit(parser, "serving-tp", ranks.value_or(1), kMostRanks);
+}
+
 void check_place(const Parser& parser, const OutputOptions& output, bool needed) {
   if (output.output && output.in_place) parser.fail("--output and --in-place exclude each other");
   if (needed && !output.output && !output.in_place)
@@ -118,9 +130,8 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   parser.parse(arguments);
 
   check_place(parser, options.output, !options.dry_run);
-  if (options.micro_batch_tokens > kMostTokens)
-    parser.fail(concat("--micro-batch ", options.micro_batch_tokens, ": expected at most ",
-                       kMostTokens, " tokens"));
+  check_limit(parser, "micro-batch", options.micro_batch_tokens, kMostTokens);
+  check_serving(parser, options.scales.serving_ranks);
   if (options.data.empty() && !options.dry_run) parser.fail("--data FILE... is missing");
   return options;
 }
@@ -135,6 +146,7 @@ ExportOptions parse_export(const Heading& heading, const std::vector<std::string
   add_delivery(parser, options.output, options.scales);
   parser.parse(arguments);
   check_place(parser, options.output, true);
+  check_serving(parser, options.scales.serving_ranks);
   return options;
 }
 
@@ -148,6 +160,7 @@ VerifyOptions parse_verify(const Heading& heading, const std::vector<std::string
   add_serving(parser, options.runtime.release, options.serving_ranks);
   add_json(parser, options.json);
   parser.parse(arguments);
+  check_serving(parser, options.serving_ranks);
   return options;
 }
 
@@ -220,6 +233,7 @@ ShardOptions parse_shard(const Heading& heading, const std::vector<std::string>&
   add_force(parser, options.force, "an earlier output");
   add_quiet(parser, options.quiet);
   parser.parse(arguments);
+  check_limit(parser, "tp", options.ranks, kMostRanks);
   return options;
 }
 

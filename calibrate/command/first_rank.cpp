@@ -182,6 +182,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     summary = summarise(
         make_delivery(*job.directory, job.target, std::move(statistics), place.string(), cost));
     write_delivery(*job.output, summary.delivery);
+    rendezvous.tell_delivered();
   }
   job.output->after_commit([&] {
     warn(std::cerr, job.output->warnings());

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/ranks/heartbeats.h"
 
+#include <algorithm>
 #include <string>
 #include <torch/csrc/distributed/c10d/Store.hpp>
+#include <utility>
 
 #include "sharding/files/error.h"
 
@@ -23,18 +25,22 @@ int64_t Heartbeats::count_of(int64_t rank) const {
   return std::stoll(std::string(count.begin(), count.end()));
 }
 
-std::optional<Loss> Heartbeats::beat() {
+std::optional<Loss> Heartbeats::beat(Clock::time_point now) {
   store_.add(key_of(rank_), 1);
+  const auto passed =
+      std::min<Clock::duration>(now - std::exchange(last_, now).value_or(now), kMostOfABeat);
   if (const std::optional<Loss> told = loss_at(store_)) return told;
   for (int64_t rank = 0; rank < static_cast<int64_t>(peers_.size()); ++rank) {
     if (rank == rank_) continue;
     const int64_t count = count_of(rank);
     if (count >= kFinished) continue;
     Peer& peer = peers_[static_cast<size_t>(rank)];
-    peer.silent_beats = count == peer.count ? peer.silent_beats + 1 : 0;
+    peer.silent = count == peer.count ? peer.silent + passed : Clock::duration{0};
     peer.count = count;
-    if (count == 0 && peer.silent_beats > kJoiningBeats) return Loss{Loss::Kind::kNotJoined, rank};
-    if (count > 0 && peer.silent_beats > kSilentBeats) return Loss{Loss::Kind::kSilent, rank};
+    if (count > 0 && peer.silent > kSilence) return Loss{Loss::Kind::kSilent, rank};
+    if (count > 0) continue;
+    if (started_here_ && peer.silent > kStarting) return Loss{Loss::Kind::kNotStarted, rank};
+    if (peer.silent > kJoining) return Loss{Loss::Kind::kNotJoined, rank};
   }
   return std::nullopt;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -10,35 +11,45 @@
 namespace kvcalib {
 
 // A number at the store that a rank counts up as long as it lives, and how long those of the others
-// have stood still.  Knows no clock but its own beats: a rank that was suspended together with the
-// others loses nobody.
+// have stood still.  A beat adds no more than kMostOfABeat to that, however late it comes: a rank
+// that was suspended together with the others loses nobody.
 class Heartbeats {
  public:
-  // How often to beat.
-  static constexpr std::chrono::milliseconds kInterval{250};
-  // The beats that another rank may miss, and those that it has to join.
-  static constexpr int kSilentBeats = 20;
-  static constexpr int kJoiningBeats = 5 * 60 * 4;
+  using Clock = std::chrono::steady_clock;
 
-  // `store` outlives it.
-  Heartbeats(c10d::Store& store, int64_t rank, int64_t world)
-      : store_(store), rank_(rank), peers_(static_cast<size_t>(world)) {}
+  // How often to beat, and the most that a beat counts for.
+  static constexpr std::chrono::milliseconds kInterval{250};
+  static constexpr std::chrono::milliseconds kMostOfABeat{1000};
+  // How long another rank may be silent, and how long it may take to join: less where this program
+  // has started it.
+  static constexpr std::chrono::seconds kSilence{5};
+  static constexpr std::chrono::seconds kJoining{300};
+  static constexpr std::chrono::seconds kStarting{60};
+
+  // `store` outlives it.  `started_here`: this program has started all ranks.
+  Heartbeats(c10d::Store& store, int64_t rank, int64_t world, bool started_here)
+      : store_(store),
+        rank_(rank),
+        started_here_(started_here),
+        peers_(static_cast<size_t>(world)) {}
 
   // Counts up and looks at the others.  Returns the loss that was told of, or that it sees itself.
-  std::optional<Loss> beat();
+  std::optional<Loss> beat(Clock::time_point now);
   // The last one: nobody need wait for this rank any more.
   void finish();
 
  private:
   struct Peer {
     int64_t count = 0;
-    int silent_beats = 0;
+    Clock::duration silent{0};
   };
 
   int64_t count_of(int64_t rank) const;
 
   c10d::Store& store_;
   const int64_t rank_;
+  const bool started_here_;
+  std::optional<Clock::time_point> last_;
   std::vector<Peer> peers_;
 };
 

@@ -6,7 +6,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "sharding/files/error.h"
 
@@ -26,6 +28,13 @@ class LocalStore {
   ~LocalStore() { close(file_); }
   LocalStore(const LocalStore&) = delete;
   LocalStore& operator=(const LocalStore&) = delete;
+
+  // Whether no rank has met there yet.
+  bool is_empty() const;
+  // The value that a rank has set, as c10d's FileStore writes it (2.11: for each pair the length
+  // and the bytes of "/" and the key, then of the value).  Unlike that takes no lock, which a
+  // stopped rank may hold, and is not confused by what a killed one has written by half.
+  std::optional<std::string> value_of(std::string_view key) const;
 
   std::string path() const { return concat("/proc/self/fd/", file_); }
 

@@ -12,6 +12,7 @@ namespace kvcalib {
 namespace {
 
 const std::string kKey = "kvcalib/loss";
+const std::string kDelivered = "kvcalib/delivered";
 
 // At the store: kind and rank.
 using Record = std::array<int64_t, 2>;
@@ -43,7 +44,11 @@ std::string Loss::text() const {
                     " has not been heard of for five seconds; it was killed or stopped, ",
                     "or its machine is gone");
     case Kind::kNowhere:
-      return "the place where the ranks meet is gone: rank 0, or who started it, has ended";
+      return "the place where the ranks meet is gone or does not answer: rank 0, or who started "
+             "it, "
+             "has ended or was stopped";
+    case Kind::kNotStarted:
+      return concat("rank ", rank, " has not come up within a minute of its start");
   }
   throw std::logic_error("Loss: no such kind");
 }
@@ -53,9 +58,19 @@ std::optional<Loss> loss_at(c10d::Store& store) {
   return loss_of(store.get(kKey));
 }
 
+std::optional<Loss> loss_at(const LocalStore& store) {
+  const std::optional<std::string> told = store.value_of(kKey);
+  if (!told) return std::nullopt;
+  return loss_of(std::vector<uint8_t>(told->begin(), told->end()));
+}
+
 Loss tell_loss(c10d::Store& store, const Loss& loss) {
   const std::vector<uint8_t> first = store.compareSet(kKey, {}, record_of(loss));
   return first.empty() ? loss : loss_of(first);
 }
+
+void tell_delivered(c10d::Store& store) { store.set(kDelivered, std::vector<uint8_t>{1}); }
+
+bool delivered_at(const LocalStore& store) { return store.value_of(kDelivered).has_value(); }
 
 }  // namespace kvcalib

@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/ranks/peer_watch.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <torch/csrc/distributed/c10d/Store.hpp>
+#include <utility>
 
 #include "sharding/files/error.h"
 #include "sharding/ranks/launched_process.h"
 
 namespace kvcalib {
 
-PeerWatch::PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world)
+PeerWatch::PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world,
+                     bool started_here)
     : store_(std::move(store)),
       rank_(rank),
       exceptions_(std::uncaught_exceptions()),
-      heartbeats_(*store_, rank, world) {
-  if (world > 1) thread_ = std::thread([this] { watch(); });
+      heartbeats_(*store_, rank, world, started_here) {
+  if (world == 1) return;
+  thread_ = std::thread([this] { watch(); });
+  second_ = std::thread([this] { watch_the_watch(); });
 }
 
 PeerWatch::~PeerWatch() {
@@ -33,7 +38,7 @@ void PeerWatch::explain() {
   {
     std::unique_lock lock(mutex_);
     follows_ = true;
-    changed_.wait_for(lock, (Heartbeats::kSilentBeats + 4) * Heartbeats::kInterval,
+    changed_.wait_for(lock, Heartbeats::kSilence + std::chrono::seconds(1),
                       [this] { return loss_ || gave_up_ || finished_; });
   }
   check();
@@ -60,6 +65,7 @@ void PeerWatch::finish() {
   }
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
+  if (second_.joinable()) second_.join();
 }
 
 void PeerWatch::when_lost(std::function<void()> action) {
@@ -80,19 +86,64 @@ bool PeerWatch::lost() const {
 
 bool PeerWatch::wait_for_next_beat() {
   std::unique_lock lock(mutex_);
+  ++beats_;
   return !changed_.wait_for(lock, Heartbeats::kInterval, [this] { return finished_; });
 }
 
 void PeerWatch::watch() {
+  std::optional<Loss> loss;
   try {
-    do {
-      if (const std::optional<Loss> loss = heartbeats_.beat())
-        return lose(tell_loss(*store_, *loss));
-    } while (wait_for_next_beat());
-    heartbeats_.finish();
+    if ((loss = beat_until_finished()))
+      loss = tell_loss(*store_, *loss);
+    else
+      heartbeats_.finish();
   } catch (const std::exception&) {
-    lose({Loss::Kind::kNowhere, rank_});
+    loss = {Loss::Kind::kNowhere, rank_};
   }
+  {
+    const std::lock_guard lock(mutex_);
+    watch_ended_ = true;
+  }
+  changed_.notify_all();
+  if (loss) lose(*loss);
+}
+
+std::optional<Loss> PeerWatch::beat_until_finished() {
+  do {
+    if (const std::optional<Loss> loss = heartbeats_.beat(Heartbeats::Clock::now())) return loss;
+  } while (wait_for_next_beat());
+  return std::nullopt;
+}
+
+void PeerWatch::watch_the_watch() {
+  using Clock = Heartbeats::Clock;
+  std::unique_lock lock(mutex_);
+  int64_t seen = beats_;
+  Clock::duration silent{0};
+  for (Clock::time_point last = Clock::now(); silent <= Heartbeats::kSilence;) {
+    if (changed_.wait_for(lock, Heartbeats::kInterval, [this] { return watch_ended_; })) return;
+    const Clock::time_point now = Clock::now();
+    silent += std::min<Clock::duration>(now - std::exchange(last, now), Heartbeats::kMostOfABeat);
+    if (std::exchange(seen, beats_) != beats_) silent = Clock::duration{0};
+  }
+  lock.unlock();
+  lose_the_store();
+}
+
+// Whoever asks the store waits for ever, finish() too: the process ends in any case.
+void PeerWatch::lose_the_store() {
+  const Loss loss{Loss::Kind::kNowhere, rank_};
+  {
+    const std::lock_guard lock(mutex_);
+    if (!gave_up_ && !finished_) loss_ = loss;
+  }
+  changed_.notify_all();
+  const std::jthread end([&] {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, kGrace, [this] { return watch_ended_; })) end_process(loss);
+  });
+  const std::lock_guard lock(action_mutex_);
+  act();
 }
 
 void PeerWatch::lose(const Loss& loss) {
@@ -115,7 +166,11 @@ void PeerWatch::end_process_unless_finished(bool own_failure, const Loss& loss) 
   const std::chrono::seconds grace = own_failure ? kGraceOfFailed : kGrace;
   std::unique_lock lock(mutex_);
   if (changed_.wait_for(lock, grace, [this] { return finished_; })) return;
-  // No exception reaches a thread that waits inside a driver or computes for minutes.
+  end_process(loss);
+}
+
+// No exception reaches a thread that waits inside a driver or computes for minutes.
+void PeerWatch::end_process(const Loss& loss) const {
   if (!was_launched_here())
     std::cerr << concat("kvcalib: rank ", rank_, ": error: ", loss.text(), "\n") << std::flush;
   std::_Exit(was_launched_here() ? kPeerLostExitCode : 1);

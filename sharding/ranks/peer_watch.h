@@ -31,13 +31,13 @@ class PeerLost : public std::exception {
 // Whether the ranks of a run are still there, also when nobody but themselves would notice: GPUs
 // wait for each other for ever.  Every rank counts up a number at the store from a thread of its
 // own; one that stands still is a rank that was killed, or a machine that is gone (the one that
-// serves the store: as soon as its connections are).  All ranks learn the same reason within
-// seconds.  A process that does not end of itself then is ended.
+// serves the store: as soon as its connections are, or when it does not answer).  All ranks learn
+// the same reason within seconds.  A process that does not end of itself then is ended.
 class PeerWatch {
  public:
   // `store`: a connection of its own to where the ranks meet.  In a world of one nothing is
-  // watched.
-  PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world);
+  // watched.  `started_here`: as Heartbeats has it.
+  PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world, bool started_here);
   // This rank has done its part; or it has failed, when an exception is on its way.
   ~PeerWatch();
   PeerWatch(const PeerWatch&) = delete;
@@ -60,9 +60,14 @@ class PeerWatch {
 
  private:
   void watch();
+  std::optional<Loss> beat_until_finished();
   bool wait_for_next_beat();
+  // Sees that the watch itself goes on: a store that does not answer holds its thread.
+  void watch_the_watch();
+  void lose_the_store();
   void lose(const Loss& loss);
   void act();
+  [[noreturn]] void end_process(const Loss& loss) const;
   void end_process_unless_finished(bool own_failure, const Loss& loss);
 
   const c10::intrusive_ptr<c10d::Store> store_;
@@ -73,6 +78,8 @@ class PeerWatch {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool finished_ = false;
+  bool watch_ended_ = false;
+  int64_t beats_ = 0;
   bool gave_up_ = false;  // what ends this rank is its own failure
   bool follows_ = false;  // it is not
   std::optional<Loss> loss_;
@@ -80,6 +87,7 @@ class PeerWatch {
   std::mutex action_mutex_;
   std::function<void()> action_;
   std::thread thread_;
+  std::thread second_;
 };
 
 }  // namespace kvcalib

@@ -33,10 +33,12 @@ std::string text_from(const char* variable) {
 }  // namespace
 
 Rank rank_from_environment() {
+  std::string names[] = {"RANK", "WORLD_SIZE"};
   std::optional<int64_t> index = number_from("RANK");
   std::optional<int64_t> local = number_from("LOCAL_RANK");
   std::optional<int64_t> world = number_from("WORLD_SIZE");
   if (!index && std::getenv("MASTER_ADDR") != nullptr) {
+    names[0] = "SLURM_PROCID", names[1] = "SLURM_NTASKS";
     index = number_from("SLURM_PROCID");
     local = number_from("SLURM_LOCALID");
     world = number_from("SLURM_NTASKS");
@@ -45,7 +47,16 @@ Rank rank_from_environment() {
   if (!world) throw UsageError("environment: RANK is set but WORLD_SIZE is not; set both or none");
   if (*index >= *world || *world < 1)
     throw UsageError(concat("environment: RANK=", *index, " is not below WORLD_SIZE=", *world));
-  return {*index, local.value_or(*index), *world, true};
+  return {*index, local.value_or(*index), *world, true,
+          concat(names[0], "=", *index, ", ", names[1], "=", *world)};
+}
+
+std::string waiting_line(const Rank& rank, const MeetingPlace& place) {
+  const std::string others = rank.world == 2 ? concat("rank ", 1 - rank.index)
+                                             : concat("the other ", rank.world - 1, " ranks");
+  return concat("kvcalib: ", rank.source, " in the environment: rank ", rank.index, " of ",
+                rank.world, ", waiting for ", others, " at MASTER_ADDR:MASTER_PORT ", place.address,
+                ":", place.port, "; unset the variables for a run of its own");
 }
 
 MeetingPlace meeting_place(const Rank& rank) {

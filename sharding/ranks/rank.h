@@ -12,6 +12,7 @@ struct Rank {
   int64_t local_index = 0;  // LOCAL_RANK
   int64_t world = 1;        // WORLD_SIZE
   bool launched = false;    // RANK was set: somebody else started the ranks
+  std::string source = {};  // then the variables that say so: "RANK=0, WORLD_SIZE=2"
 };
 
 // Reads RANK, LOCAL_RANK and WORLD_SIZE (SLURM_PROCID, SLURM_LOCALID and SLURM_NTASKS where RANK is
@@ -28,5 +29,9 @@ struct MeetingPlace {
 
 // Throws UsageError when the environment names no place.
 MeetingPlace meeting_place(const Rank& rank);
+
+// What a rank that somebody else started waits for, and why, as a line for people: variables may be
+// left over of another job.
+std::string waiting_line(const Rank& rank, const MeetingPlace& place);
 
 }  // namespace kvcalib

@@ -1,52 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/ranks/rendezvous.h"
 
-#include <c10/util/Exception.h>
-
 #include <chrono>
+#include <iostream>
 #include <thread>
-#include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "sharding/files/error.h"
+#include "sharding/ranks/store_connection.h"
 
 namespace kvcalib {
 namespace {
 
-constexpr std::chrono::minutes kJoinTimeout{5};
 constexpr std::chrono::milliseconds kLook{5};
-constexpr std::chrono::seconds kLastWords{1};  // for the others to read why this rank ends
+constexpr std::chrono::milliseconds kLastWords{750};  // for the others to read why this rank ends
 
 constexpr size_t kPieceBytes = size_t{4} << 20;  // the store refuses values over 8 MiB
-
-c10::intrusive_ptr<c10d::Store> connect(const Rank& rank, const MeetingPlace& place, bool serve) {
-  if (!place.file.empty()) return c10::make_intrusive<c10d::FileStore>(place.file, -1);
-  c10d::TCPStoreOptions options;
-  options.port = place.port;
-  options.isServer = serve;
-  options.waitWorkers = false;
-  options.timeout = kJoinTimeout;
-  try {
-    return c10::make_intrusive<c10d::TCPStore>(place.address, options);
-  } catch (const c10::Error& failure) {
-    throw Error(concat("rank ", rank.index, ": cannot meet the other ranks at ", place.address, ":",
-                       place.port, ": ", failure.what_without_backtrace()));
-  }
-}
 
 }  // namespace
 
 Rendezvous::Rendezvous(const Rank& rank) {
   if (rank.world == 1) {
     store_ = c10::make_intrusive<c10d::HashStore>();
-    peers_ = std::make_unique<PeerWatch>(store_, rank.index, rank.world);
+    peers_ = std::make_unique<PeerWatch>(store_, rank.index, rank.world, true);
     return;
   }
   const MeetingPlace place = meeting_place(rank);
+  const bool started_here = !place.file.empty();
   served_here_ = place.served_here;
-  store_ = connect(rank, place, place.served_here);
-  peers_ = std::make_unique<PeerWatch>(connect(rank, place, false), rank.index, rank.world);
+  if (!started_here) std::cerr << waiting_line(rank, place) << std::endl;
+  const auto deadline = std::chrono::steady_clock::now() + Heartbeats::kJoining;
+  store_ = connect_store(place, place.served_here, deadline);
+  peers_ = std::make_unique<PeerWatch>(connect_store(place, false, deadline), rank.index,
+                                       rank.world, started_here);
 }
 
 Rendezvous::~Rendezvous() {
@@ -54,6 +40,8 @@ Rendezvous::~Rendezvous() {
   peers_.reset();
   if (served_here_ && failed) std::this_thread::sleep_for(kLastWords);
 }
+
+void Rendezvous::tell_delivered() { kvcalib::tell_delivered(*store_); }
 
 void Rendezvous::set(std::string_view name, std::string_view value) {
   try {

@@ -17,8 +17,9 @@ namespace kvcalib {
 class Rendezvous {
  public:
   // Joins the others in the launcher's file, or at MASTER_ADDR:MASTER_PORT, which rank 0 serves
-  // unless who started it does.  A run of one rank needs no network.  Throws Error when the place
-  // cannot be reached.
+  // unless who started it does, and says so on stderr at once: variables may be left over of
+  // another job.  A run of one rank needs no network.  Throws Error when the place cannot be
+  // reached.
   explicit Rendezvous(const Rank& rank);
   ~Rendezvous();
   Rendezvous(const Rendezvous&) = delete;
@@ -27,6 +28,10 @@ class Rendezvous {
   void set(std::string_view name, std::string_view value);
   // Waits until a rank has set it.  Throws PeerLost when a rank is lost meanwhile.
   std::string get(std::string_view name);
+
+  // By rank 0, when what the run had to deliver is committed: for who started the ranks, should
+  // this one be lost on its way out.
+  void tell_delivered();
 
   PeerWatch& peers() { return *peers_; }
 

@@ -62,13 +62,13 @@ def start(*arguments, **variables: str) -> subprocess.Popen:
                             text=True, stdin=subprocess.DEVNULL, env=environment(**variables))
 
 
-def start_one_by_one(ranks: int, *arguments) -> list[subprocess.Popen]:
-    """The program as ranks that find each other as a launcher's do, with nobody watching over them."""
+def start_one_by_one(ranks: int, *arguments, only: int | None = None, **variables: str) -> list[subprocess.Popen]:
+    """The program as ranks that find each other as a launcher's do, with nobody watching over them; or one of them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     return [start(*arguments, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1",
-                  MASTER_PORT=str(port)) for rank in range(ranks)]
+                  MASTER_PORT=str(port), **variables) for rank in range(ranks) if only in (None, rank)]
 
 
 def start_stepped(folder: Path, *arguments) -> subprocess.Popen:

@@ -93,7 +93,8 @@ TEST(CommandLine, RefusesWhatIsMissingMalformedOrContradictory) {
       {{"--weights", "w", "--data", "d", "--in-place", "--samples", "0"}, "--samples '0'"},
       {{"--weights", "w", "--data", "d", "--in-place", "--length", "12x"}, "--length '12x'"},
       {{"--weights", "w", "--data", "d", "--in-place", "--seed", "-1"}, "--seed '-1'"},
-      {{"--weights", "w", "--dry-run", "--micro-batch", "4294967297"}, "--micro-batch 4294967297"},
+      {{"--weights", "w", "--dry-run", "--micro-batch", "4294967297"}, "at most 4294967296"},
+      {{"--weights", "w", "--dry-run", "--serving-tp", "65537"}, "--serving-tp '65537'"},
       {{"--weights"}, "weights"},
   };
   for (const auto& wrong : cases) {

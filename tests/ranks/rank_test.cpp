@@ -96,6 +96,29 @@ TEST(MeetingPlace, OfRanksThatTheProgramStartedIsItsFile) {
   EXPECT_FALSE(meeting_place({0, 0, 2, true}).served_here);
 }
 
+TEST(Rank, SaysWhichVariablesMakeItWaitAndForWhom) {
+  {
+    const LauncherEnvironment environment(
+        {{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "node7"}, {"MASTER_PORT", "29500"}});
+    const Rank rank = rank_from_environment();
+    EXPECT_EQ(
+        waiting_line(rank, meeting_place(rank)),
+        "kvcalib: RANK=0, WORLD_SIZE=2 in the environment: rank 0 of 2, waiting for rank 1 at "
+        "MASTER_ADDR:MASTER_PORT node7:29500; unset the variables for a run of its own");
+  }
+  {
+    const LauncherEnvironment environment({{"SLURM_PROCID", "2"},
+                                           {"SLURM_NTASKS", "4"},
+                                           {"MASTER_ADDR", "node7"},
+                                           {"MASTER_PORT", "29500"}});
+    const Rank rank = rank_from_environment();
+    EXPECT_HOLDS(
+        "SLURM_PROCID=2, SLURM_NTASKS=4 in the environment: rank 2 of 4, waiting for the other 3 "
+        "ranks at",
+        waiting_line(rank, meeting_place(rank)));
+  }
+}
+
 TEST(MeetingPlace, IsRefusedWhereItIsNone) {
   const Rank rank{0, 0, 2, true};
   {

@@ -57,7 +57,7 @@ Workspace of_model(const WeightDirectory& source, const TurboMindRelease& releas
            release.normalises_head},
           deployed_config(model, release, {model_name, ranks, rows, ids.start, ids.end}),
           tokenizer_files_of_model(source.path()),
-          {}};
+          ids.warnings};
 }
 
 bool is_weight_file(const std::string& name) {

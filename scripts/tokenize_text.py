@@ -11,9 +11,7 @@ import glob
 import gzip
 import importlib
 import json
-import math
 import os
-import re
 import sys
 import tempfile
 import zlib
@@ -24,10 +22,6 @@ from typing import BinaryIO, Iterator
 BATCH = 1024  # documents that are cut at once, by all cores
 REPORT = 64  # batches between two lines of progress
 EXPECTED = 'expected lines such as {"text": "..."}'
-DEEPEST = 128  # arrays and objects in each other
-STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
-ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)")
-ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Failure(Exception):
@@ -41,59 +35,18 @@ def decode(data: bytes, where: str) -> str:
         raise Failure(f"{where}: is not UTF-8 ({error.reason} at byte {error.start + 1})") from None
 
 
-def deepest_nesting(line: str) -> int:
-    depth = deepest = 0
-    for mark in STRING_OR_BRACKET.findall(line):
-        depth += (mark in "[{") - (mark in "]}")
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def has_half_of_a_pair(line: str) -> bool:
-    """Whether an escaped surrogate stands alone: Python would take it for a character."""
-    expected = None  # where the second half of a pair must be
-    for escape in ESCAPE.finditer(line):
-        code = int(escape[1], 16) if escape[1] else 0
-        is_second = 0xDC00 <= code < 0xE000
-        if is_second != (escape.start() == expected) or (expected is not None and not is_second):
-            return True
-        expected = escape.end() if 0xD800 <= code < 0xDC00 else None
-    return expected is not None
-
-
-def refuse_constant(name: str):
-    raise ValueError(f"JSON has no NaN and no Infinity, found {name}; write null or a number")
-
-
-def number(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError("a number beyond the range of a double")
-    return value
-
-
-def parse_json(line: str):
-    """The value of a line by the rule that kvcalib has (scan_json in sharding/files/json_reader.h), where Python's is wider.
-    Raises ValueError."""
-    line = line.removeprefix("\ufeff")
-    if line.count("[") + line.count("{") > DEEPEST and deepest_nesting(line) > DEEPEST:
-        raise ValueError(f"arrays or objects more than {DEEPEST} deep in each other")
-    value = json.loads(line, parse_constant=refuse_constant, parse_float=number, parse_int=number)
-    if ESCAPED_SURROGATE.search(line) and has_half_of_a_pair(line):
-        raise ValueError("half of a surrogate pair (\\ud800 to \\udfff), which is no character")
-    return value
-
-
 def text_of_line(line: bytes, where: str) -> str:
     try:
-        entry = parse_json(decode(line, where))
-    except ValueError as error:
+        entry = json.loads(decode(line, where))
+    except (ValueError, RecursionError) as error:
         raise Failure(f"{where}: is not JSON ({error}); {EXPECTED}") from None
-    if not isinstance(entry, dict):
-        raise Failure(f"{where}: is not a JSON object; {EXPECTED}")
-    text = entry.get("text")
+    text = entry.get("text") if isinstance(entry, dict) else None
     if not isinstance(text, str):
         raise Failure(f"{where}: has no string 'text'; {EXPECTED}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Failure(f"{where}: 'text' holds half of a surrogate pair, which is no character") from None
     return text
 
 

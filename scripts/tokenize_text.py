@@ -11,7 +11,9 @@ import glob
 import gzip
 import importlib
 import json
+import math
 import os
+import re
 import sys
 import tempfile
 import zlib
@@ -19,6 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Iterator
 
+DEEPEST = 128  # arrays and objects of JSON in each other
+POINTER = b"version https://git-lfs.github.com/spec/"  # how the file begins that Git LFS leaves
 BATCH = 1024  # documents that are cut at once, by all cores
 REPORT = 64  # batches between two lines of progress
 EXPECTED = 'expected lines such as {"text": "..."}'
@@ -35,19 +39,66 @@ def decode(data: bytes, where: str) -> str:
         raise Failure(f"{where}: is not UTF-8 ({error.reason} at byte {error.start + 1})") from None
 
 
-def text_of_line(line: bytes, where: str) -> str:
+def depth_of(text: str) -> int:
+    """How many arrays and objects of a JSON text lie in each other at most; 0 where there are few in all."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return 0
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[{\]}]", re.sub(r'"(?:[^"\\]|\\.)*"?', "", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def refuse_constant(name: str) -> None:
+    raise ValueError("JSON has no NaN and no Infinity; write null or a number")
+
+
+def number_of(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError("a number beyond the range of a double")
+    return number
+
+
+def parse_json(text: str, **hooks) -> object:
+    """The value of a text that is JSON as kvcalib has it (sharding/files/json_reader.h), or a ValueError."""
+    if depth_of(text) > DEEPEST:
+        raise ValueError(f"holds arrays or objects more than {DEEPEST} deep in each other")
+    return json.loads(text.removeprefix("\ufeff"), parse_constant=refuse_constant, parse_float=number_of,
+                      parse_int=number_of, **hooks)
+
+
+def has_half_pair(text: str) -> bool:
+    """Whether a JSON text escapes half of a surrogate pair, be it in a value that another of its key hides."""
+    if not re.search(r"\\u[dD][89a-fA-F]", text):
+        return False
     try:
-        entry = json.loads(decode(line, where))
-    except (ValueError, RecursionError) as error:
-        raise Failure(f"{where}: is not JSON ({error}); {EXPECTED}") from None
-    text = entry.get("text") if isinstance(entry, dict) else None
-    if not isinstance(text, str):
-        raise Failure(f"{where}: has no string 'text'; {EXPECTED}")
-    try:
-        text.encode("utf-8")
+        json.dumps(parse_json(text, object_pairs_hook=list), ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        raise Failure(f"{where}: 'text' holds half of a surrogate pair, which is no character") from None
-    return text
+        return True
+    return False
+
+
+def text_of_line(line: bytes, where: str) -> str:
+    text = decode(line, where)
+    try:
+        entry = parse_json(text)
+        if has_half_pair(text):
+            raise ValueError(r"half of a surrogate pair (\ud800 to \udfff), which is no character")
+    except ValueError as error:
+        raise Failure(f"{where}: is not JSON: {error}; {EXPECTED}") from None
+    found = entry.get("text") if isinstance(entry, dict) else None
+    if not isinstance(found, str):
+        raise Failure(f"{where}: has no string 'text'; {EXPECTED}")
+    return found
+
+
+def refuse_pointer(path: Path) -> None:
+    with open(path, "rb") as file:
+        begin = file.read(len(POINTER))
+    if begin == POINTER:
+        raise Failure(f"{path}: is a Git LFS pointer, which stands for the file that was not fetched; "
+                      "fetch it with git lfs pull")
 
 
 def documents_of(path: Path, file: BinaryIO) -> Iterator[str]:
@@ -64,6 +115,7 @@ def documents(paths: list[Path]) -> Iterator[str]:
     for path in paths:
         empty = True
         try:
+            refuse_pointer(path)
             with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
                 for text in documents_of(path, file):
                     yield text
@@ -104,6 +156,7 @@ def load_tokenizer(path: Path):
     tokenizers = required("tokenizers")
     if not path.is_file():
         raise Failure(f"{path}: no such file; name the model's tokenizer.json with --tokenizer")
+    refuse_pointer(path)
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library has no type of its own

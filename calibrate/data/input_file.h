@@ -22,6 +22,7 @@ class InputFile {
   size_t read(uint64_t offset, std::span<char> bytes) const;
   // The bytes [offset, offset + count); Error when the file ends before.
   std::string read_exactly(uint64_t offset, size_t count) const;
+  uint64_t bytes() const { return file_.bytes(); }  // when it was opened
   const std::string& name() const { return name_; }
 
  private:

@@ -2,9 +2,11 @@
 #include "calibrate/data/json_text.h"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "calibrate/data/utf8.h"
 #include "sharding/files/error.h"
+#include "sharding/files/json_reader.h"
 
 namespace kvcalib {
 namespace {
@@ -13,59 +15,41 @@ using nlohmann::json;
 
 constexpr const char* kExpected = "expected lines such as {\"text\": \"...\"}";
 
+const char* type_name(const json& value) {
+  if (value.is_number()) return "a number";
+  return value.is_boolean() ? "a boolean" : "null";
+}
+
 // Looks for the top-level 'text' while the line goes by, without building the rest.
-class TextFinder final : public json::json_sax_t {
+class TextFinder final : public JsonEvents {
  public:
   bool is_object = false;
-  const char* found = nullptr;  // the type of 'text', once seen
-  std::string text;
-  size_t error_position = 0;
+  const char* other = nullptr;  // what 'text' is where it is no string
+  std::optional<std::string> text;
 
-  bool null() override { return other("null"); }
-  bool boolean(bool) override { return other("a boolean"); }
-  bool number_integer(json::number_integer_t) override { return other("a number"); }
-  bool number_unsigned(json::number_unsigned_t) override { return other("a number"); }
-  bool number_float(json::number_float_t, const std::string&) override { return other("a number"); }
-  bool binary(json::binary_t&) override { return other("binary"); }
-  bool string(std::string& value) override {
+  void value(json value) override {
+    if (!at_text()) return;
+    text.reset();
+    if (value.is_string())
+      text = std::move(value.get_ref<std::string&>());
+    else
+      other = type_name(value);
+  }
+  void begin(bool object) override {
+    if (depth_ == 0) is_object = object;
     if (at_text()) {
-      found = "a string";
-      text = std::move(value);
+      text.reset();
+      other = object ? "an object" : "an array";
     }
-    return true;
-  }
-  bool start_object(size_t) override {
-    if (depth_ == 0) is_object = true;
-    other("an object");
     ++depth_;
-    return true;
   }
-  bool start_array(size_t) override {
-    other("an array");
-    ++depth_;
-    return true;
-  }
-  bool end_object() override { return leave(); }
-  bool end_array() override { return leave(); }
-  bool key(std::string& name) override {
+  void end() override { --depth_; }
+  void key(std::string name) override {
     if (depth_ == 1) key_is_text_ = name == "text";
-    return true;
-  }
-  bool parse_error(size_t position, const std::string&, const json::exception&) override {
-    error_position = position;
-    return false;
   }
 
  private:
   bool at_text() const { return is_object && depth_ == 1 && key_is_text_; }
-  bool other(const char* type) {
-    if (at_text()) found = type;
-    return true;
-  }
-  bool leave() {
-    --depth_;
-    return true;
-  }
 
   int64_t depth_ = 0;
   bool key_is_text_ = false;
@@ -79,18 +63,12 @@ std::string text_of_json_line(std::string_view line, const std::string& where) {
     throw Error(concat(where, ": is not UTF-8 at byte ", invalid + 1, " of the line"));
   }
   TextFinder finder;
-  const size_t nul = line.find('\0');  // where the parser would stop without complaint
-  const bool parsed = json::sax_parse(line.substr(0, nul), &finder);
-  if (!parsed || nul != std::string_view::npos) {
-    throw Error(concat(where, ": is not JSON, at byte ", parsed ? nul + 1 : finder.error_position,
-                       " of the line; ", kExpected));
-  }
+  if (const auto fault = scan_json(line, finder))
+    throw Error(concat(where, ": ", *fault, "; ", kExpected));
   if (!finder.is_object) throw Error(concat(where, ": is not a JSON object; ", kExpected));
-  if (finder.found == nullptr) throw Error(concat(where, ": has no 'text'; ", kExpected));
-  if (std::string_view(finder.found) != "a string") {
-    throw Error(concat(where, ": 'text' is ", finder.found, ", not a string; ", kExpected));
-  }
-  return std::move(finder.text);
+  if (finder.text) return std::move(*finder.text);
+  if (finder.other == nullptr) throw Error(concat(where, ": has no 'text'; ", kExpected));
+  throw Error(concat(where, ": 'text' is ", finder.other, ", not a string; ", kExpected));
 }
 
 }  // namespace kvcalib

@@ -150,7 +150,7 @@ NpyReader::NpyReader(const std::filesystem::path& path) : file_(path) {
     throw Error(concat(name(), ": has the impossible shape (", rows_, ", ", columns_, ")"));
   }
   const uint64_t expected = data_offset_ + static_cast<uint64_t>(rows_ * columns_ * element_bytes_);
-  const uint64_t bytes = std::filesystem::file_size(path);
+  const uint64_t bytes = file_.bytes();
   if (bytes != expected) {
     throw Error(concat(name(), ": has ", bytes, " bytes, its shape needs ", expected,
                        "; cut off or damaged"));

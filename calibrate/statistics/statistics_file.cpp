@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/statistics/statistics_file.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <utility>
 
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
+#include "sharding/files/json_object.h"
 #include "sharding/files/metadata_file.h"
 #include "sharding/files/safetensors.h"
 #include "sharding/files/safetensors_writer.h"
+#include "sharding/formats/model_bounds.h"
 #include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {
-
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DataFile, path, sha256)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Provenance, program_version, weights_fingerprint, model, runtime,
-                                   compute_dtype, data, tokenizer_sha256, seed, samples, length,
-                                   packed, channel_order)
 
 namespace {
 
@@ -29,6 +29,7 @@ using nlohmann::json;
 
 constexpr const char* kFormat = "kvcalib-kv-statistics";
 constexpr const char* kVersion = "1";
+constexpr size_t kHashDigits = 64;  // of SHA-256
 
 static_assert(std::endian::native == std::endian::little, "files are little-endian");
 
@@ -49,20 +50,83 @@ std::string metadata(const Safetensors& file, const std::string& key) {
   return found == file.metadata.end() ? std::string() : found->second;
 }
 
+json to_json(const Provenance& provenance) {
+  json data = json::array();
+  for (const DataFile& file : provenance.data)
+    data.push_back({{"path", file.path}, {"sha256", file.sha256}});
+  return {{"program_version", provenance.program_version},
+          {"weights_fingerprint", provenance.weights_fingerprint},
+          {"model", provenance.model},
+          {"runtime", provenance.runtime},
+          {"compute_dtype", provenance.compute_dtype},
+          {"data", data},
+          {"tokenizer_sha256", provenance.tokenizer_sha256},
+          {"seed", provenance.seed},
+          {"samples", provenance.samples},
+          {"length", provenance.length},
+          {"packed", provenance.packed},
+          {"channel_order", provenance.channel_order}};
+}
+
+std::string read_hash(const JsonObject& object, const char* key) {
+  std::string hash = object.text(key);
+  if (hash.size() != kHashDigits || hash.find_first_not_of("0123456789abcdef") != std::string::npos)
+    object.refuse(
+        concat(key, " = ", excerpt(hash), ", expected ", kHashDigits, " hexadecimal digits"));
+  return hash;
+}
+
+std::string read_one_of(const JsonObject& object, const char* key,
+                        std::initializer_list<std::string_view> known) {
+  std::string text = object.text(key);
+  if (std::find(known.begin(), known.end(), text) != known.end()) return text;
+  std::string expected;
+  for (const std::string_view word : known) expected += concat(expected.empty() ? "" : ", ", word);
+  object.refuse(concat(key, " = ", excerpt(text), ", expected ", expected));
+}
+
+int64_t read_count(const JsonObject& object, const char* key) {
+  const int64_t count = object.integer(key);
+  if (count < 1 || count > kLargestSize)
+    object.refuse(concat(key, " = ", count, ", expected a whole number from 1 to ", kLargestSize));
+  return count;
+}
+
+Provenance read_provenance(const JsonObject& object) {
+  Provenance provenance;
+  provenance.program_version = object.text("program_version");
+  provenance.weights_fingerprint = read_hash(object, "weights_fingerprint");
+  if (!object.has("model")) object.refuse("model is missing");
+  provenance.model = read_model(object.object("model"));
+  provenance.runtime = object.text("runtime");
+  provenance.compute_dtype =
+      read_one_of(object, "compute_dtype", {"float32", "float16", "bfloat16"});
+  for (const JsonObject& file : object.objects("data"))
+    provenance.data.push_back({file.text("path"), read_hash(file, "sha256")});
+  if (!object.text("tokenizer_sha256").empty())
+    provenance.tokenizer_sha256 = read_hash(object, "tokenizer_sha256");
+  provenance.seed = object.natural("seed");
+  provenance.samples = read_count(object, "samples");
+  provenance.length = read_count(object, "length");
+  provenance.packed = object.flag("packed");
+  provenance.channel_order = read_one_of(object, "channel_order", {"interleaved"});
+  return provenance;
+}
+
 Provenance read_provenance(const Safetensors& file, const std::string& origin) {
   if (metadata(file, "format") != kFormat) {
     throw Error(concat(origin, ": not kvcalib's statistics; expected the kv_stats.safetensors of ",
                        "a calibration"));
   }
   if (metadata(file, "version") != kVersion) {
-    throw Error(concat(origin, ": statistics of version '", metadata(file, "version"),
+    throw Error(concat(origin, ": statistics of version '", excerpt(metadata(file, "version")),
                        "', this program reads version ", kVersion, "; calibrate again"));
   }
   try {
-    return json::parse(metadata(file, "provenance")).get<Provenance>();
-  } catch (const json::exception& failure) {
-    throw Error(
-        concat(origin, ": its provenance is damaged (", failure.what(), "); calibrate again"));
+    return read_provenance(
+        JsonObject::parse(metadata(file, "provenance"), concat(origin, ": its provenance")));
+  } catch (const Error& failure) {
+    throw Error(concat(failure.what(), "; calibrate again"));
   }
 }
 
@@ -110,7 +174,7 @@ void StatisticsFile::write(ByteSink& sink) const {
   header.metadata = {
       {"format", kFormat},
       {"version", kVersion},
-      {"provenance", json(provenance).dump(-1, ' ', false, json::error_handler_t::replace)}};
+      {"provenance", to_json(provenance).dump(-1, ' ', false, json::error_handler_t::replace)}};
   for (const auto& [name, values] : planes)
     header.tensors[name] = {"F32", {statistics.layers, statistics.kv_heads, statistics.head_dim}};
   SafetensorsWriter writer(sink, std::move(header));
@@ -123,10 +187,6 @@ StatisticsFile parse_statistics(std::string_view bytes, const std::string& origi
   StatisticsFile result;
   result.provenance = read_provenance(file, origin);
   const ModelConfig& model = result.provenance.model;
-  if (model.layers < 1 || model.kv_heads < 1 || model.head_dim < 1) {
-    throw Error(concat(origin, ": its provenance states ", model.layers, " layers of ",
-                       model.kv_heads, " kv heads x ", model.head_dim, "; calibrate again"));
-  }
   KvStatistics& statistics = result.statistics;
   statistics.layers = model.layers;
   statistics.kv_heads = model.kv_heads;

@@ -52,9 +52,9 @@ struct StatisticsFile {
   void write(ByteSink& sink) const;
 };
 
-// Throw Error naming the file for another format or version, tensors of other shapes than the
-// provenance's model, and naming tensor, layer, head and channel for a range that is not finite or
-// has its minimum above its maximum.
+// Throw Error naming the file for another format or version, a provenance that lacks something or
+// states what no calibration writes, tensors of other shapes than its model, and naming tensor,
+// layer, head and channel for a range that is not finite or has its minimum above its maximum.
 StatisticsFile parse_statistics(std::string_view bytes, const std::string& origin);
 StatisticsFile read_statistics(const std::filesystem::path& path);
 

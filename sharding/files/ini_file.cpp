@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
 #include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
@@ -111,8 +112,8 @@ void IniFile::read_key_value(size_t begin, size_t end, int64_t line) {
       strip_space(text_, entry.value_begin, entry.value_begin + find_or_comment(rest, ""));
   entry.line = line;
   if (const Entry* earlier = this->entry(entry.key)) {
-    refuse_line(line, concat("states '", entry.key, "' again (first on line ", earlier->line,
-                             "); keep one of them"));
+    refuse_line(line, concat("states '", excerpt(entry.key), "' again (first on line ",
+                             earlier->line, "); keep one of them"));
   }
   entries_.push_back(std::move(entry));
 }
@@ -152,8 +153,8 @@ int64_t IniFile::to_integer(const Entry& entry) const {
   const char* const digits = begin + (begin != end && *begin == '-' ? 1 : 0);
   const bool octal = end - digits > 1 && *digits == '0';  // the runtime reads 010 as 8
   if (failure != std::errc() || stop != end || octal) {
-    throw Error(concat(origin_, ": ", entry.key, " = ", text, ": not an integer; expected a ",
-                       "decimal integer"));
+    throw Error(concat(origin_, ": ", entry.key, " = ", excerpt(text),
+                       ": not an integer; expected a ", "decimal integer"));
   }
   return result;
 }
@@ -165,8 +166,8 @@ double IniFile::to_number(const Entry& entry) const {
   double result = 0;
   const auto [stop, failure] = std::from_chars(begin, end, result);
   if (failure != std::errc() || stop != end || !std::isfinite(result)) {
-    throw Error(concat(origin_, ": ", entry.key, " = ", text, ": not a number; expected a ",
-                       "finite decimal number"));
+    throw Error(concat(origin_, ": ", entry.key, " = ", excerpt(text),
+                       ": not a number; expected a ", "finite decimal number"));
   }
   return result;
 }

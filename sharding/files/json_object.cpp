@@ -59,16 +59,27 @@ double JsonObject::number(std::string_view key, double absent) const {
   return has(key) ? number(key) : absent;
 }
 
-bool JsonObject::flag(std::string_view key, bool absent) const {
-  if (!has(key)) return absent;
+uint64_t JsonObject::natural(std::string_view key) const {
+  if (!at(key).is_number_unsigned()) refuse_type(key, "a whole number of 64 bits from 0 on");
+  return at(key).get<uint64_t>();
+}
+
+bool JsonObject::flag(std::string_view key) const {
   if (!at(key).is_boolean()) refuse_type(key, "true or false");
   return at(key).get<bool>();
 }
 
-std::string JsonObject::text(std::string_view key, std::string_view absent) const {
-  if (!has(key)) return std::string(absent);
+bool JsonObject::flag(std::string_view key, bool absent) const {
+  return has(key) ? flag(key) : absent;
+}
+
+std::string JsonObject::text(std::string_view key) const {
   if (!at(key).is_string()) refuse_type(key, "a string");
   return at(key).get<std::string>();
+}
+
+std::string JsonObject::text(std::string_view key, std::string_view absent) const {
+  return has(key) ? text(key) : std::string(absent);
 }
 
 std::vector<std::string> JsonObject::texts(std::string_view key) const {
@@ -83,6 +94,16 @@ std::vector<std::string> JsonObject::texts(std::string_view key) const {
 JsonObject JsonObject::object(std::string_view key) const {
   if (has(key) && !at(key).is_object()) refuse_type(key, "an object");
   return {concat(origin_, ": ", key), has(key) ? at(key) : json::object()};
+}
+
+std::vector<JsonObject> JsonObject::objects(std::string_view key) const {
+  const json& list = at(key);
+  if (!list.is_array() ||
+      !std::all_of(list.begin(), list.end(), [](const json& entry) { return entry.is_object(); }))
+    refuse_type(key, "a list of objects");
+  std::vector<JsonObject> objects;
+  for (const json& entry : list) objects.push_back({concat(origin_, ": ", key), entry});
+  return objects;
 }
 
 }  // namespace kvcalib

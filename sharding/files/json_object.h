@@ -26,10 +26,14 @@ class JsonObject {
   int64_t integer(std::string_view key, int64_t absent) const;
   double number(std::string_view key) const;
   double number(std::string_view key, double absent) const;
+  uint64_t natural(std::string_view key) const;  // from 0 on
+  bool flag(std::string_view key) const;
   bool flag(std::string_view key, bool absent) const;
+  std::string text(std::string_view key) const;
   std::string text(std::string_view key, std::string_view absent) const;
   std::vector<std::string> texts(std::string_view key) const;  // none where absent
   JsonObject object(std::string_view key) const;               // empty where absent
+  std::vector<JsonObject> objects(std::string_view key) const;
 
   // Throws Error: file (and key of the object in it), then what is wrong.
   [[noreturn]] void refuse(const std::string& what) const;

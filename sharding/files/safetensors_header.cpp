@@ -5,9 +5,11 @@
 #include <array>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <tuple>
 
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
 #include "sharding/files/json_reader.h"
 
 namespace kvcalib {
@@ -31,16 +33,23 @@ constexpr std::array kDtypes{
     DtypeSize{"F32", 4},     DtypeSize{"U64", 8},     DtypeSize{"I64", 8}, DtypeSize{"F64", 8},
     DtypeSize{"C64", 8}};
 
+std::optional<uint64_t> size_of(std::string_view dtype) {
+  const auto found = std::find_if(kDtypes.begin(), kDtypes.end(),
+                                  [&](const DtypeSize& entry) { return entry.dtype == dtype; });
+  return found == kDtypes.end() ? std::nullopt : std::optional(found->bytes);
+}
+
 std::string tensor_name(const std::string& origin, const std::string& name) {
-  return concat(origin, ": tensor '", name, "'");
+  return concat(origin, ": tensor '", excerpt(name), "'");
 }
 
 std::map<std::string, std::string> parse_metadata(const json& entry, const std::string& origin) {
   std::map<std::string, std::string> metadata;
+  if (entry.is_null()) return metadata;
   if (!entry.is_object()) throw Error(concat(origin, ": ", kMetadata, " is not a JSON object"));
   for (const auto& [key, value] : entry.items()) {
     if (!value.is_string()) {
-      throw Error(concat(origin, ": ", kMetadata, " entry '", key, "' is not a string"));
+      throw Error(concat(origin, ": ", kMetadata, " entry '", excerpt(key), "' is not a string"));
     }
     metadata[key] = value.get<std::string>();
   }
@@ -70,6 +79,7 @@ SafetensorsHeader::Tensor parse_tensor(const std::string& what, const json& entr
     throw Error(concat(what, " lies at bytes ", tensor.begin, " to ", tensor.end,
                        " of the data, which has ", data_bytes, "; the file is damaged or cut off"));
   }
+  if (!size_of(tensor.dtype)) return tensor;  // a later type, whose size only its reader knows
   const uint64_t expected = tensor_bytes(what, tensor.dtype, tensor.shape);
   if (tensor.end - tensor.begin != expected) {
     throw Error(
@@ -104,12 +114,12 @@ void check_cover(const SafetensorsHeader& header, uint64_t data_bytes, const std
 
 uint64_t tensor_bytes(const std::string& what, std::string_view dtype,
                       std::span<const int64_t> shape) {
-  const auto found = std::find_if(kDtypes.begin(), kDtypes.end(),
-                                  [&](const DtypeSize& entry) { return entry.dtype == dtype; });
-  if (found == kDtypes.end()) {
-    throw Error(concat(what, " has dtype '", dtype, "', expected one such as F32, F16 or BF16"));
+  const std::optional<uint64_t> size = size_of(dtype);
+  if (!size) {
+    throw Error(
+        concat(what, " has dtype '", excerpt(dtype), "', expected one such as F32, F16 or BF16"));
   }
-  uint64_t bytes = found->bytes;
+  uint64_t bytes = *size;
   for (const int64_t extent : shape) {
     const auto factor = static_cast<uint64_t>(extent);
     if (extent < 0 || (factor != 0 && bytes > std::numeric_limits<int64_t>::max() / factor)) {

@@ -15,7 +15,7 @@ namespace kvcalib {
 struct SafetensorsHeader {
   // A tensor's type, shape and place in the data.
   struct Tensor {
-    std::string dtype;  // "F32", "BF16", ...
+    std::string dtype;  // "F32", "BF16", ..., or one that is not known here
     std::vector<int64_t> shape;
     uint64_t begin = 0, end = 0;  // bytes, from the first of the data on
   };
@@ -31,8 +31,8 @@ struct SafetensorsHeader {
   static uint64_t length(std::string_view first_bytes, uint64_t file_bytes,
                          const std::string& origin);
   // Throws Error naming file and tensor when the JSON is not what the format demands, when a
-  // tensor's range is not inside the data or not its shape's size, or when the ranges overlap or
-  // leave bytes unclaimed.
+  // tensor's range is not inside the data or, its type being known, not its shape's size, or when
+  // the ranges overlap or leave bytes unclaimed.
   static SafetensorsHeader parse(std::string_view text, uint64_t data_bytes,
                                  const std::string& origin);
   // As a file begins with it; the JSON is padded with spaces to a multiple of 8.

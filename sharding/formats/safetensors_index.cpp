@@ -2,6 +2,7 @@
 #include "sharding/formats/safetensors_index.h"
 
 #include <algorithm>
+#include <climits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
@@ -31,7 +32,7 @@ WeightMap read_weight_map(const fs::path& directory) {
   WeightMap files;
   for (const auto& [tensor, entry] : index["weight_map"].items()) {
     const fs::path file = entry.is_string() ? entry.get<std::string>() : std::string();
-    if (file.empty() || file != file.filename())
+    if (file.empty() || file != file.filename() || entry.get<std::string>().size() > NAME_MAX)
       throw Error(concat(path.string(), ": tensor '", tensor, "' lies in ", json_excerpt(entry),
                          ", expected the name of a file beside the index"));
     if (!fs::is_regular_file(directory / file))

@@ -4,6 +4,9 @@
 #include <algorithm>
 
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
+#include "sharding/files/ranged_file.h"
+#include "sharding/formats/model_bounds.h"
 
 namespace kvcalib {
 namespace {
@@ -11,14 +14,27 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kImageAlignment = 256;
+constexpr int64_t kMostFaults =
+    1000;  // files that are looked at in vain: a model can claim millions
+
+constexpr ModelKeys kKeys = {.layers = "num_layer",
+                             .hidden = "head_num x size_per_head",
+                             .heads = "head_num",
+                             .kv_heads = "kv_head_num",
+                             .head_dim = "size_per_head",
+                             .intermediate = "inter_size",
+                             .vocab = "vocab_size",
+                             .stored_ranks = "tensor_para_size",
+                             .session_length = "session_len"};
 
 [[noreturn]] void refuse(const IniFile& config, const std::string& what) {
   throw Error(concat(config.origin(), ": ", what));
 }
 
-int64_t positive(const IniFile& config, std::string_view key) {
+int64_t positive(const IniFile& config, std::string_view key, int64_t most = kLargestSize) {
   const int64_t value = config.integer(key);
-  if (value <= 0) refuse(config, concat(key, " = ", value, ", expected a positive number"));
+  if (value <= 0 || value > most)
+    refuse(config, concat(key, " = ", value, ", expected a positive number up to ", most));
   return value;
 }
 
@@ -30,12 +46,7 @@ WeightType weight_type(const IniFile& config) {
     refuse(config,
            "weight_type = int4: quantised weights cannot be calibrated; deploy the model again as "
            "fp16 or bf16, calibrate that, and copy the scale files into this directory");
-  refuse(config, concat("weight_type = ", type, ", expected fp16 or bf16"));
-}
-
-void check_divisible(const IniFile& config, std::string_view key, int64_t value, int64_t ranks) {
-  if (value % ranks != 0)
-    refuse(config, concat(key, " = ", value, " is not divisible by tensor_para_size = ", ranks));
+  refuse(config, concat("weight_type = ", excerpt(type), ", expected fp16 or bf16"));
 }
 
 // The image of a layer: its files one after the other.
@@ -57,21 +68,30 @@ LayerPlan plan_of(const std::vector<TurboMindLayerFile>& files, const fs::path& 
   return plan;
 }
 
+// Names a directory or a pointer of Git LFS in a file's place.
+void refuse_what_is_no_file(const fs::path& file) { const RangedFile as_found(file); }
+
 // Collects what is wrong with the files, so that one run shows the extent of it.
 class SizeCheck {
  public:
   void expect(const fs::path& file, uint64_t bytes) {
     std::error_code failure;
     const uint64_t found = fs::file_size(file, failure);
+    if (!failure && found == bytes) return;
+    if (failure != std::errc::no_such_file_or_directory) refuse_what_is_no_file(file);
     if (failure)
       add(concat(file.string(), ": ", failure.message(), "; expected a file of ", bytes, " bytes"));
-    else if (found != bytes)
+    else
       add(concat(file.string(), ": has ", found, " bytes, expected ", bytes));
   }
 
+  bool is_hopeless() const { return faults_ >= kMostFaults; }
+
   void finish() const {
     if (faults_ == 0) return;
-    const std::string more = faults_ > 1 ? concat(" (and ", faults_ - 1, " more files)") : "";
+    const std::string more = is_hopeless() ? concat(" (and ", faults_ - 1, " or more other files)")
+                             : faults_ > 1 ? concat(" (and ", faults_ - 1, " more files)")
+                                           : "";
     throw Error(concat(first_, more, "; is config.ini this model's, and was the copy complete?"));
   }
 
@@ -90,13 +110,16 @@ class SizeCheck {
 int64_t count_embedding_rows(const fs::path& file, const ModelConfig& config) {
   std::error_code failure;
   const uint64_t bytes = fs::file_size(file, failure);
-  if (failure) throw Error(concat(file.string(), ": ", failure.message()));
+  if (failure) {
+    refuse_what_is_no_file(file);
+    throw Error(concat(file.string(), ": ", failure.message()));
+  }
   const uint64_t row_bytes = turbomind_table_bytes(config, 1);
   const auto rows = static_cast<int64_t>(bytes / row_bytes);
-  if (bytes % row_bytes != 0 || rows < config.vocab)
-    throw Error(concat(file.string(), ": has ", bytes, " bytes, expected at least vocab_size = ",
-                       config.vocab, " rows of ", row_bytes, " bytes"));
-  return rows;
+  if (bytes % row_bytes == 0 && rows >= config.vocab) return rows;
+  refuse_what_is_no_file(file);
+  throw Error(concat(file.string(), ": has ", bytes, " bytes, expected at least vocab_size = ",
+                     config.vocab, " rows of ", row_bytes, " bytes"));
 }
 
 }  // namespace
@@ -107,14 +130,14 @@ ModelConfig read_model_config(const IniFile& config) {
   if (config.integer("group_size", 0) > 0)
     refuse(config, concat("group_size = ", config.integer("group_size"),
                           ": int4 weights cannot be calibrated; deploy the model again as fp16"));
-  model.layers = positive(config, "num_layer");
-  model.heads = positive(config, "head_num");
+  model.layers = positive(config, "num_layer", kMostLayers);
+  model.heads = positive(config, "head_num", kMostHeads);
   model.kv_heads = config.find("kv_head_num") ? positive(config, "kv_head_num") : model.heads;
   model.head_dim = positive(config, "size_per_head");
   model.hidden = model.heads * model.head_dim;
   model.intermediate = positive(config, "inter_size");
   model.vocab = positive(config, "vocab_size");
-  model.stored_ranks = config.find("tensor_para_size") ? positive(config, "tensor_para_size") : 1;
+  model.stored_ranks = config.find("tensor_para_size") ? positive(config, kKeys.stored_ranks) : 1;
   model.attention_bias = config.integer("attn_bias", 0) != 0;
   model.norm_eps = config.number("norm_eps");
   model.rope_theta = config.number("rope_theta", 10000.0);
@@ -128,18 +151,7 @@ ModelConfig read_model_config(const IniFile& config) {
   if (rotary != model.head_dim)
     refuse(config, concat("rotary_embedding = ", rotary, ", expected size_per_head = ",
                           model.head_dim, ": partial rotation is not supported"));
-  if (model.head_dim % 2 != 0 || model.head_dim > 256)
-    refuse(config,
-           concat("size_per_head = ", model.head_dim, ", expected an even number up to 256"));
-  if (model.heads % model.kv_heads != 0)
-    refuse(config, concat("head_num = ", model.heads,
-                          " is not divisible by kv_head_num = ", model.kv_heads));
-  if (model.norm_eps <= 0) refuse(config, concat("norm_eps = ", model.norm_eps, ", expected > 0"));
-  if (model.rope_theta <= 0)
-    refuse(config, concat("rope_theta = ", model.rope_theta, ", expected > 0"));
-  check_divisible(config, "head_num", model.heads, model.stored_ranks);
-  check_divisible(config, "kv_head_num", model.kv_heads, model.stored_ranks);
-  check_divisible(config, "inter_size", model.intermediate, model.stored_ranks);
+  check_model(model, kKeys, config.origin());
   return model;
 }
 
@@ -158,7 +170,7 @@ TurboMindDirectory TurboMindDirectory::open(const fs::path& path) {
   directory.layer_files_ = turbomind_layer_files(config, config.stored_ranks);
 
   SizeCheck check;
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
+  for (int64_t layer = 0; layer < config.layers && !check.is_hopeless(); ++layer) {
     for (const FileRange& range : directory.layer_plan(layer).ranges)
       check.expect(range.file, range.bytes);
     for (const TurboMindLayerFile& file : directory.layer_files_)

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "sharding/files/excerpt.h"
 #include "tests/message_of.h"
 
 namespace kvcalib {
@@ -59,9 +62,26 @@ TEST(JsonText, RefusesWhatIsNotUtf8) {
                refusal("{\"text\": \"\xe9t\xe9\"}"));
 }
 
-TEST(JsonText, SurvivesDeepNesting) {
-  const std::string deep = "{\"text\":" + std::string(200000, '[') + std::string(200000, ']') + "}";
-  EXPECT_HOLDS("'text' is an array", refusal(deep));
+TEST(JsonText, RefusesDeepNesting) {
+  for (const char* text : {"{\"text\":", "{\"text\":\"a\",\"b\":"}) {
+    const std::string deep = text + std::string(200000, '[') + std::string(200000, ']') + "}";
+    EXPECT_HOLDS("a.jsonl, line 3: holds arrays or objects more than 128 deep", refusal(deep));
+  }
+}
+
+// The table has each line behind what is said of it; test_json_rule.py holds the script to it.
+TEST(JsonText, KeepsTheRuleThatTheScriptHasToo) {
+  std::ifstream table("tests/data/json_rule.tsv");
+  int64_t rows = 0;
+  for (std::string row; std::getline(table, row); ++rows) {
+    const size_t tab = row.find('\t');
+    const std::string said = row.substr(0, tab), line = row.substr(tab + 1);
+    if (said == "accepted")
+      EXPECT_NO_THROW(text_of_json_line(line, "row")) << excerpt(row);
+    else
+      EXPECT_HOLDS(said, refusal(line));
+  }
+  EXPECT_GE(rows, 30);
 }
 
 }  // namespace

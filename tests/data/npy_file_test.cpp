@@ -2,6 +2,7 @@
 #include "calibrate/data/npy_file.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <numeric>
 
@@ -111,6 +112,41 @@ TEST_F(NpyFileTest, RefusesAFileCutInItsHeader) {
   EXPECT_HOLDS("is not a NumPy file", refusal("PK\x03\x04 an .npz file, renamed"));
   EXPECT_HOLDS("has version 9 of the NumPy format", refusal(npy("<i4", "2, 3", "", 9)));
   EXPECT_HOLDS("states a header of ", refusal(std::string("\x93NUMPY\x02\0\xff\xff\xff\x7f", 12)));
+}
+
+// On a stack of 64 KiB, where a header of the longest kind still takes no more than a short one.
+TEST_F(NpyFileTest, ReadsALongHeaderOnASmallStack) {
+  const auto with_header = [](std::string header) {
+    header.resize(10000, ' ');
+    return std::string("\x93NUMPY\x01\0\x10\x27", 10) + header + std::string(24, '\0');
+  };
+  std::string wide = "{'descr': '<i4', 'fortran_order': False, 'shape': (2";
+  wide.resize(9000, ' ');
+  save(with_header(wide + ", 3), }"));
+  struct Reading {
+    std::filesystem::path file;
+    std::string message;
+  } reading{folder_.path() / "a.npy", ""};
+  const auto read = [](void* argument) -> void* {
+    auto& [file, message] = *static_cast<Reading*>(argument);
+    message = message_of([&file] { NpyReader reader(file); });
+    return nullptr;
+  };
+  for (const auto& [header, expected] :
+       {std::pair{wide + ", 3), }", "nothing was thrown"},
+        {"{'shape': " + std::string(9000, '('), "has no plain 'descr'"},
+        {"{" + std::string(9000, '{'), "has no plain 'descr'"},
+        {"{'descr': '" + std::string(9000, '<') + "'}", "has elements of type '<<<"}}) {
+    save(with_header(header));
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 65536);
+    pthread_t thread{};
+    ASSERT_EQ(pthread_create(&thread, &attributes, read, &reading), 0);
+    pthread_join(thread, nullptr);
+    pthread_attr_destroy(&attributes);
+    EXPECT_HOLDS(expected, reading.message);
+  }
 }
 
 }  // namespace

@@ -121,5 +121,16 @@ TEST(IniFile, ReadsAFileByteForByte) {
   std::filesystem::remove(path);
 }
 
+TEST(IniFile, EchoesWhatItRefusesInOneShortLine) {
+  const std::string long_text(100'000, 'x');
+  const IniFile file = IniFile::parse("[llama]\nnum_layer = " + long_text + "\n", "config.ini");
+  EXPECT_LT(message_of([&] { file.integer("num_layer"); }).size(), 200U);
+  EXPECT_LT(message_of([&] { file.number("num_layer"); }).size(), 200U);
+  EXPECT_LT(message_of([&] {
+              IniFile::parse("[llama]\n" + long_text + " = 1\n" + long_text + " = 2\n", "file");
+            }).size(),
+            200U);
+}
+
 }  // namespace
 }  // namespace kvcalib

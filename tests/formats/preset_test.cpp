@@ -46,10 +46,15 @@ TEST(Preset, ReadsQueryKeyNormAndSlidingWindow) {
 }
 
 TEST(Preset, RefusesAShapeThatNoModelHas) {
-  EXPECT_HOLDS("preset.json: all numbers must be positive", refusal({{"layers", 0}}));
+  EXPECT_HOLDS("preset.json: layers = 0, expected a whole number from 1", refusal({{"layers", 0}}));
+  EXPECT_HOLDS("layers = 1.5, expected a whole number", refusal({{"layers", 1.5}}));
+  EXPECT_HOLDS("hidden = 4611686018427387904, expected", refusal({{"hidden", int64_t{1} << 62}}));
+  EXPECT_HOLDS("tensor_para_size = 0, expected", refusal({{"tensor_para_size", 0}}));
+  EXPECT_HOLDS("norm_eps = -1e-06, expected > 0", refusal({{"norm_eps", -1e-6}}));
+  EXPECT_HOLDS("make a model of", refusal({{"hidden", 1 << 30}, {"intermediate", 1 << 30}}));
   EXPECT_HOLDS("heads = 4 is not divisible by kv_heads = 3", refusal({{"kv_heads", 3}}));
   EXPECT_HOLDS("head_dim = 15, expected an even number", refusal({{"head_dim", 15}}));
-  EXPECT_HOLDS("'vocab' not found; expected a preset", refusal({{"vocab", nullptr}}));
+  EXPECT_HOLDS("vocab is missing; expected a preset", refusal({{"vocab", nullptr}}));
   EXPECT_HOLDS("weight_type is 'fp8'", refusal({{"weight_type", "fp8"}}));
 }
 

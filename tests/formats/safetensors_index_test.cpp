@@ -119,6 +119,8 @@ TEST(SafetensorsIndex, RefusesAnIndexThatIsNotTheFiles) {
     return refusal(folder);
   };
   EXPECT_HOLDS("has no weight_map", with_index("{}"));
+  EXPECT_HOLDS("expected the name of a file beside the index",
+               with_index("{\"weight_map\":{\"a\":\"" + std::string(1000, 'm') + "\"}}"));
   EXPECT_HOLDS("is not JSON, at byte 9", with_index("{\"weight"));
   EXPECT_HOLDS(
       "names model-3.safetensors, which is not there",

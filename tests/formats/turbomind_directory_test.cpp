@@ -88,6 +88,27 @@ TEST(TurboMindDirectory, CountsAllFilesThatAreWrong) {
   EXPECT_NE(refusal(folder.path()).find("and 2 more files"), std::string::npos);
 }
 
+TEST(TurboMindDirectory, LooksForAsManyFilesOnlyAsCanBeMissingByMistake) {
+  const TemporaryFolder folder;
+  write_weights(folder.path(), small_model());
+  replace_in_config(folder.path(), "num_layer = 3", "num_layer = 65536");
+  EXPECT_HOLDS(" or more other files)", refusal(folder.path()));
+}
+
+TEST(TurboMindDirectory, NamesWhatStandsInTheWeightsPlace) {
+  for (const char* name : {"layers.1.ffn_norm.weight", "tok_embeddings.weight", "output.weight"}) {
+    const TemporaryFolder folder;
+    write_weights(folder.path(), small_model());
+    fixture::write_file(folder.path() / name,
+                        "version https://git-lfs.github.com/spec/v1\noid sha256:" +
+                            std::string(64, 'a') + "\nsize 12345\n");
+    EXPECT_HOLDS(concat(name, ": is a Git LFS pointer"), refusal(folder.path()));
+    std::filesystem::remove(folder.path() / name);
+    std::filesystem::create_directory(folder.path() / name);
+    EXPECT_HOLDS(concat(name, ": is a directory, expected a regular file"), refusal(folder.path()));
+  }
+}
+
 TEST(TurboMindDirectory, WantsTheBiasOfEveryRankWhenAttnBiasIsSet) {
   const TemporaryFolder folder;
   ModelConfig model = small_model();
@@ -119,6 +140,14 @@ TEST(TurboMindDirectory, RefusesAConfigThatContradictsItself) {
       {"num_layer = 3", "num_layer = 0", "num_layer = 0"},
       {"rotary_embedding = 16", "rotary_embedding = 8", "partial rotation"},
       {"norm_eps = 1e-05", "norm_eps = 0", "norm_eps"},
+      {"num_layer = 3", "num_layer = 100000000000",
+       "num_layer = 100000000000, expected a positive"},
+      {"head_num = 4", "head_num = 4294967296", "head_num = 4294967296, expected a positive"},
+      {"kv_head_num = 4", "kv_head_num = 4611686018427387904", "kv_head_num = 4611686018427387904"},
+      {"size_per_head = 16", "size_per_head = 0", "size_per_head = 0, expected"},
+      {"tensor_para_size = 1", "tensor_para_size = 1099511627776",
+       "tensor_para_size = 1099511627776, expected"},
+      {"session_len = 2056", "session_len = -1", "session_len = -1, expected"},
   };
   for (const auto& [from, to, expected] : cases) {
     const TemporaryFolder folder;

@@ -48,9 +48,8 @@ class VerifyFixture : public testing::Test {
     const IniFile config = IniFile::parse(fixture::config_text(model(ranks)), "config.ini");
     put(folder_.path(), {{"config.ini", patch_config(config, release).text()}});
     write_scales(statistics(), ranks, release, method);
-    Provenance provenance;
-    provenance.model = model(ranks);
-    put(folder_.path(), {{kStatisticsFileName, to_safetensors(statistics(), provenance)}});
+    put(folder_.path(),
+        {{kStatisticsFileName, to_safetensors(statistics(), provenance_of(model(ranks)))}});
   }
   void write_scales(const KvStatistics& ranges, int64_t ranks,
                     const TurboMindRelease& release = kLatest,

@@ -34,8 +34,7 @@ TEST_F(VerifyTest, FindsNoFaultInWhatKvcalibWrites) {
 TEST_F(VerifyTest, FindsNoFaultInAWeightsDirectory) {
   fixture::write_weights(folder_.path(), model(2));
   write_output(2);
-  StatisticsFile file{statistics(), {}};
-  file.provenance.model = model(2);
+  StatisticsFile file{statistics(), provenance_of(model(2))};
   file.provenance.weights_fingerprint =
       weights_fingerprint(TurboMindDirectory::open(folder_.path()));
   put(folder_.path(), {{kStatisticsFileName, to_safetensors(file.statistics, file.provenance)}});
@@ -43,7 +42,7 @@ TEST_F(VerifyTest, FindsNoFaultInAWeightsDirectory) {
   EXPECT_TRUE(report.good()) << report.faults.front();
   EXPECT_FALSE(notes(report, "no weights here"));
 
-  file.provenance.weights_fingerprint = "another";
+  file.provenance.weights_fingerprint = std::string(64, 'a');
   put(folder_.path(), {{kStatisticsFileName, to_safetensors(file.statistics, file.provenance)}});
   EXPECT_HOLDS("kv_stats.safetensors: statistics of other weights than those here", fault());
 }

@@ -15,4 +15,17 @@ inline std::string to_safetensors(const KvStatistics& statistics, const Provenan
   return sink.text;
 }
 
+// Where statistics of a model could come from.
+inline Provenance provenance_of(const ModelConfig& model) {
+  Provenance provenance;
+  provenance.program_version = "0.1.0";
+  provenance.weights_fingerprint = std::string(64, 'f');
+  provenance.model = model;
+  provenance.runtime = "v0.3.0";
+  provenance.compute_dtype = "float32";
+  provenance.samples = 8;
+  provenance.length = 512;
+  return provenance;
+}
+
 }  // namespace kvcalib

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "sharding/files/safetensors.h"
 #include "tests/message_of.h"
@@ -16,9 +18,11 @@
 namespace kvcalib {
 namespace {
 
+using nlohmann::json;
+
 KvStatistics example_statistics() {
-  KvStatistics statistics(2, 2, 3);
-  for (size_t i = 0; i < 12; ++i) {
+  KvStatistics statistics(2, 2, 4);
+  for (size_t i = 0; i < 16; ++i) {
     statistics.keys.minimum[i] = -1.5f * static_cast<float>(i);
     statistics.keys.maximum[i] = 0.5f * static_cast<float>(i);
     statistics.values.minimum[i] = -0.1f;
@@ -27,27 +31,27 @@ KvStatistics example_statistics() {
   return statistics;
 }
 
+const std::string kHash = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 Provenance example_provenance() {
-  Provenance provenance;
-  provenance.program_version = "0.1.0";
-  provenance.weights_fingerprint = "f00d";
-  provenance.model.layers = 2;
-  provenance.model.heads = 4;
-  provenance.model.kv_heads = 2;
-  provenance.model.head_dim = 3;
-  provenance.model.hidden = 12;
-  provenance.model.weight_type = WeightType::kBFloat16;
-  provenance.model.norm_eps = 1e-5;
-  provenance.model.rope_theta = 1e6;
-  provenance.model.use_dynamic_ntk = true;
-  provenance.model.session_length = 2056;
+  ModelConfig model;
+  model.layers = 2;
+  model.heads = 4;
+  model.kv_heads = 2;
+  model.head_dim = 4;
+  model.hidden = 16;
+  model.intermediate = 24;
+  model.vocab = 50;
+  model.weight_type = WeightType::kBFloat16;
+  model.norm_eps = 1e-5;
+  model.rope_theta = 1e6;
+  model.use_dynamic_ntk = true;
+  model.session_length = 2056;
+  Provenance provenance = provenance_of(model);
   provenance.runtime = "v0.0.14";
-  provenance.compute_dtype = "float32";
-  provenance.data = {{"a.json.gz", "00ff"}, {"b \"quoted\".txt", "11"}};
-  provenance.tokenizer_sha256 = "abc";
+  provenance.data = {{"a.json.gz", kHash}, {"b \"quoted\".txt", kHash}};
+  provenance.tokenizer_sha256 = kHash;
   provenance.seed = 18446744073709551615u;
-  provenance.samples = 8;
-  provenance.length = 512;
   provenance.packed = true;
   return provenance;
 }
@@ -72,7 +76,7 @@ TEST(StatisticsFile, ReadsBackWhatItWrote) {
   const KvStatistics statistics = example_statistics();
   EXPECT_EQ(file.statistics.layers, 2);
   EXPECT_EQ(file.statistics.kv_heads, 2);
-  EXPECT_EQ(file.statistics.head_dim, 3);
+  EXPECT_EQ(file.statistics.head_dim, 4);
   EXPECT_EQ(file.statistics.keys.minimum, statistics.keys.minimum);
   EXPECT_EQ(file.statistics.keys.maximum, statistics.keys.maximum);
   EXPECT_EQ(file.statistics.values.minimum, statistics.values.minimum);
@@ -88,7 +92,7 @@ TEST(StatisticsFile, ReadsBackWhatItWrote) {
   EXPECT_TRUE(file.provenance.model.use_dynamic_ntk);
   EXPECT_EQ(file.provenance.model.session_length, 2056);
   EXPECT_EQ(file.provenance.data, expected.data);
-  EXPECT_EQ(file.provenance.tokenizer_sha256, "abc");
+  EXPECT_EQ(file.provenance.tokenizer_sha256, kHash);
   EXPECT_EQ(file.provenance.seed, expected.seed);
   EXPECT_EQ(file.provenance.samples, 8);
   EXPECT_EQ(file.provenance.length, 512);
@@ -105,7 +109,7 @@ TEST(StatisticsFile, HoldsTheDocumentedTensors) {
   ASSERT_EQ(file.tensors.size(), 4u);
   for (const char* name : {"key.minimum", "key.maximum", "value.minimum", "value.maximum"}) {
     EXPECT_EQ(file.tensors.at(name).dtype, "F32");
-    EXPECT_EQ(file.tensors.at(name).shape, (std::vector<int64_t>{2, 2, 3}));
+    EXPECT_EQ(file.tensors.at(name).shape, (std::vector<int64_t>{2, 2, 4}));
   }
 }
 
@@ -116,36 +120,71 @@ TEST(StatisticsFile, RefusesAnotherFormatOrVersion) {
                refusal([](Safetensors& file) { file.metadata["version"] = "2"; }));
 }
 
+// The message for the example's file whose provenance has `text` in the place of `from`.
+std::string refusal_of_provenance(const std::string& from, const std::string& text) {
+  return refusal([&](Safetensors& file) {
+    std::string& provenance = file.metadata["provenance"];
+    const size_t at = provenance.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    provenance.replace(at, from.size(), text);
+  });
+}
+
 TEST(StatisticsFile, RefusesADamagedProvenance) {
   for (const char* text : {"", "{", "[]", "{\"model\": 3}", "{\"program_version\": 1}"}) {
-    EXPECT_HOLDS("its provenance is damaged",
-                 refusal([&](Safetensors& file) { file.metadata["provenance"] = text; }));
+    const std::string message =
+        refusal([&](Safetensors& file) { file.metadata["provenance"] = text; });
+    EXPECT_HOLDS("dir/kv_stats.safetensors: its provenance", message);
+    EXPECT_HOLDS("; calibrate again", message);
   }
+  const json whole = json::parse(Safetensors::parse(example_bytes(), "").metadata["provenance"]);
+  for (const auto& [key, value] : whole.items()) {
+    json without = whole;
+    without.erase(key);
+    EXPECT_HOLDS(concat(key, " is missing"),
+                 refusal([&](Safetensors& file) { file.metadata["provenance"] = without.dump(); }));
+  }
+}
+
+TEST(StatisticsFile, RefusesAProvenanceThatNoCalibrationWrites) {
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"\"layers\":2", "\"layers\":100000000000", "model: layers = 100000000000, expected"},
+      {"\"layers\":2", "\"layers\":0", "model: layers = 0, expected"},
+      {"\"layers\":2", "\"layers\":2.0", "layers = 2.0, expected a whole number"},
+      {"\"stored_ranks\":1", "\"stored_ranks\":1099511627776", "stored_ranks = 1099511627776"},
+      {"\"norm_eps\":1e-05", "\"norm_eps\":-1", "norm_eps = -1, expected > 0"},
+      {"\"weight_type\":\"bfloat16\"", "\"weight_type\":\"int4\"", "weight_type = int4"},
+      {"\"samples\":8", "\"samples\":-8", "samples = -8, expected"},
+      {"\"length\":512", "\"length\":9223372036854775807", "length = 9223372036854775807"},
+      {"\"seed\":18446744073709551615", "\"seed\":-1", "seed = -1, expected a whole number"},
+      {"\"packed\":true", "\"packed\":1", "packed = 1, expected true or false"},
+      {"\"compute_dtype\":\"float32\"", "\"compute_dtype\":\"float8\"",
+       "compute_dtype = float8, expected float32, float16, bfloat16"},
+      {"\"channel_order\":\"inter", "\"channel_order\":\"un", "channel_order = unleaved"},
+      {"\"weights_fingerprint\":\"f", "\"weights_fingerprint\":\"", "expected 64 hexadecimal"},
+      {"\"sha256\":\"0", "\"sha256\":\"g", "data: sha256 = g123456789abcdef"}};
+  for (const auto& [from, text, expected] : cases)
+    EXPECT_HOLDS(expected, refusal_of_provenance(from, text));
 }
 
 TEST(StatisticsFile, RefusesTensorsOfAnotherShape) {
   EXPECT_HOLDS("has no tensor 'value.minimum'",
                refusal([](Safetensors& file) { file.tensors.erase("value.minimum"); }));
-  EXPECT_HOLDS("tensor 'key.maximum' is not F32 [2, 2, 3]", refusal([](Safetensors& file) {
-                 file.tensors["key.maximum"].shape = {2, 3, 2};
+  EXPECT_HOLDS("tensor 'key.maximum' is not F32 [2, 2, 4]", refusal([](Safetensors& file) {
+                 file.tensors["key.maximum"].shape = {2, 4, 2};
                }));
-  EXPECT_HOLDS("tensor 'key.maximum' is not F32 [2, 2, 3]",
+  EXPECT_HOLDS("tensor 'key.maximum' is not F32 [2, 2, 4]",
                refusal([](Safetensors& file) { file.tensors["key.maximum"].dtype = "I32"; }));
-  Provenance provenance = example_provenance();
-  provenance.model.layers = 0;
-  EXPECT_HOLDS("its provenance states 0 layers", message_of([&] {
-                 parse_statistics(to_safetensors(KvStatistics(0, 2, 3), provenance), "s");
-               }));
 }
 
 TEST(StatisticsFile, RefusesRangesThatAreNotFiniteOrNotInOrder) {
   const auto put = [](float value) {
     return [value](Safetensors& file) {
-      std::memcpy(file.tensors["value.maximum"].bytes.data() + 4 * 11, &value, 4);
+      std::memcpy(file.tensors["value.maximum"].bytes.data() + 4 * 15, &value, 4);
     };
   };
   const std::string place =
-      "dir/kv_stats.safetensors: tensor 'value', layer 1, head 1, channel 2: the range is [-0.1, ";
+      "dir/kv_stats.safetensors: tensor 'value', layer 1, head 1, channel 3: the range is [-0.1, ";
   EXPECT_HOLDS(place + "inf]", refusal(put(std::numeric_limits<float>::infinity())));
   EXPECT_HOLDS(place + "nan]", refusal(put(std::numeric_limits<float>::quiet_NaN())));
   EXPECT_HOLDS(place + "-0.2]", refusal(put(-0.2f)));

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "calibrate/command/commands.h"
+#include "calibrate/report/standard_output.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
@@ -69,7 +70,10 @@ int run_export(const ExportOptions& options) {
       make_delivery(directory, target, statistics,
                     output_path(options.output, directory.path()).string(), std::nullopt));
   write_delivery(*output, summary.delivery);
-  std::cout << format_summary(summary);
+  output->after_commit([&] {
+    warn(std::cerr, output->warnings());
+    print(format_summary(summary));
+  });
   return 0;
 }
 

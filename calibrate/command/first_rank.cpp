@@ -6,6 +6,7 @@
 #include <chrono>
 #include <future>
 #include <iostream>
+#include <optional>
 
 #include "calibrate/command/calibrate_request.h"
 #include "calibrate/command/plan.h"
@@ -17,8 +18,11 @@
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
 #include "calibrate/report/progress.h"
+#include "calibrate/report/standard_output.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
+#include "sharding/files/file_kind.h"
+#include "sharding/files/json_writer.h"
 #include "sharding/files/metadata_file.h"
 #include "sharding/files/seconds_since.h"
 #include "sharding/files/sha256.h"
@@ -63,14 +67,14 @@ UnchangedFiles inputs_of(const WeightDirectory& directory,
   inputs.add(weight_files(directory));
   inputs.add(data);
   for (const std::filesystem::path& file : data) {
-    if (exists(offsets_of(file))) inputs.add({offsets_of(file)});
+    if (kind_behind(offsets_of(file)) == FileKind::kFile) inputs.add({offsets_of(file)});
   }
   if (!tokenizer.empty()) inputs.add({tokenizer});
   return inputs;
 }
 
 Job open_job(const CalibrateOptions& options, const c10::Device& device) {
-  if (options.trace) check_trace_place(*options.trace, options.output.force);
+  if (options.trace) check_trace_place(*options.trace, options.weights, options.output.force);
   std::unique_ptr<OutputTransaction> output =
       open_output(options.output, options.scales.runtime.row(), options.weights);
   std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
@@ -95,7 +99,7 @@ Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10:
   provenance.runtime = job.target.runtime->release();
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
-    provenance.data.push_back({file.path.filename().string(), file.sha256});
+    provenance.data.push_back({escape_invalid_utf8(file.path.filename().string()), file.sha256});
   if (!job.tokenizer.empty())
     provenance.tokenizer_sha256 = sha256_hex(read_metadata_file(job.tokenizer));
   provenance.seed = job.request.seed;
@@ -135,9 +139,17 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   const Job job = open_job(options, device);
   const ModelConfig& config = job.directory->config();
   warn(std::cerr, job.target.warnings);
-  reporter.stage(
-      format_plan({config, stored_layer_bytes(*job.directory), job.target, job.request, devices,
-                   rank.world, options.micro_batch_tokens, place_of(options.output)}));
+  const CalibrationPlan plan{config,
+                             stored_layer_bytes(*job.directory),
+                             job.target,
+                             job.request,
+                             devices,
+                             rank.world,
+                             options.micro_batch_tokens,
+                             place_of(options.output)};
+  reporter.stage(format_plan(plan));
+  if (const std::optional<HostMemory> memory = host_memory("/"))
+    check_host_memory(plan.host_memory(), *memory);
   const WindowShape shape{job.request.samples, job.request.length};
   if (rank.world > 1) send_shape(rendezvous, shape);
 
@@ -173,8 +185,11 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
         make_delivery(*job.directory, job.target, std::move(statistics), place.string(), cost));
     write_delivery(*job.output, summary.delivery);
   }
-  if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
-  std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
+  job.output->after_commit([&] {
+    warn(std::cerr, job.output->warnings());
+    if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
+    print(options.json ? json_text(to_json(summary)) : format_summary(summary));
+  });
   return 0;
 }
 

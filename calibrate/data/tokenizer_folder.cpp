@@ -9,6 +9,7 @@
 
 #include "calibrate/data/sentencepiece_model.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/json_reader.h"
 
 namespace kvcalib {
@@ -65,7 +66,8 @@ std::vector<fs::path> tokenizer_files_of_model(const fs::path& model) {
 
 std::vector<fs::path> tokenizer_files_of_weights(const fs::path& weights) {
   const fs::path beside = weights / ".." / "tokenizer";
-  if (fs::is_directory(beside)) return plain_files(beside, [](const fs::path&) { return true; });
+  if (kind_behind(beside) == FileKind::kDirectory)
+    return plain_files(beside, [](const fs::path&) { return true; });
   return plain_files(weights, belongs_to_tokenizer);
 }
 
@@ -75,7 +77,8 @@ BoundaryIds boundary_ids(const fs::path& model) {
   if (!config.is_object()) throw Error(concat(config_file.string(), ": is not a JSON object"));
   if (config.value("model_type", nlohmann::json()) == "qwen") return kQwen;
   const fs::path file = model / "tokenizer.model";
-  const bool is_sentencepiece = fs::is_regular_file(file) && !is_tiktoken_vocabulary(file);
+  const bool is_sentencepiece =
+      kind_behind(file) == FileKind::kFile && !is_tiktoken_vocabulary(file);
   const BoundaryIds pieces = is_sentencepiece ? boundary_pieces(file) : BoundaryIds{-1, -1};
   BoundaryIds ids{choose(stated_ids(config, "bos_token_id"), pieces.start),
                   choose(stated_ids(config, "eos_token_id"), pieces.end)};

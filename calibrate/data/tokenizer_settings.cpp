@@ -7,6 +7,7 @@
 
 #include "sharding/files/error.h"
 #include "sharding/files/excerpt.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/json_reader.h"
 
 namespace kvcalib {
@@ -31,8 +32,7 @@ struct File {
 
 // Empty where the file is not there.
 File read(const path& file) {
-  std::error_code failure;
-  if (!is_regular_file(file, failure)) return {file.string(), json::object()};
+  if (kind_behind(file) != FileKind::kFile) return {file.string(), json::object()};
   json values = read_json(file);
   if (!values.is_object()) throw Error(concat(file.string(), ": is not a JSON object"));
   return {file.string(), std::move(values)};

@@ -10,6 +10,7 @@
 #include "calibrate/runtimes/turbomind/verify_scales.h"
 #include "calibrate/runtimes/turbomind/verify_statistics.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/formats/turbomind_directory.h"
 
 namespace kvcalib {
@@ -66,7 +67,8 @@ class Verification {
 
 // Scales made from a Hugging Face directory have no config.ini: statistics say what the model is.
 bool Verification::read_model_of_statistics(std::optional<int64_t> serving_ranks) {
-  if (fs::exists(directory_ / kTurboMindConfig) || !fs::exists(directory_ / kStatisticsFileName))
+  if (kind_behind(directory_ / kTurboMindConfig) != FileKind::kNothing ||
+      kind_behind(directory_ / kStatisticsFileName) == FileKind::kNothing)
     return false;
   try {
     const ModelConfig model = read_statistics(directory_ / kStatisticsFileName).provenance.model;
@@ -139,8 +141,7 @@ void Verification::note_surroundings() {
 
 VerifyReport verify_directory(const fs::path& directory, const TurboMindRelease& release,
                               std::optional<int64_t> serving_ranks) {
-  std::error_code failure;
-  if (!fs::is_directory(directory, failure)) {
+  if (kind_behind(directory) != FileKind::kDirectory) {
     throw Error(concat(directory.string(), ": no directory; expected one with scale files and ",
                        kTurboMindConfig));
   }

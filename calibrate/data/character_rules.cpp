@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#include "calibrate/data/utf8.h"
+#include "sharding/files/utf8.h"
 
 namespace kvcalib {
 namespace {

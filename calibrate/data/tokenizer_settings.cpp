@@ -32,7 +32,7 @@ struct File {
 
 // Empty where the file is not there.
 File read(const path& file) {
-  if (kind_behind(file) != FileKind::kFile) return {file.string(), json::object()};
+  if (kind_behind(file) == FileKind::kNothing) return {file.string(), json::object()};
   json values = read_json(file);
   if (!values.is_object()) throw Error(concat(file.string(), ": is not a JSON object"));
   return {file.string(), std::move(values)};

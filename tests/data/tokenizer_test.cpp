@@ -240,6 +240,9 @@ TEST_F(TokenizerTest, RefusesAConfigItCannotRead) {
   write(folder_.path() / "added_tokens.json", R"({"a": "b"})");
   EXPECT_HOLDS("added_tokens.json: the id of 'a' is not understood; expected a number from 0 to ",
                refusal(model()));
+  std::filesystem::remove(folder_.path() / "added_tokens.json");
+  create_directory(folder_.path() / "special_tokens_map.json");
+  EXPECT_HOLDS("special_tokens_map.json: is a directory", refusal(model()));
 }
 
 TEST_F(TokenizerTest, AddsNoBosThatTheModelHasNot) {

@@ -21,6 +21,7 @@
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/json_writer.h"
 #include "sharding/files/metadata_file.h"
 #include "sharding/files/seconds_since.h"
@@ -66,7 +67,7 @@ UnchangedFiles inputs_of(const WeightDirectory& directory,
   inputs.add(weight_files(directory));
   inputs.add(data);
   for (const std::filesystem::path& file : data) {
-    if (exists(offsets_of(file))) inputs.add({offsets_of(file)});
+    if (kind_behind(offsets_of(file)) == FileKind::kFile) inputs.add({offsets_of(file)});
   }
   if (!tokenizer.empty()) inputs.add({tokenizer});
   return inputs;

@@ -6,10 +6,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "calibrate/data/sentencepiece_model.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_kind.h"
-#include "sharding/files/json_object.h"
-#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -33,71 +32,13 @@ path parent_of(const path& weights_dir) {
   return kind_at(named) == FileKind::kLink ? parent : parent.lexically_normal();
 }
 
-// Walks the fields of a protocol buffer message (wire format of protobuf.dev): the library hands
-// its ModelProto out, but its package installs no header that says what is in it.
-class Fields {
- public:
-  explicit Fields(std::string_view message) : rest_(message) {}
+constexpr const char* kSpace = "\u2581";  // as pieces have it
 
-  // Moves to the next field; false at the end and at anything malformed.
-  bool next() {
-    uint64_t tag = 0;
-    if (rest_.empty() || !varint(tag)) return false;
-    number_ = tag >> 3;
-    uint64_t bytes = 0;
-    switch (tag & 7) {
-      case 0:
-        return varint(bytes);
-      case 1:
-        return take(8);
-      case 2:
-        return varint(bytes) && take(bytes);
-      case 5:
-        return take(4);
-      default:
-        return false;
-    }
-  }
-  uint64_t number() const { return number_; }
-  std::string_view bytes() const { return bytes_; }
-
- private:
-  bool varint(uint64_t& value) {
-    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<unsigned char>(rest_.front());
-      rest_.remove_prefix(1);
-      value |= static_cast<uint64_t>(byte & 127) << shift;
-      if (byte < 128) return true;
-    }
-    return false;
-  }
-  bool take(uint64_t count) {
-    if (count > rest_.size()) return false;
-    bytes_ = rest_.substr(0, count);
-    rest_.remove_prefix(count);
-    return true;
-  }
-
-  std::string_view rest_;
-  std::string_view bytes_;
-  uint64_t number_ = 0;
-};
-
-// Whether texts go through character rules before they are cut: ModelProto.normalizer_spec (3),
-// NormalizerSpec.precompiled_charsmap (2) in sentencepiece_model.proto.
-bool rewrites_characters(std::string_view model) {
-  for (Fields fields(model); fields.next();) {
-    if (fields.number() != 3) continue;
-    for (Fields spec(fields.bytes()); spec.next();) {
-      if (spec.number() == 2 && !spec.bytes().empty()) return true;
-    }
-  }
-  return false;
-}
-
-bool configured_to_add_bos(const path& config) {
-  if (!is_file(config)) return true;
-  return JsonObject::read(config).flag("add_bos_token", true);
+std::string with_spaces(std::string_view text) {
+  std::string plain(text);
+  for (size_t at = 0; (at = plain.find(kSpace, at)) != std::string::npos; ++at)
+    plain.replace(at, std::string_view(kSpace).size(), " ");
+  return plain;
 }
 
 }  // namespace
@@ -120,45 +61,137 @@ path find_tokenizer(const path& weights_dir) {
                      " is there; name the model's with --tokenizer"));
 }
 
-Tokenizer::Tokenizer(const path& model)
-    : path_(model), processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
+Tokenizer::Tokenizer(const path& model) : path_(model) {
   if (is_other_kind(model)) {
     throw Error(
         concat(model.string(), ": is no SentencePiece model (tokenizer.model)", kOtherKind));
   }
-  const std::string bytes = read_metadata_file(model);
-  const auto status = processor_->LoadFromSerializedProto(bytes);
-  if (!status.ok() || processor_->GetPieceSize() == 0) {
-    throw Error(concat(model.string(), ": is not a SentencePiece model (", status.ToString(),
-                       "); name the model's tokenizer.model with --tokenizer"));
-  }
-  adds_bos_ = processor_->bos_id() >= 0 &&
-              configured_to_add_bos(model.parent_path() / "tokenizer_config.json");
-  const bool knows_spaces = processor_->PieceToId("\u2581") != processor_->unk_id();
-  bounded_ = knows_spaces && !rewrites_characters(bytes);
+  processor_ = open_sentencepiece(model);
+  settings_ = read_tokenizer_settings(model.parent_path());
+  add_tokens();
+  const bool knows_spaces = processor_->PieceToId(kSpace) != processor_->unk_id();
+  bounded_ = knows_spaces && !rewrites_characters(*processor_) && added_.keep_bounds();
+  if (settings_.legacy) return;
+  processor_ = without_dummy_prefix(*processor_);
+  unknown_pieces_ = pieces_of(unknown_).size();
 }
 
 Tokenizer::~Tokenizer() = default;
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
+std::optional<AddedToken> Tokenizer::token_with_role(std::string_view role) const {
+  const auto stated = settings_.roles.find(role);
+  if (stated != settings_.roles.end()) return stated->second;
+  const int piece = role == "bos_token"   ? processor_->bos_id()
+                    : role == "eos_token" ? processor_->eos_id()
+                    : role == "unk_token" ? processor_->unk_id()
+                                          : -1;
+  if (piece < 0) return std::nullopt;
+  return AddedToken{.content = processor_->IdToPiece(piece)};
+}
+
+std::optional<int32_t> Tokenizer::piece_of(const std::string& content) const {
+  const int piece = processor_->PieceToId(content);
+  return processor_->IdToPiece(piece) == content ? std::optional(piece) : std::nullopt;
+}
+
+int32_t Tokenizer::id_of(const std::string& content, const IdsByContent& ids) const {
+  if (const auto known = ids.find(content); known != ids.end()) return known->second;
+  if (const std::optional<int32_t> piece = piece_of(content)) return *piece;
+  const auto beyond = std::count_if(ids.begin(), ids.end(),
+                                    [&](const auto& token) { return !piece_of(token.first); });
+  return processor_->GetPieceSize() + static_cast<int32_t>(beyond);
+}
+
+void Tokenizer::add_tokens() {
+  std::vector<AddedToken> tokens = settings_.added;
+  IdsByContent ids;
+  for (const AddedToken& token : tokens) ids[token.content] = token.id;
+  const auto add = [&](AddedToken token) {
+    token.id = id_of(token.content, ids);
+    token.is_special = true;
+    std::erase_if(tokens, [&](const AddedToken& other) { return other.id == token.id; });
+    tokens.push_back(token);
+    ids[token.content] = token.id;
+    return token.id;
+  };
+  for (const std::string_view role : kTokenRoles) {
+    const std::optional<AddedToken> token = token_with_role(role);
+    if (!token) continue;
+    const int32_t id = add(*token);
+    if (role == "bos_token" && settings_.adds_bos) begin_ = id;
+    if (role == "eos_token" && settings_.adds_eos) end_ = id;
+    if (role == "unk_token") unknown_ = token->content;
+  }
+  for (const AddedToken& token : settings_.more_special) add(token);
+  for (const auto& [content, id] : ids) {
+    const std::optional<int32_t> piece = piece_of(content);
+    if (piece && *piece != id) renumbered_[*piece] = id;
+  }
+  if (!settings_.cuts_added_tokens) added_ = AddedTokens(std::move(tokens));
+}
+
+std::vector<int> Tokenizer::pieces_of(std::string_view text) const {
   std::vector<int> pieces;
   const auto status = processor_->Encode({text.data(), text.size()}, &pieces);
   if (!status.ok()) {
     throw Error(concat(path_.string(), ": cannot cut a text of ", text.size(),
                        " bytes: ", status.ToString()));
   }
+  return pieces;
+}
+
+void Tokenizer::cut(std::string_view text, std::vector<int32_t>& ids) const {
+  std::vector<int> pieces;
+  if (!settings_.legacy && (text.starts_with(kSpace) || text.starts_with(' '))) {
+    // The model drops the spaces that a text begins with; behind another token they stay.
+    pieces = pieces_of(concat(unknown_, text));
+    if (pieces.size() >= unknown_pieces_)
+      pieces.erase(pieces.begin(), pieces.begin() + static_cast<int64_t>(unknown_pieces_));
+  } else {
+    pieces = pieces_of(text);
+  }
+  for (const int piece : pieces) {
+    const auto other = renumbered_.empty() ? renumbered_.end() : renumbered_.find(piece);
+    ids.push_back(other == renumbered_.end() ? piece : other->second);
+  }
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
+  std::string plain;
+  const bool puts_space = !settings_.legacy && !text.empty();
+  if (puts_space) {
+    plain = (settings_.adds_prefix_space ? kSpace : "") + with_spaces(text);
+    text = plain;
+  }
   std::vector<int32_t> ids;
-  ids.reserve(pieces.size() + 1);
-  if (adds_bos_) ids.push_back(processor_->bos_id());
-  ids.insert(ids.end(), pieces.begin(), pieces.end());
+  if (begin_) ids.push_back(*begin_);
+  const size_t first = ids.size();
+  bool second_is_special = false;
+  for (const AddedTokens::Part& part : added_.split(text)) {
+    if (part.token == nullptr) {
+      cut(part.text, ids);
+    } else {
+      second_is_special = second_is_special || (ids.size() == first + 1 && part.token->is_special);
+      ids.push_back(part.token->id);
+    }
+  }
+  if (puts_space && second_is_special && ids[first] == processor_->PieceToId(kSpace))
+    ids.erase(ids.begin() + static_cast<int64_t>(first));
+  if (end_) ids.push_back(*end_);
   return ids;
 }
 
 uint64_t Tokenizer::most_tokens(uint64_t text_bytes) const {
-  // A piece covers a byte of the text or more, save BOS and the space put before the text.
-  return bounded_ ? text_bytes + 2 : std::numeric_limits<uint64_t>::max();
+  // A piece covers a byte of the text or more, save BOS, EOS and the space put before the text.
+  const uint64_t around = 1 + (begin_ ? 1 : 0) + (end_ ? 1 : 0);
+  return bounded_ ? text_bytes + around : std::numeric_limits<uint64_t>::max();
 }
 
-std::string Tokenizer::piece(int32_t id) const { return processor_->IdToPiece(id); }
+std::string Tokenizer::piece(int32_t id) const {
+  for (const AddedToken& token : added_.tokens()) {
+    if (token.id == id) return token.content;
+  }
+  return 0 <= id && id < processor_->GetPieceSize() ? processor_->IdToPiece(id) : std::string();
+}
 
 }  // namespace kvcalib

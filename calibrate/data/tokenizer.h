@@ -3,10 +3,16 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
+
+#include "calibrate/data/added_tokens.h"
+#include "calibrate/data/tokenizer_settings.h"
 
 namespace sentencepiece {
 class SentencePieceProcessor;
@@ -19,11 +25,14 @@ namespace kvcalib {
 // scripts/tokenize_text.py when only another kind of tokenizer is there.
 std::filesystem::path find_tokenizer(const std::filesystem::path& weights_dir);
 
-// A SentencePiece model that begins every text with BOS, unless a tokenizer_config.json beside it
-// says "add_bos_token": false or the model has none.
+// A SentencePiece model and what the files beside it say about its use: cuts a text as
+// transformers' LlamaTokenizer does (4.46, in Python).  Every text begins with BOS, unless
+// a tokenizer_config.json says otherwise or the model has none; control tokens and added tokens in
+// the text are themselves, and what lies between two of them is cut as a text is.
 class Tokenizer {
  public:
-  // Throws Error naming the file when it cannot be read or is not a SentencePiece model.
+  // Throws Error naming the file, the model's or one beside it, that cannot be read or is not what
+  // it must be.
   explicit Tokenizer(const std::filesystem::path& model);
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
@@ -38,9 +47,27 @@ class Tokenizer {
   const std::filesystem::path& model() const { return path_; }
 
  private:
+  using Processor = sentencepiece::SentencePieceProcessor;
+
+  using IdsByContent = std::map<std::string, int32_t>;
+
+  // Finds the tokens that are to be looked for and their ids; new ones get those behind all others.
+  void add_tokens();
+  std::optional<AddedToken> token_with_role(std::string_view role) const;
+  int32_t id_of(const std::string& content, const IdsByContent& ids) const;
+  std::optional<int32_t> piece_of(const std::string& content) const;
+  // The ids of a stretch of text without added tokens, behind those that are there.
+  void cut(std::string_view text, std::vector<int32_t>& ids) const;
+  std::vector<int> pieces_of(std::string_view text) const;
+
   std::filesystem::path path_;
-  std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
-  bool adds_bos_ = true;
+  std::unique_ptr<Processor> processor_;
+  TokenizerSettings settings_;
+  AddedTokens added_;
+  std::optional<int32_t> begin_, end_;           // put before and behind every text
+  std::string unknown_;                          // the unknown token
+  size_t unknown_pieces_ = 0;                    // that it is cut into as a text
+  std::unordered_map<int, int32_t> renumbered_;  // pieces that are added tokens with other ids
   bool bounded_ = false;
 };
 

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <tuple>
 
+#include "calibrate/data/sentencepiece_model.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_kind.h"
 #include "sharding/files/json_reader.h"
-#include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
 namespace {
@@ -35,11 +35,27 @@ std::vector<fs::path> plain_files(const fs::path& folder, bool (*wanted)(const f
   return files;
 }
 
-// An id, or the first of several, as newer models list those that end a text.
-std::optional<int64_t> stated_id(const nlohmann::json& config, const char* key) {
-  nlohmann::json value = config.value(key, nlohmann::json());
-  if (value.is_array() && !value.empty()) value = nlohmann::json(value.front());
-  return value.is_number_integer() ? std::optional(value.get<int64_t>()) : std::nullopt;
+// An id, or several, as newer models list those that end a text.
+std::vector<int64_t> stated_ids(const nlohmann::json& config, const char* key) {
+  std::vector<int64_t> ids;
+  const nlohmann::json value = config.value(key, nlohmann::json());
+  for (const nlohmann::json& id : value.is_array() ? value : nlohmann::json::array({value})) {
+    if (id.is_number_integer()) ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+// What the model says goes before what its tokenizer says, which is that of the model that it was
+// trained on from.  Where it lists several, the tokenizer's is as good as any.
+int64_t choose(const std::vector<int64_t>& stated, int64_t piece) {
+  if (stated.empty() || std::find(stated.begin(), stated.end(), piece) != stated.end())
+    return piece;
+  return stated.front();
+}
+
+BoundaryIds boundary_pieces(const fs::path& sentencepiece_model) {
+  const auto processor = open_sentencepiece(sentencepiece_model);
+  return {processor->bos_id(), processor->eos_id()};
 }
 
 }  // namespace
@@ -56,24 +72,26 @@ std::vector<fs::path> tokenizer_files_of_weights(const fs::path& weights) {
 }
 
 BoundaryIds boundary_ids(const fs::path& model) {
-  if (const fs::path file = model / "tokenizer.model"; kind_behind(file) == FileKind::kFile) {
-    sentencepiece::SentencePieceProcessor processor;
-    const auto status = processor.LoadFromSerializedProto(read_metadata_file(file));
-    if (!status.ok())
-      throw Error(
-          concat(file.string(), ": is not a SentencePiece model (", status.ToString(), ")"));
-    return {processor.bos_id(), processor.eos_id()};
-  }
-  const fs::path file = model / "config.json";
-  const nlohmann::json config = read_json(file);
-  if (!config.is_object()) throw Error(concat(file.string(), ": is not a JSON object"));
+  const fs::path config_file = model / "config.json";
+  const nlohmann::json config = read_json(config_file);
+  if (!config.is_object()) throw Error(concat(config_file.string(), ": is not a JSON object"));
   if (config.value("model_type", nlohmann::json()) == "qwen") return kQwen;
-  const std::optional<int64_t> start = stated_id(config, "bos_token_id");
-  const std::optional<int64_t> end = stated_id(config, "eos_token_id");
-  if (!start || !end)
-    throw Error(concat(file.string(), ": states no bos_token_id and eos_token_id, and no ",
-                       "tokenizer.model is beside it; add them"));
-  return {*start, *end};
+  const fs::path file = model / "tokenizer.model";
+  const bool is_sentencepiece =
+      kind_behind(file) == FileKind::kFile && !is_tiktoken_vocabulary(file);
+  const BoundaryIds pieces = is_sentencepiece ? boundary_pieces(file) : BoundaryIds{-1, -1};
+  BoundaryIds ids{choose(stated_ids(config, "bos_token_id"), pieces.start),
+                  choose(stated_ids(config, "eos_token_id"), pieces.end)};
+  if (!is_sentencepiece && (ids.start < 0 || ids.end < 0))
+    throw Error(concat(config_file.string(), ": states no bos_token_id and eos_token_id, and no ",
+                       "SentencePiece tokenizer.model is beside it; add them"));
+  for (const auto& [key, id, piece] : {std::tuple{"bos_token_id", ids.start, pieces.start},
+                                       std::tuple{"eos_token_id", ids.end, pieces.end}}) {
+    if (piece >= 0 && piece != id)
+      ids.warnings.push_back(concat(config_file.string(), ": ", key, " is ", id,
+                                    ", which is what is written; tokenizer.model has ", piece));
+  }
+  return ids;
 }
 
 }  // namespace kvcalib

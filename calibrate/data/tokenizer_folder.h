@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 namespace kvcalib {
@@ -19,10 +20,12 @@ std::vector<std::filesystem::path> tokenizer_files_of_weights(const std::filesys
 struct BoundaryIds {
   int64_t start = 0;
   int64_t end = 0;
+  std::vector<std::string> warnings = {};  // where model and tokenizer disagree
 };
 
-// As the model's tokenizer.model has them, or where it has none, its config.json.  Throws Error
-// where neither states them.
+// As the model's config.json states them, or where it does not, its SentencePiece tokenizer.model
+// (-1: it has no such token); of several that end a text the tokenizer's, or the first.  Throws
+// Error where neither states them.
 BoundaryIds boundary_ids(const std::filesystem::path& model);
 
 }  // namespace kvcalib

@@ -17,8 +17,8 @@ using std::filesystem::path;
 
 constexpr int kMissing = 77;
 
-constexpr const char* kProgram = R"(
-import json, random, sys
+constexpr const char* kProgram = R"python(
+import json, random, re, sys
 try:
     import sentencepiece
 except ImportError:
@@ -27,7 +27,11 @@ model, data, samples, length, seed, pack = sys.argv[1:]
 samples, length = int(samples), int(length)
 tokenizer = sentencepiece.SentencePieceProcessor(model_file=model)
 texts = [json.loads(line)["text"] for line in open(data, encoding="utf-8", newline="\n")]
-encode = lambda text: [tokenizer.bos_id()] + tokenizer.encode(text)
+def encode(text):
+    ids = [tokenizer.bos_id()]
+    for part in re.split("(<s>|</s>|<unk>)", text):  # as transformers' tokenizers in Python do
+        ids += [tokenizer.piece_to_id(part)] if part in ("<s>", "</s>", "<unk>") else tokenizer.encode(part)
+    return ids
 random.seed(int(seed))
 if pack == "1":
     random.shuffle(texts)
@@ -43,7 +47,7 @@ else:
                 break
         first = random.randint(0, len(ids) - length)
         print(*ids[first:first + length])
-)";
+)python";
 
 std::string python() {
   if (const char* named = std::getenv("KVCALIB_PYTHON")) return named;

@@ -70,6 +70,10 @@ class TokenizerTest : public testing::Test {
   std::string refusal(const path& file) {
     return message_of([&] { Tokenizer tokenizer(file); });
   }
+  static std::string contents(const path& file) {
+    std::ifstream stream(file, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(stream), {});
+  }
   // A model trained on a few sentences.
   path train(const std::string& options) {
     std::string corpus;
@@ -99,21 +103,146 @@ TEST_F(TokenizerTest, BeginsEveryTextWithBos) {
 
 TEST_F(TokenizerTest, LeavesBosOutWhereTheConfigSaysSo) {
   const std::vector<int32_t> with = Tokenizer(model()).encode("The house");
-  for (const char* json : {R"({"add_bos_token": true})", R"({"add_bos_token": null})", "{}"}) {
+  for (const char* json : {R"({"add_bos_token": true})", "{}"}) {
     configure(json);
     EXPECT_EQ(Tokenizer(model()).encode("The house"), with) << json;
   }
-  configure(R"({"add_bos_token": false, "model_max_length": 2048})");
-  const std::vector<int32_t> without = Tokenizer(model()).encode("The house");
-  EXPECT_EQ(without, std::vector<int32_t>(with.begin() + 1, with.end()));
+  const std::vector<int32_t> without(with.begin() + 1, with.end());
+  for (const char* json : {R"({"add_bos_token": false, "model_max_length": 2048})",
+                           R"({"add_bos_token": null})", R"({"bos_token": null})"}) {
+    configure(json);
+    EXPECT_EQ(Tokenizer(model()).encode("The house"), without) << json;
+  }
+}
+
+// What follows is what transformers 4.46.3 makes of this model and these files:
+// LlamaTokenizer.from_pretrained(FOLDER).encode(TEXT).
+using Ids = std::vector<int32_t>;
+
+TEST_F(TokenizerTest, KeepsControlTokensWhole) {
+  for (const char* json : {"{}", R"({"legacy": true})", R"({"legacy": null})"}) {
+    configure(json);
+    const Tokenizer tokenizer(model());
+    EXPECT_EQ(tokenizer.encode("a <s> b"), (Ids{1, 261, 1966, 1, 1966, 273}));
+    EXPECT_EQ(tokenizer.encode("<s>"), (Ids{1, 1}));
+    EXPECT_EQ(tokenizer.encode("x<s>y"), (Ids{1, 1966, 2009, 1, 298}));
+    EXPECT_EQ(tokenizer.encode("</s> q"), (Ids{1, 2, 1966, 1966, 2018}));
+    EXPECT_EQ(tokenizer.encode(" <unk>\n"), (Ids{1, 1966, 1966, 0, 1966, 13}));
+    EXPECT_EQ(tokenizer.encode("<s> <s>"), (Ids{1, 1, 1966, 1966, 1}));
+  }
+}
+
+TEST_F(TokenizerTest, PutsOneSpaceBeforeATextThatIsNotCutTheOldWay) {
+  configure(R"({"legacy": false})");
+  const Tokenizer tokenizer(model());
+  EXPECT_EQ(tokenizer.encode(""), (Ids{1}));
+  EXPECT_EQ(tokenizer.encode("a <s> b"), (Ids{1, 261, 1966, 1, 273}));
+  EXPECT_EQ(tokenizer.encode("<s>"), (Ids{1, 1}));
+  EXPECT_EQ(tokenizer.encode("x<s>y"), (Ids{1, 1966, 2009, 1, 1981}));
+  EXPECT_EQ(tokenizer.encode("</s> q"), (Ids{1, 2, 1966, 2018}));
+  EXPECT_EQ(tokenizer.encode(" <unk>\n"), (Ids{1, 1966, 1966, 0, 13}));
+  EXPECT_EQ(tokenizer.encode("<s> <s>"), (Ids{1, 1, 1966, 1}));
+  EXPECT_EQ(tokenizer.encode("The house"), (Ids{1, 357, 867}));
+}
+
+TEST_F(TokenizerTest, CutsControlTokensWhereTheConfigSaysSo) {
+  configure(R"({"split_special_tokens": true})");
+  EXPECT_EQ(Tokenizer(model()).encode("a <s> b"), (Ids{1, 261, 1966, 63, 1973, 65, 273}));
+}
+
+TEST_F(TokenizerTest, AppendsEosWhereTheConfigSaysSo) {
+  configure(R"({"add_bos_token": null, "add_eos_token": true})");
+  EXPECT_EQ(Tokenizer(model()).encode("The house"), (Ids{357, 867, 2}));
+}
+
+constexpr const char* kAdded = R"("added_tokens_decoder": {
+    "1": {"content": "<s>"}, "2048": {"content": "<|im_start|>", "rstrip": true},
+    "2049": {"content": "<|im_end|>", "lstrip": true}, "2050": {"content": "[X]"},
+    "2051": {"content": "word", "single_word": true}},
+    "pad_token": "<pad>", "eos_token": "<|im_end|>", "add_eos_token": true)";
+
+TEST_F(TokenizerTest, FindsTheTokensThatTheConfigAdds) {
+  configure(concat("{", kAdded, "}"));
+  const Tokenizer tokenizer(model());
+  EXPECT_EQ(tokenizer.encode("a <|im_start|> b <|im_end|> c"),
+            (Ids{1, 261, 1966, 2048, 273, 2049, 1966, 276, 2049}));
+  EXPECT_EQ(tokenizer.encode("a [X] b"), (Ids{1, 261, 1966, 2050, 1966, 273, 2049}));
+  EXPECT_EQ(tokenizer.encode("is a word"), (Ids{1, 335, 261, 1966, 2051, 2049}));
+  EXPECT_EQ(tokenizer.encode("a wordy"), (Ids{1, 261, 1966, 838, 1981, 2049}));
+  EXPECT_EQ(tokenizer.encode("<pad>"), (Ids{1, 2052, 2049}));
+  EXPECT_EQ(tokenizer.piece(2052), "<pad>");
+  EXPECT_EQ(tokenizer.piece(2053), "");
+}
+
+TEST_F(TokenizerTest, FindsTheTokensThatTheConfigAddsInATextThatIsNotCutTheOldWay) {
+  configure(concat("{", kAdded, R"(, "legacy": false})"));
+  const Tokenizer tokenizer(model());
+  EXPECT_EQ(tokenizer.encode("a <|im_start|> b <|im_end|> c"),
+            (Ids{1, 261, 1966, 2048, 1987, 2049, 276, 2049}));
+  EXPECT_EQ(tokenizer.encode("a [X] b"), (Ids{1, 261, 1966, 2050, 273, 2049}));
+  EXPECT_EQ(tokenizer.encode("a wordy"), (Ids{1, 261, 1966, 1982, 561, 1981, 2049}));
+}
+
+TEST_F(TokenizerTest, FindsTheTokensThatOlderFilesAdd) {
+  write(folder_.path() / "added_tokens.json", R"({"<|im_start|>": 2048, "[X]": 2049})");
+  write(
+      folder_.path() / "special_tokens_map.json",
+      R"({"bos_token": {"content": "<s>", "rstrip": true}, "additional_special_tokens": ["<q>"]})");
+  const Tokenizer tokenizer(model());
+  EXPECT_EQ(tokenizer.encode("a <s> b"), (Ids{1, 261, 1966, 1, 273}));
+  EXPECT_EQ(tokenizer.encode("a[X]b<|im_start|>"), (Ids{1, 261, 2049, 273, 2048}));
+  EXPECT_EQ(tokenizer.encode("<q>"), (Ids{1, 2050}));
+}
+
+TEST_F(TokenizerTest, FindsTheTokensThatAnotherFormOfTheTokenizerAdds) {
+  write(folder_.path() / "tokenizer.json",
+        R"({"added_tokens": [{"id": 2048, "content": "[X]", "lstrip": true, "rstrip": false}]})");
+  EXPECT_EQ(Tokenizer(model()).encode("a [X] b"), (Ids{1, 261, 2048, 1966, 273}));
+}
+
+TEST_F(TokenizerTest, TakesTheBosThatTheConfigNames) {
+  configure(R"({"bos_token": "<begin>"})");
+  EXPECT_EQ(Tokenizer(model()).encode("a"), (Ids{2048, 261}));
+}
+
+TEST_F(TokenizerTest, BoundsTheTokensOfATextWithAddedTokens) {
+  configure(R"({"added_tokens_decoder": {"2048": {"content": "[]"}}, "add_eos_token": true})");
+  const Tokenizer tokenizer(model());
+  for (const std::string text : {"", "[]", "x[]x[]x", "[][][]", " [] <s></s>x", "[]x"})
+    EXPECT_LE(tokenizer.encode(text).size(), tokenizer.most_tokens(text.size())) << text;
+  EXPECT_EQ(tokenizer.most_tokens(100), 103u);
+  for (const char* token : {R"({"content": "|"})", R"({"content": "[]", "single_word": true})"}) {
+    configure(concat(R"({"added_tokens_decoder": {"2048": )", token, "}}"));
+    EXPECT_EQ(Tokenizer(model()).most_tokens(100), kNoBound) << token;
+  }
 }
 
 TEST_F(TokenizerTest, RefusesAConfigItCannotRead) {
-  configure(R"({"add_bos_token": "no"})");
-  EXPECT_HOLDS("tokenizer_config.json: add_bos_token = \"no\", expected true or false",
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"add_bos_token": "no"})", "add_bos_token is \"no\"; expected true or false"},
+      {R"({"legacy": 1})", "legacy is 1; expected true or false"},
+      {R"({"bos_token": 1})", "bos_token is not understood; expected a text"},
+      {R"({"additional_special_tokens": "<q>"})",
+       "additional_special_tokens is not understood; expected an array"},
+      {R"({"added_tokens_decoder": []})",
+       "added_tokens_decoder is not understood; expected an object"},
+      {R"({"added_tokens_decoder": {"-1": {"content": "a"}}})",
+       "added_tokens_decoder's '-1' is not understood; expected the id of a token"},
+      {R"({"added_tokens_decoder": {"4294967296": {"content": "a"}}})",
+       "expected the id of a token"},
+      {R"({"added_tokens_decoder": {"3": {"lstrip": true}}})", "with a text 'content'"}};
+  for (const auto& [json, words] : cases) {
+    configure(json);
+    EXPECT_HOLDS("tokenizer_config.json: ", refusal(model())) << json;
+    EXPECT_HOLDS(words, refusal(model())) << json;
+  }
+  configure("{}");
+  write(folder_.path() / "added_tokens.json", R"({"a": "b"})");
+  EXPECT_HOLDS("added_tokens.json: the id of 'a' is not understood; expected a number from 0 to ",
                refusal(model()));
-  configure("{");
-  EXPECT_HOLDS("tokenizer_config.json: is not JSON, at byte 2", refusal(model()));
+  std::filesystem::remove(folder_.path() / "added_tokens.json");
+  create_directory(folder_.path() / "special_tokens_map.json");
+  EXPECT_HOLDS("special_tokens_map.json: is a directory", refusal(model()));
 }
 
 TEST_F(TokenizerTest, AddsNoBosThatTheModelHasNot) {
@@ -141,12 +270,42 @@ TEST_F(TokenizerTest, SetsNoBoundWhereNormalisationMayLengthen) {
             kNoBound);
 }
 
+TEST_F(TokenizerTest, SaysWhatAVocabularyOfTiktokenIs) {
+  for (const char* bytes : {"IQ== 0\nIg== 1\n", "IQ== 0\r\nIg== 1\r\n", "8J+Z 100255"}) {
+    const std::string message = refusal(write(folder_.path() / "tiktoken.model", bytes));
+    EXPECT_HOLDS("tiktoken.model: is a vocabulary of tiktoken", message);
+    EXPECT_HOLDS("scripts/tokenize_text.py and the model's tokenizer.json", message);
+  }
+}
+
+TEST_F(TokenizerTest, RefusesDamagedCharacterRules) {
+  const path trained = train("--model_type=char --normalization_rule_name=nmt_nfkc");
+  const std::string whole = contents(trained);
+  const size_t rules = whole.find("nmt_nfkc") + 8 + 4;  // behind the name: a tag and three of size
+  const auto size_part = [&](size_t i) { return static_cast<size_t>(whole[rules - 3 + i] & 127); };
+  const size_t last = rules + (size_part(0) | size_part(1) << 7 | size_part(2) << 14) - 4;
+  ASSERT_EQ(whole[last + 3], '\0') << "a replacement ends the rules";
+  for (const size_t damaged : {rules, rules + 2, rules + 5, rules + 600, last}) {
+    std::string bytes = whole;
+    bytes.replace(damaged, 4, "\xff\xff\xff\x0f");
+    EXPECT_HOLDS("bad.model: its precompiled_charsmap",
+                 refusal(write(folder_.path() / "bad.model", bytes)))
+        << damaged - rules;
+  }
+}
+
+TEST_F(TokenizerTest, RefusesPiecesThatAreNoTexts) {
+  std::string bytes = contents(train("--model_type=unigram"));
+  const size_t piece = bytes.find("\u2581a");
+  ASSERT_NE(piece, std::string::npos);
+  bytes[piece] = '\0';
+  EXPECT_HOLDS("bad.model: is not a SentencePiece model",
+               refusal(write(folder_.path() / "bad.model", bytes)));
+}
+
 TEST_F(TokenizerTest, RefusesWhatIsNoModel) {
   EXPECT_HOLDS("none.model", refusal(folder_.path() / "none.model"));
-  const std::string whole = [&] {
-    std::ifstream stream(model(), std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(stream), {});
-  }();
+  const std::string whole = contents(model());
   for (const std::string& bytes : {std::string(), std::string("no model"),
                                    std::string(5000, '\xff'), whole.substr(0, whole.size() / 2)}) {
     EXPECT_HOLDS("bad.model: is not a SentencePiece model",

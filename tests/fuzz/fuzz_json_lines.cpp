@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/data/json_text.h"
-#include "calibrate/data/utf8.h"
+#include "sharding/files/utf8.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace kvcalib {

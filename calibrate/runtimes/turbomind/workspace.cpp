@@ -92,7 +92,7 @@ Workspace of_model(const WeightDirectory& source, const TurboMindRelease& releas
        release.normalises_head},
       deployed_config(model, release, {model_name, ranks, rows, ids.start, ids.end}),
       tokenizer_files_of_model(source.path()),
-      {}};
+      ids.warnings};
   warn_of_int8(workspace, release, ranks);
   return workspace;
 }

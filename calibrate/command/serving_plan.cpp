@@ -56,11 +56,20 @@ uint64_t calibration_bytes(const PlannedModel& model, int64_t ranks) {
       .total();
 }
 
-ModelConfig in_service(const PlannedModel& model, const PlanOptions& options) {
+// A directory's session_len is cut to what the release serves, as calibrate cuts it in config.ini.
+ModelConfig in_service(const PlannedModel& model, const PlanOptions& options,
+                       const TurboMindRelease& release) {
+  const int64_t longest = release.longest_int8_prefill;
+  if (longest > 0 && options.session_tokens.value_or(0) > longest)
+    throw Error(concat(
+        "--session ", *options.session_tokens, ": ", release.name(), " prefills int8 KV for up to ",
+        longest, " tokens only; serve longer ", "sessions with ",
+        since([](const TurboMindRelease& later) { return later.longest_int8_prefill == 0; })));
   ModelConfig config = model.config;
   config.stored_ranks = options.ranks.value_or(config.stored_ranks);
-  if (options.session_tokens) config.session_length = *options.session_tokens;
   if (config.session_length == 0) config.session_length = kUsualSessionTokens;
+  if (longest > 0) config.session_length = std::min(config.session_length, longest);
+  if (options.session_tokens) config.session_length = *options.session_tokens;
   return config;
 }
 
@@ -76,7 +85,7 @@ int run_plan(const PlanOptions& options) {
   check_bounds(options);
   const TurboMindRelease& release = find_turbomind_release(options.runtime.release);
   const PlannedModel model = planned_model(options.weights, options.runtime.row());
-  const ModelConfig config = in_service(model, options);
+  const ModelConfig config = in_service(model, options, release);
   check_service(config, release);
   const MemorySettings settings =
       memory_settings(release, model.directory ? model.directory->runtime_config() : nullptr);

@@ -152,6 +152,7 @@ int serve(int /*count*/, char** /*arguments*/, char** environment) {
 
 extern "C" {
 
+// NOLINTNEXTLINE(readability-identifier-naming): the C library's own name
 int __libc_start_main(Main main, int count, char** arguments, void (*init)(), void (*fini)(),
                       void (*loader_fini)(), void* stack_end) {
   program = main;

@@ -7,7 +7,9 @@
 #include "calibrate/command/commands.h"
 #include "calibrate/command/out_of_memory.h"
 #include "calibrate/delivery/program_version.h"
+#include "calibrate/report/standard_output.h"
 #include "sharding/files/error.h"
+#include "sharding/files/leave_by_signal.h"
 #include "sharding/ranks/launched_process.h"
 #include "sharding/ranks/peer_watch.h"
 
@@ -17,12 +19,17 @@ namespace {
 int run(const std::vector<std::string>& arguments) {
   const std::string name = arguments.empty() ? "--help" : arguments.front();
   if (name == "--version") {
-    std::cout << "kvcalib " << program_version() << "\n";
+    print(concat("kvcalib ", program_version(), "\n"));
     return 0;
   }
-  if (name == "--help" || name == "-h" || name == "help") throw HelpAsked{program_help()};
-  const Command& command = find_command(name);
-  return command.run(command, arguments);
+  try {
+    if (name == "--help" || name == "-h" || name == "help") throw HelpAsked{program_help()};
+    const Command& command = find_command(name);
+    return command.run(command, arguments);
+  } catch (const HelpAsked& help) {
+    print(help.text);
+    return 0;
+  }
 }
 
 // "rank 3: " in a run of several.
@@ -34,6 +41,7 @@ std::string rank_prefix() {
 }
 
 int fail(const std::string& message, int exit_code) {
+  wait_if_leaving();
   std::cerr << "kvcalib: " << rank_prefix() << "error: " << message << std::endl;
   return exit_code;
 }
@@ -44,10 +52,8 @@ const std::string kOutOfMemory =
 
 int guarded(const std::vector<std::string>& arguments) {
   try {
+    check_standard_streams();
     return run(arguments);
-  } catch (const HelpAsked& help) {
-    std::cout << help.text;
-    return 0;
   } catch (const UsageError& failure) {
     return fail(failure.what(), 2);
   } catch (const Error& failure) {
@@ -69,7 +75,10 @@ int guarded(const std::vector<std::string>& arguments) {
 }  // namespace kvcalib
 
 int main(int argc, char** argv) {
+  kvcalib::ignore_signals_of_writing();
   kvcalib::follow_launcher();
   kvcalib::throw_out_of_memory_on_cpu();
-  return kvcalib::guarded({argv + 1, argv + argc});
+  const int exit_code = kvcalib::guarded({argv + 1, argv + argc});
+  kvcalib::wait_if_leaving();
+  return exit_code;
 }

@@ -117,6 +117,7 @@ class HuggingFaceWriter {
     if (is_qwen) json["seq_length"] = 1024;
     if (model_.architecture.starts_with("InternLM")) json["bias"] = c_.attention_bias;
     if (model_.architecture == "LlamaForCausalLM") json["attention_bias"] = c_.attention_bias;
+    if (c_.mlp_bias) json["mlp_bias"] = true;
     json.merge_patch(model_.config_changes.is_null() ? nlohmann::json::object()
                                                      : model_.config_changes);
     return json;
@@ -188,6 +189,13 @@ class HuggingFaceWriter {
                c_.intermediate);
     add_matrix(prefix + names_.down + ".weight", c_.hidden, c_.intermediate,
                whole(layer, LayerTensor::kDown));
+    if (c_.mlp_bias) {
+      const Element bias = whole(layer, LayerTensor::kGateUpBias);
+      add_vector(prefix + names_.gate + ".bias", c_.intermediate, bias);
+      add(prefix + names_.up + ".bias", {c_.intermediate},
+          [&](int64_t row, int64_t) { return bias(0, c_.intermediate + row); });
+      add_vector(prefix + names_.down + ".bias", c_.hidden, whole(layer, LayerTensor::kDownBias));
+    }
     if (!c_.query_key_norm) return;
     for (const auto& [name, tensor] :
          {std::pair("self_attn.q_norm.weight", LayerTensor::kQueryNorm),

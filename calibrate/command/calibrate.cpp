@@ -1,49 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <iostream>
-
 #include "calibrate/command/calibrate_request.h"
 #include "calibrate/command/commands.h"
 #include "calibrate/command/devices.h"
 #include "calibrate/command/first_rank.h"
 #include "calibrate/command/plan.h"
+#include "calibrate/command/planned_model.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
+#include "calibrate/report/standard_output.h"
 #include "sharding/files/error.h"
+#include "sharding/files/unchanged_files.h"
 #include "sharding/formats/open_weights.h"
-#include "sharding/formats/preset.h"
+#include "sharding/formats/weight_files.h"
 #include "sharding/ranks/launcher.h"
 #include "sharding/ranks/nccl_log.h"
 
 namespace kvcalib {
 namespace {
 
-bool is_preset(const std::filesystem::path& path) { return path.extension() == ".json"; }
-
 int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t ranks) {
-  ModelConfig config;
-  int64_t embedding_rows = 0;
-  uint64_t layer_bytes = 0;
-  if (is_preset(options.weights)) {
-    config = read_preset(options.weights);
-    embedding_rows = options.scales.runtime.row().converted_embedding_rows(config);
-    layer_bytes = stored_layer_bytes(config);
-  } else {
-    const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
-    config = directory->config();
-    embedding_rows = served_embedding_rows(*directory);
-    layer_bytes = stored_layer_bytes(*directory);
-  }
+  const PlannedModel model = planned_model(options.weights, options.scales.runtime.row());
   const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
-  const Target target = resolve_target(config, options.scales, embedding_rows, windows.length);
-  const CalibrationPlan plan{config,
-                             layer_bytes,
+  const Target target =
+      model.directory != nullptr
+          ? resolve_target(*model.directory, options.scales, windows.length)
+          : resolve_target(model.config, options.scales, model.embedding_rows, windows.length);
+  const CalibrationPlan plan{model.config,
+                             model.layer_bytes,
                              target,
                              windows,
                              devices,
                              ranks,
                              options.micro_batch_tokens,
                              place_of(options.output)};
-  std::cout << (options.json ? plan_json(plan) : format_plan(plan));
+  print(options.json ? plan_json(plan) : format_plan(plan));
   return 0;
 }
 
@@ -53,12 +43,16 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   Rendezvous rendezvous(rank);
   const WindowShape shape = receive_shape(rendezvous);  // sent when all is checked
   const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
+  UnchangedFiles weights;
+  weights.add(weight_files(*directory));
   const Rotation rotation =
       options.scales.runtime.open()->rotation(directory->config(), shape.length);
   const RankRun run =
       start_rank_run(*directory, {rotation, shape.samples, shape.length},
                      {rank, device, options.micro_batch_tokens, tracing}, rendezvous);
-  run.pass->run(receive_ids(rendezvous), {});
+  run.pass->run(receive_ids(rendezvous), [&](const PassProgress& progress) {
+    if (progress.layers_done == progress.layers) weights.check();  // before the ranks are through
+  });
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
   rendezvous.peers().finish();
   return 0;
@@ -81,7 +75,7 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
   if (options.dry_run && rank.index > 0) return 0;
   if (options.dry_run)
     return dry_run(options, devices, rank.launched ? rank.world : devices.ranks());
-  if (is_preset(options.weights))
+  if (names_preset(options.weights))
     throw UsageError(concat("--weights ", options.weights.string(), ": a preset has no weights; ",
                             "it can only be planned for, with --dry-run"));
   if (!rank.launched && devices.ranks() > 1) {

@@ -17,6 +17,7 @@ WindowRequest resolve_windows(const CalibrateOptions& options,
   request.length = options.length.value_or(request.length);
   request.seed = options.seed;
   request.pack = options.pack;
+  check_windows(request);
   return request;
 }
 

@@ -11,7 +11,7 @@
 namespace kvcalib {
 
 // The windows asked for of these files; what is not said is as a file of token ids has it, or the
-// default.
+// default.  Throws Error when they are too many.
 WindowRequest resolve_windows(const CalibrateOptions& options,
                               const std::vector<std::filesystem::path>& files);
 

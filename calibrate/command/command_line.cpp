@@ -3,6 +3,7 @@
 
 #include "calibrate/data/window_request.h"
 #include "calibrate/engine/pass_plan.h"
+#include "calibrate/runtimes/turbomind/serving_memory.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -117,6 +118,9 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   parser.parse(arguments);
 
   check_place(parser, options.output, !options.dry_run);
+  if (options.micro_batch_tokens > kMostTokens)
+    parser.fail(concat("--micro-batch ", options.micro_batch_tokens, ": expected at most ",
+                       kMostTokens, " tokens"));
   if (options.data.empty() && !options.dry_run) parser.fail("--data FILE... is missing");
   return options;
 }
@@ -154,6 +158,45 @@ InspectOptions parse_inspect(const Heading& heading, const std::vector<std::stri
                options.path);
   parser.positional("path");
   parser.require("path", "the file or directory to inspect");
+  add_json(parser, options.json);
+  parser.parse(arguments);
+  return options;
+}
+
+PlanOptions parse_plan(const Heading& heading, const std::vector<std::string>& arguments) {
+  PlanOptions options;
+  Parser parser(heading);
+  parser.value(
+      {"Model", "weights",
+       "weights directory, TurboMind's or Hugging Face's, or a preset of configs/", "PATH"},
+      options.weights);
+  parser.require("weights");
+  parser.number<int64_t>({"Service", "devices",
+                          "GPUs that serve, a rank each (default: the ranks the weights are cut "
+                          "for)",
+                          "N"},
+                         1, options.ranks);
+  parser.value(
+      {"Service", "runtime",
+       concat("TurboMind release that serves (default ", options.runtime.release, ")"), "VERSION"},
+      options.runtime.release);
+  parser.numbers<int64_t>({"Service", "batch",
+                           "sessions at once, a pair of rows for each number (default: "
+                           "max_batch_size)",
+                           "N,..."},
+                          1, options.sessions);
+  parser.number<int64_t>(
+      {"Service", "session",
+       concat("tokens of a session (default: session_len, or ", kUsualSessionTokens, ")"),
+       "TOKENS"},
+      1, options.session_tokens);
+  parser.number<int64_t>(
+      {"Service", "prompt", "tokens of the longest prompt (default: as the session)", "TOKENS"}, 1,
+      options.prompt_tokens);
+  parser.number<int64_t>(
+      {"Service", "card",
+       concat("memory of a GPU as cards are named (default ", options.card_gigabytes, ")"), "GB"},
+      1, options.card_gigabytes);
   add_json(parser, options.json);
   parser.parse(arguments);
   return options;

@@ -15,6 +15,7 @@ CalibrateOptions parse_calibrate(const Heading& heading, const std::vector<std::
 ExportOptions parse_export(const Heading& heading, const std::vector<std::string>& arguments);
 VerifyOptions parse_verify(const Heading& heading, const std::vector<std::string>& arguments);
 InspectOptions parse_inspect(const Heading& heading, const std::vector<std::string>& arguments);
+PlanOptions parse_plan(const Heading& heading, const std::vector<std::string>& arguments);
 ShardOptions parse_shard(const Heading& heading, const std::vector<std::string>& arguments);
 
 }  // namespace kvcalib

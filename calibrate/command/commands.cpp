@@ -43,6 +43,12 @@ constexpr std::array kCommands = {
             [](const Command& command, const Arguments& arguments) {
               return run_inspect(parse_inspect(command.heading, behind_name(arguments)));
             }},
+    Command{{"plan", "Tell the memory that a model takes in service, with 16-bit and with int8 KV.",
+             "--weights PATH --devices N"},
+            "how much memory, how many sessions, with 16-bit and with int8 KV?",
+            [](const Command& command, const Arguments& arguments) {
+              return run_plan(parse_plan(command.heading, behind_name(arguments)));
+            }},
     Command{{"shard",
              "Write the weights directory that LMDeploy's converter would write, from a\n"
              "model of Hugging Face or from such a directory cut for other ranks. DIR gets\n"

@@ -33,6 +33,7 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
 int run_export(const ExportOptions& options);
 int run_verify(const VerifyOptions& options);
 int run_inspect(const InspectOptions& options);
+int run_plan(const PlanOptions& options);
 int run_shard(const ShardOptions& options);
 
 }  // namespace kvcalib

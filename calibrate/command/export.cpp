@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "calibrate/command/commands.h"
+#include "calibrate/report/standard_output.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
@@ -43,7 +44,8 @@ void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& 
                        "normalised q and k, which the model in ", options.weights.string(),
                        " has otherwise; calibrate these weights"));
   if (provenance.model.norm_eps != config.norm_eps ||
-      provenance.model.attention_bias != config.attention_bias)
+      provenance.model.attention_bias != config.attention_bias ||
+      provenance.model.mlp_bias != config.mlp_bias)
     throw Error(concat(options.statistics.string(),
                        ": was taken with norm_eps = ", provenance.model.norm_eps,
                        " and attn_bias = ", provenance.model.attention_bias, ", config.ini of ",
@@ -60,16 +62,17 @@ int run_export(const ExportOptions& options) {
   const WeightDirectory& directory = *weights;
   const StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options, directory);
-  const Target target =
-      resolve_target(directory.config(), options.scales, served_embedding_rows(directory),
-                     statistics.provenance.length);
+  const Target target = resolve_target(directory, options.scales, statistics.provenance.length);
   check_same_rotation(statistics, options, directory, *target.runtime);
   warn(std::cerr, target.warnings);
   const Summary summary = summarise(
       make_delivery(directory, target, statistics,
                     output_path(options.output, directory.path()).string(), std::nullopt));
   write_delivery(*output, summary.delivery);
-  std::cout << format_summary(summary);
+  output->after_commit([&] {
+    warn(std::cerr, output->warnings());
+    print(format_summary(summary));
+  });
   return 0;
 }
 

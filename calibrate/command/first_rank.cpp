@@ -6,23 +6,29 @@
 #include <chrono>
 #include <future>
 #include <iostream>
+#include <optional>
 
 #include "calibrate/command/calibrate_request.h"
 #include "calibrate/command/plan.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
 #include "calibrate/command/trace_file.h"
+#include "calibrate/data/token_documents.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
 #include "calibrate/report/progress.h"
+#include "calibrate/report/standard_output.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
+#include "sharding/files/json_writer.h"
 #include "sharding/files/metadata_file.h"
 #include "sharding/files/seconds_since.h"
 #include "sharding/files/sha256.h"
+#include "sharding/files/unchanged_files.h"
 #include "sharding/formats/fingerprint.h"
 #include "sharding/formats/open_weights.h"
+#include "sharding/formats/weight_files.h"
 #include "sharding/streaming/device.h"
 
 namespace kvcalib {
@@ -50,10 +56,24 @@ struct Job {
   std::vector<std::filesystem::path> files;
   std::filesystem::path tokenizer;  // empty when there is no text
   WindowRequest request;
+  UnchangedFiles inputs;  // all that is read
 };
 
+UnchangedFiles inputs_of(const WeightDirectory& directory,
+                         const std::vector<std::filesystem::path>& data,
+                         const std::filesystem::path& tokenizer) {
+  UnchangedFiles inputs;
+  inputs.add(weight_files(directory));
+  inputs.add(data);
+  for (const std::filesystem::path& file : data) {
+    if (exists(offsets_of(file))) inputs.add({offsets_of(file)});
+  }
+  if (!tokenizer.empty()) inputs.add({tokenizer});
+  return inputs;
+}
+
 Job open_job(const CalibrateOptions& options, const c10::Device& device) {
-  if (options.trace) check_trace_place(*options.trace, options.output.force);
+  if (options.trace) check_trace_place(*options.trace, options.weights, options.output.force);
   std::unique_ptr<OutputTransaction> output =
       open_output(options.output, options.scales.runtime.row(), options.weights);
   std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
@@ -61,10 +81,11 @@ Job open_job(const CalibrateOptions& options, const c10::Device& device) {
   std::vector<std::filesystem::path> files = expand_data_paths(options.data);
   std::filesystem::path tokenizer = tokenizer_of(options, files);
   WindowRequest request = resolve_windows(options, files);
-  Target target = resolve_target(directory->config(), options.scales,
-                                 served_embedding_rows(*directory), request.length);
+  Target target = resolve_target(*directory, options.scales, request.length);
+  UnchangedFiles inputs = inputs_of(*directory, files, tokenizer);
   return {std::move(output), std::move(directory), std::move(target),
-          std::move(files),  std::move(tokenizer), request};
+          std::move(files),  std::move(tokenizer), request,
+          std::move(inputs)};
 }
 
 Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10::Device& device) {
@@ -76,7 +97,7 @@ Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10:
   provenance.runtime = job.target.runtime->release();
   provenance.compute_dtype = device.is_cpu() ? "float32" : name(directory.config().weight_type);
   for (const HashedFile& file : windows.files)
-    provenance.data.push_back({file.path.filename().string(), file.sha256});
+    provenance.data.push_back({escape_invalid_utf8(file.path.filename().string()), file.sha256});
   if (!job.tokenizer.empty())
     provenance.tokenizer_sha256 = sha256_hex(read_metadata_file(job.tokenizer));
   provenance.seed = job.request.seed;
@@ -116,9 +137,17 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   const Job job = open_job(options, device);
   const ModelConfig& config = job.directory->config();
   warn(std::cerr, job.target.warnings);
-  reporter.stage(
-      format_plan({config, stored_layer_bytes(*job.directory), job.target, job.request, devices,
-                   rank.world, options.micro_batch_tokens, place_of(options.output)}));
+  const CalibrationPlan plan{config,
+                             stored_layer_bytes(*job.directory),
+                             job.target,
+                             job.request,
+                             devices,
+                             rank.world,
+                             options.micro_batch_tokens,
+                             place_of(options.output)};
+  reporter.stage(format_plan(plan));
+  if (const std::optional<HostMemory> memory = host_memory("/"))
+    check_host_memory(plan.host_memory(), *memory);
   const WindowShape shape{job.request.samples, job.request.length};
   if (rank.world > 1) send_shape(rendezvous, shape);
 
@@ -148,13 +177,17 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "delivery", "deliver");
     StatisticsFile statistics{observed.rounded(config.weight_type),
                               provenance_of(job, drawn, device)};
+    job.inputs.check();
     const std::filesystem::path place = output_path(options.output, job.directory->path());
     summary = summarise(
         make_delivery(*job.directory, job.target, std::move(statistics), place.string(), cost));
     write_delivery(*job.output, summary.delivery);
   }
-  if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
-  std::cout << (options.json ? to_json(summary).dump(2) + "\n" : format_summary(summary));
+  job.output->after_commit([&] {
+    warn(std::cerr, job.output->warnings());
+    if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
+    print(options.json ? json_text(to_json(summary)) : format_summary(summary));
+  });
   return 0;
 }
 

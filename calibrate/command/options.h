@@ -54,6 +54,17 @@ struct ShardOptions {
   bool quiet = false;
 };
 
+// Of memory in service.
+struct PlanOptions {
+  std::filesystem::path weights;  // or a preset
+  std::optional<int64_t> ranks;   // GPUs; else as the weights are cut
+  RuntimeChoice runtime;          // of TurboMind
+  std::vector<int64_t> sessions;  // at once, a row each; empty: the runtime's most
+  std::optional<int64_t> session_tokens, prompt_tokens;
+  int64_t card_gigabytes = 80;
+  bool json = false;
+};
+
 struct InspectOptions {
   std::filesystem::path path;
   bool json = false;

@@ -7,6 +7,7 @@
 #include <cxxopts.hpp>
 #include <functional>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,6 +65,18 @@ class Parser {
     declare(option, cxxopts::value<std::string>());
     store(option.name, [this, name = option.name, least, &destination](const std::string& text) {
       destination = read_number(name, text, least);
+    });
+  }
+
+  // Whole numbers of at least `least`, with commas between them.
+  template <typename Number>
+  void numbers(const Option& option, Number least, std::vector<Number>& destination) {
+    declare(option, cxxopts::value<std::string>());
+    store(option.name, [this, name = option.name, least, &destination](const std::string& text) {
+      std::istringstream list(text + ",");
+      destination.clear();
+      for (std::string given; std::getline(list, given, ',');)
+        destination.push_back(read_number(name, given, least));
     });
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/plan.h"
 
+#include <algorithm>
 #include <iomanip>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -8,6 +9,7 @@
 #include "calibrate/report/gigabytes.h"
 #include "calibrate/runtimes/runtime.h"
 #include "calibrate/statistics/statistics_file.h"
+#include "sharding/files/json_writer.h"
 #include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {
@@ -33,6 +35,13 @@ uint64_t CalibrationPlan::bytes_to_read() const {
 MemoryPlan CalibrationPlan::memory() const {
   return plan_memory(config, layer_bytes, windows.samples, windows.length, ranks,
                      settings_of(*this));
+}
+
+// CPU ranks share one machine, GPU ranks are as many here as there are devices.
+HostMemoryPlan CalibrationPlan::host_memory() const {
+  const c10::Device& device = devices.devices.front();
+  return plan_host_memory(memory(), device, windows.samples, windows.length,
+                          device.is_cpu() ? ranks : std::min(ranks, devices.ranks()));
 }
 
 std::string format_plan(const CalibrationPlan& plan) {

@@ -22,8 +22,9 @@ struct CalibrationPlan {
   std::string place;               // where the results go
 
   int64_t micro_batch_windows() const;
-  uint64_t bytes_to_read() const;  // all ranks together: every layer once
-  MemoryPlan memory() const;       // per device
+  uint64_t bytes_to_read() const;      // all ranks together: every layer once
+  MemoryPlan memory() const;           // per device
+  HostMemoryPlan host_memory() const;  // of the ranks of this machine
 };
 
 std::string format_plan(const CalibrationPlan& plan);

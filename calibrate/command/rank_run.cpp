@@ -56,4 +56,18 @@ void check_memory(const MemoryPlan& plan, const std::string& device, uint64_t fr
                      "GPUs or fewer --samples, and see what else runs there"));
 }
 
+void check_host_memory(const HostMemoryPlan& plan, const HostMemory& memory) {
+  if (plan.total() <= memory.free_bytes) return;
+  const bool several = plan.ranks > 1;
+  throw Error(concat("host memory: ", gigabytes(plan.total()), " are needed (",
+                     several ? concat("each of ", plan.ranks, " ranks: ") : std::string(),
+                     "two layers ", gigabytes(plan.rank.layers), ", activations ",
+                     gigabytes(plan.rank.activations), ", micro-batch ",
+                     gigabytes(plan.rank.micro_batch), several ? "; all: " : ", ", "token ids ",
+                     gigabytes(plan.ids), "), ", gigabytes(memory.free_bytes), " of ",
+                     gigabytes(memory.total_bytes), " are free (", memory.source,
+                     "); use fewer --samples, a shorter --length, a smaller --micro-batch",
+                     several ? " or fewer ranks" : "", ", and see what else runs there"));
+}
+
 }  // namespace kvcalib

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "calibrate/command/host_memory.h"
 #include "calibrate/engine/calibration_pass.h"
 #include "sharding/ranks/communicator.h"
 #include "sharding/ranks/rendezvous.h"
@@ -35,5 +36,8 @@ RankRun start_rank_run(const WeightDirectory& directory, const PassWindows& wind
 // what there is, and the way out.
 void check_memory(const MemoryPlan& plan, const std::string& device, uint64_t free_bytes,
                   uint64_t total_bytes);
+
+// The same for what the ranks of one machine need of its memory together.
+void check_host_memory(const HostMemoryPlan& plan, const HostMemory& memory);
 
 }  // namespace kvcalib

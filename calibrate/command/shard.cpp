@@ -2,9 +2,7 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <csignal>
 #include <iomanip>
 #include <iostream>
 #include <sstream>
@@ -14,9 +12,14 @@
 #include "calibrate/output/output_directory.h"
 #include "calibrate/report/gigabytes.h"
 #include "calibrate/report/progress.h"
+#include "calibrate/report/standard_output.h"
+#include "calibrate/report/warnings.h"
 #include "calibrate/runtimes/turbomind/workspace.h"
 #include "sharding/files/error.h"
+#include "sharding/files/leave_by_signal.h"
+#include "sharding/files/unchanged_files.h"
 #include "sharding/formats/open_weights.h"
+#include "sharding/formats/weight_files.h"
 
 namespace kvcalib {
 namespace {
@@ -24,32 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kBlock = 4096;  // a file takes whole ones
-
-volatile std::sig_atomic_t stop_signal = 0;
-
-// While it lives, the signals that end a program are noted: what was written is taken back first.
-// The second one ends it at once; one that is ignored, as by nohup, still is.
-class StopOnSignal {
- public:
-  StopOnSignal() {
-    struct sigaction action {};
-    action.sa_handler = [](int number) { stop_signal = number; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    for (size_t i = 0; i < kSignals.size(); ++i) {
-      ::sigaction(kSignals[i], nullptr, &before_[i]);
-      if (before_[i].sa_handler != SIG_IGN) ::sigaction(kSignals[i], &action, nullptr);
-    }
-  }
-  ~StopOnSignal() {
-    for (size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
-  }
-  StopOnSignal(const StopOnSignal&) = delete;
-  StopOnSignal& operator=(const StopOnSignal&) = delete;
-
- private:
-  static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP};
-  std::array<struct sigaction, kSignals.size()> before_{};
-};
 
 void check_space(const fs::path& directory, const fs::path& output,
                  const std::vector<TurboMindFile>& files) {
@@ -80,31 +57,36 @@ int run_shard(const ShardOptions& options) {
   const TurboMindRelease& release = find_turbomind_release(options.runtime.release);
   const std::unique_ptr<WeightDirectory> source = open_weights(options.weights);
   const Workspace workspace = plan_workspace(*source, release, options.ranks, options.model_name);
+  UnchangedFiles inputs;
+  inputs.add(weight_files(*source));
   const std::vector<TurboMindFile> files = turbomind_files(source->config(), workspace.cut);
 
-  const StopOnSignal stop;
   OutputDirectory output(options.output, options.force, foreign_to_workspace);
-  check_space(output.partial(), options.output, files);
-  for (const std::string& warning : workspace.warnings)
-    std::cerr << "kvcalib: warning: " << warning << std::endl;
+  warn(std::cerr, workspace.warnings);
   ProgressReporter reporter(std::cerr, progress_style(options.quiet));
-  write_workspace(*source, workspace, output.partial(),
-                  {[&](const WritingProgress& progress) {
-                     reporter.update(progress_text(progress), progress.layers_done == 1,
-                                     progress.layers_done == progress.layers);
-                   },
-                   [] { return stop_signal != 0; }});
+  output.write_tree([&](const fs::path& partial) {
+    check_space(partial, options.output, files);
+    write_workspace(*source, workspace, partial,
+                    {[&](const WritingProgress& progress) {
+                       reporter.update(progress_text(progress), progress.layers_done == 1,
+                                       progress.layers_done == progress.layers);
+                     },
+                     [] { return leaving_signal() != 0; }});
+  });
   reporter.finish();
-  if (stop_signal != 0) throw Error("stopped; nothing was written");
+  inputs.check();
   output.commit();
 
   uint64_t bytes = 0;
   for (const TurboMindFile& file : files) bytes += file.bytes;
-  std::cout << (options.output / "weights").string() << ": " << files.size() << " files of "
-            << options.ranks << (options.ranks == 1 ? " rank, " : " ranks, ") << gigabytes(bytes)
-            << ", " << name(workspace.cut.type) << ", for " << release.name() << "\n"
-            << (options.output / "tokenizer").string() << ": " << workspace.tokenizer.size()
-            << " files\n";
+  output.after_commit([&] {
+    warn(std::cerr, output.warnings());
+    print(concat((options.output / "weights").string(), ": ", files.size(), " files of ",
+                 options.ranks, options.ranks == 1 ? " rank, " : " ranks, ", gigabytes(bytes), ", ",
+                 name(workspace.cut.type), ", for ", release.name(), "\n",
+                 (options.output / "tokenizer").string(), ": ", workspace.tokenizer.size(),
+                 " files\n"));
+  });
   return 0;
 }
 

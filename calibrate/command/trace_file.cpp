@@ -3,28 +3,70 @@
 
 #include <unistd.h>
 
+#include <span>
+
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
+#include "sharding/files/leave_by_signal.h"
+#include "sharding/files/ranged_file.h"
 #include "sharding/streaming/trace.h"
 
 namespace kvcalib {
+namespace {
 
-void check_trace_place(const std::filesystem::path& file, bool force) {
-  if (!file.has_filename()) throw Error(concat("--trace '", file.string(), "': names no file"));
-  const std::filesystem::path parent = file.has_parent_path() ? file.parent_path() : ".";
-  if (access(parent.c_str(), W_OK | X_OK) != 0) throw_system_error(parent, "--trace cannot write");
+namespace fs = std::filesystem;
+
+fs::path parent_of(const fs::path& file) {
+  return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+bool is_trace(const fs::path& file) {
+  const RangedFile found(file);
+  std::string begin(kChromeTraceBegin.size(), '\0');
+  found.read_some(0, std::as_writable_bytes(std::span(begin)));
+  return found.bytes() == 0 || begin == kChromeTraceBegin;
+}
+
+// A file that is something else is not replaced by a trace, be it weights, data or a result.
+void check_replaced(const fs::path& file) {
   if (!is_there(file)) return;
   if (!is_plain_file(file))
     throw Error(concat("--trace ", file.string(), ": is no file; name one, or a new name"));
-  if (!force)
+  if (!is_trace(file))
+    throw Error(concat("--trace ", file.string(), ": is there already and holds no trace, which ",
+                       "not even --force replaces; name another file"));
+}
+
+}  // namespace
+
+void check_trace_place(const fs::path& file, const fs::path& weights, bool force) {
+  if (!file.has_filename()) throw Error(concat("--trace '", file.string(), "': names no file"));
+  const fs::path parent = parent_of(file);
+  if (access(parent.c_str(), W_OK | X_OK) != 0) throw_system_error(parent, "--trace cannot write");
+  check_replaced(file);
+  if (fs::weakly_canonical(parent) == fs::weakly_canonical(weights))
+    throw Error(concat("--trace ", file.string(), ": lies in the weights directory, where nothing ",
+                       "but its files and their scales belongs; name another place"));
+  if (is_there(file) && !force)
     throw Error(concat("--trace ", file.string(), ": is there already; --force replaces it"));
 }
 
-void write_trace(const std::filesystem::path& file, const std::vector<std::string>& events) {
-  std::filesystem::path temporary = file;
+void write_trace(const fs::path& file, const std::vector<std::string>& events) {
+  fs::path temporary = file;
   temporary += concat(".", getpid());
+  const auto take_back = [&] { unlink(temporary.c_str()); };
+  const BeforeLeaving leaving([&](int) {
+    take_back();
+    return "";
+  });
   write_new_file(temporary, chrome_trace(events, Trace::microseconds_at_start()));
-  rename_path(temporary, file);
+  try {
+    check_replaced(file);
+    rename_path(temporary, file);
+  } catch (const Error&) {
+    take_back();
+    throw;
+  }
 }
 
 }  // namespace kvcalib

@@ -7,11 +7,13 @@
 
 namespace kvcalib {
 
-// Throws Error when write_trace could not write there, or would replace what is no file, or a file
-// without `force`.
-void check_trace_place(const std::filesystem::path& file, bool force);
+// Throws Error when write_trace could not write there, when the place is in the weights directory,
+// or when it would replace what is no trace, or a trace without `force`.
+void check_trace_place(const std::filesystem::path& file, const std::filesystem::path& weights,
+                       bool force);
 
-// Writes the events of all ranks to `file`, whole or not at all.  Throws Error naming it.
+// Writes the events of all ranks to `file`, whole or not at all, in the place of nothing or of a
+// trace.  Throws Error naming it.
 void write_trace(const std::filesystem::path& file, const std::vector<std::string>& events);
 
 }  // namespace kvcalib

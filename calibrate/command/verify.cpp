@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "calibrate/command/commands.h"
+#include "calibrate/report/standard_output.h"
 #include "calibrate/runtimes/runtime_table.h"
+#include "sharding/files/error.h"
+#include "sharding/files/json_writer.h"
 
 namespace kvcalib {
 
@@ -16,15 +18,16 @@ int run_verify(const VerifyOptions& options) {
                                            {"ok", report.good()},
                                            {"faults", report.faults},
                                            {"notes", report.notes}};
-    std::cout << result.dump(2) << "\n";
+    print(json_text(result));
     return report.good() ? 0 : 1;
   }
-  for (const std::string& fault : report.faults) std::cout << "fault: " << fault << "\n";
-  for (const std::string& note : report.notes) std::cout << "note: " << note << "\n";
-  std::cout << options.directory.string() << ": "
-            << (report.good() ? runtime->title() + " would load these scales as they are meant"
-                              : std::to_string(report.faults.size()) + " fault(s)")
-            << "\n";
+  std::string text;
+  for (const std::string& fault : report.faults) text += concat("fault: ", fault, "\n");
+  for (const std::string& note : report.notes) text += concat("note: ", note, "\n");
+  print(concat(text, options.directory.string(), ": ",
+               report.good() ? runtime->title() + " would load these scales as they are meant"
+                             : std::to_string(report.faults.size()) + " fault(s)",
+               "\n"));
   return report.good() ? 0 : 1;
 }
 

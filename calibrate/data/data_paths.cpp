@@ -9,6 +9,7 @@
 #include "calibrate/data/token_documents.h"
 #include "calibrate/data/windows.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 
 namespace kvcalib {
 namespace {
@@ -18,15 +19,21 @@ using std::filesystem::path;
 constexpr const char* kExtensions = ".jsonl, .json, .txt (each also with .gz behind) or .npy";
 
 std::vector<path> matches_of(const std::string& pattern) {
-  std::error_code failure;
-  if (exists(path(pattern), failure))
+  if (kind_behind(pattern) != FileKind::kNothing)
     return {pattern};  // a name may hold the characters of a pattern
   struct Found : glob_t {
     Found() : glob_t{} {}
     ~Found() { globfree(this); }
   } found;
-  const int status = glob(pattern.c_str(), 0, nullptr, &found);
+  static thread_local int reason = 0;
+  const auto stops = [](const char* /*folder*/, int error) {
+    reason = error;
+    return static_cast<int>(error != ENOENT && error != ENOTDIR);
+  };
+  const int status = glob(pattern.c_str(), 0, stops, &found);
   if (status == GLOB_NOSPACE) throw std::bad_alloc();
+  if (status == GLOB_ABORTED)
+    throw Error(concat("--data ", pattern, ": cannot be looked for: ", std::strerror(reason)));
   if (status != 0) throw Error(concat("--data ", pattern, ": no such file"));
   std::vector<path> matches(found.gl_pathv, found.gl_pathv + found.gl_pathc);
   if (std::erase_if(matches, are_offsets) > 0 && matches.empty())
@@ -37,13 +44,12 @@ std::vector<path> matches_of(const std::string& pattern) {
 }
 
 void check(const path& file) {
-  std::error_code failure;
-  if (is_directory(file, failure)) {
+  const FileKind kind = kind_behind(file);
+  if (kind == FileKind::kDirectory) {
     throw Error(concat("--data ", file.string(), ": is a directory; name the files in it, as in '",
                        (file / "*.json.gz").string(), "'"));
   }
-  if (!is_regular_file(file, failure))
-    throw Error(concat("--data ", file.string(), ": is not a file"));
+  if (kind != FileKind::kFile) throw Error(concat("--data ", file.string(), ": is not a file"));
   if (are_offsets(file)) {
     throw Error(concat("--data ", file.string(), ": holds where documents begin; name the ids, ",
                        "beside which it is found"));

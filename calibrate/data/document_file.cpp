@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "calibrate/data/json_text.h"
-#include "calibrate/data/utf8.h"
 #include "sharding/files/error.h"
+#include "sharding/files/utf8.h"
 
 namespace kvcalib {
 namespace {

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "calibrate/data/utf8.h"
 #include "sharding/files/error.h"
 #include "sharding/files/json_reader.h"
+#include "sharding/files/utf8.h"
 
 namespace kvcalib {
 namespace {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 
 namespace kvcalib {
 namespace {
@@ -42,9 +43,8 @@ path offsets_of(const path& ids) {
 }
 
 bool are_offsets(const path& file) {
-  std::error_code failure;
   return file.extension() == ".npy" && file.stem().extension() == kOffsets &&
-         is_regular_file(file.parent_path() / file.stem().replace_extension(".npy"), failure);
+         kind_behind(file.parent_path() / file.stem().replace_extension(".npy")) == FileKind::kFile;
 }
 
 TokenDocuments::TokenDocuments(TokenFiles files) : files_(std::move(files)), starts_{0} {

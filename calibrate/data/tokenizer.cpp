@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/json_object.h"
 #include "sharding/files/metadata_file.h"
 
@@ -19,10 +20,7 @@ constexpr const char* kModelName = "tokenizer.model";
 constexpr const char* kOtherKind =
     "; write the token ids with scripts/tokenize_text.py and give them as --data IDS.npy";
 
-bool is_file(const path& file) {
-  std::error_code failure;
-  return is_regular_file(file, failure);
-}
+bool is_file(const path& file) { return kind_behind(file) == FileKind::kFile; }
 
 bool is_other_kind(const path& file) {
   return file.extension() == ".json" || file.extension() == ".tiktoken";
@@ -32,8 +30,7 @@ bool is_other_kind(const path& file) {
 path parent_of(const path& weights_dir) {
   const path parent = weights_dir / "..";
   const path named = weights_dir.has_filename() ? weights_dir : weights_dir.parent_path();
-  std::error_code failure;
-  return is_symlink(named, failure) ? parent : parent.lexically_normal();
+  return kind_at(named) == FileKind::kLink ? parent : parent.lexically_normal();
 }
 
 // Walks the fields of a protocol buffer message (wire format of protobuf.dev): the library hands

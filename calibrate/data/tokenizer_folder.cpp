@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/json_reader.h"
 #include "sharding/files/metadata_file.h"
 
@@ -49,12 +50,13 @@ std::vector<fs::path> tokenizer_files_of_model(const fs::path& model) {
 
 std::vector<fs::path> tokenizer_files_of_weights(const fs::path& weights) {
   const fs::path beside = weights / ".." / "tokenizer";
-  if (fs::is_directory(beside)) return plain_files(beside, [](const fs::path&) { return true; });
+  if (kind_behind(beside) == FileKind::kDirectory)
+    return plain_files(beside, [](const fs::path&) { return true; });
   return plain_files(weights, belongs_to_tokenizer);
 }
 
 BoundaryIds boundary_ids(const fs::path& model) {
-  if (const fs::path file = model / "tokenizer.model"; fs::is_regular_file(file)) {
+  if (const fs::path file = model / "tokenizer.model"; kind_behind(file) == FileKind::kFile) {
     sentencepiece::SentencePieceProcessor processor;
     const auto status = processor.LoadFromSerializedProto(read_metadata_file(file));
     if (!status.ok())

@@ -13,4 +13,7 @@ struct WindowRequest {
   bool pack = false;  // lay documents end to end instead of drawing long ones
 };
 
+// 16 GiB of ids: far more than a calibration can use.
+inline constexpr int64_t kMostTokens = int64_t{1} << 32;
+
 }  // namespace kvcalib

@@ -10,24 +10,12 @@
 #include "calibrate/data/token_documents.h"
 #include "calibrate/data/token_files.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 
 namespace kvcalib {
 namespace {
 
 using std::filesystem::path;
-
-// 16 GiB of ids: far more than a calibration can use.
-constexpr int64_t kMostTokens = int64_t{1} << 32;
-
-void check(const WindowRequest& request) {
-  if (request.samples < 1)
-    throw Error(concat("--samples ", request.samples, ": expected 1 or more"));
-  if (request.length < 1) throw Error(concat("--length ", request.length, ": expected 1 or more"));
-  if (request.samples > kMostTokens / request.length) {
-    throw Error(concat("--samples ", request.samples, " of --length ", request.length,
-                       " are more than ", kMostTokens, " tokens; use fewer"));
-  }
-}
 
 std::vector<int32_t> take_rows(const TokenFiles& files, const WindowRequest& request,
                                int64_t vocab) {
@@ -66,10 +54,8 @@ std::vector<int32_t> draw_from_stream(const TokenFiles& files, const WindowReque
 // Throws Error for something else than a file of that name.
 bool has_offsets(const path& file) {
   const path offsets = offsets_of(file);
-  std::error_code failure;
-  if (symlink_status(offsets, failure).type() == std::filesystem::file_type::not_found)
-    return false;
-  if (!is_regular_file(offsets, failure))
+  if (kind_at(offsets) == FileKind::kNothing) return false;
+  if (kind_behind(offsets) != FileKind::kFile)
     throw Error(concat(offsets.string(), ": is not a file; it says where the documents of ",
                        file.filename().string(), " begin: make both again, or take it away"));
   return true;
@@ -137,6 +123,16 @@ TokenWindows windows_of_text(const std::vector<path>& paths, const path& tokeniz
 
 }  // namespace
 
+void check_windows(const WindowRequest& request) {
+  if (request.samples < 1)
+    throw Error(concat("--samples ", request.samples, ": expected 1 or more"));
+  if (request.length < 1) throw Error(concat("--length ", request.length, ": expected 1 or more"));
+  if (request.samples > kMostTokens / request.length) {
+    throw Error(concat("--samples ", request.samples, " of --length ", request.length,
+                       " are more than ", kMostTokens, " tokens; use fewer"));
+  }
+}
+
 std::optional<WindowShape> stored_windows(const std::vector<path>& files) {
   if (files.empty() || needs_tokenizer(files)) return std::nullopt;
   const TokenFiles ids(files);
@@ -146,7 +142,7 @@ std::optional<WindowShape> stored_windows(const std::vector<path>& files) {
 
 TokenWindows draw_windows(const std::vector<path>& files, const path& tokenizer_model,
                           const WindowRequest& request, int64_t vocab) {
-  check(request);
+  check_windows(request);
   if (files.empty()) throw Error("--data: no files are named");
   if (!needs_tokenizer(files)) return windows_of_ids(files, request, vocab);
   const auto ids = std::find_if(files.begin(), files.end(), [](const path& file) {

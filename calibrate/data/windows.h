@@ -40,6 +40,9 @@ struct WindowShape {
 // for other data.  Throws Error for a file that is not as draw_windows needs it.
 std::optional<WindowShape> stored_windows(const std::vector<std::filesystem::path>& files);
 
+// Throws Error for windows that are none, or hold more than kMostTokens together.
+void check_windows(const WindowRequest& request);
+
 // Draws `request.samples` windows, each id in [0, vocab).
 //
 // Text: as LMDeploy's get_c4 does (v0.3.0 lite/utils/calib_dataloader.py), all files' documents

@@ -17,4 +17,11 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
           std::move(warnings)};
 }
 
+Target resolve_target(const WeightDirectory& weights, const ScaleOptions& options, int64_t length) {
+  Target target = resolve_target(weights.config(), options, served_embedding_rows(weights), length);
+  target.warnings.insert(target.warnings.begin(), weights.warnings().begin(),
+                         weights.warnings().end());
+  return target;
+}
+
 }  // namespace kvcalib

@@ -10,6 +10,7 @@
 #include "calibrate/runtimes/runtime_table.h"
 #include "calibrate/statistics/scale_method.h"
 #include "sharding/formats/model_config.h"
+#include "sharding/formats/weight_directory.h"
 
 namespace kvcalib {
 
@@ -33,5 +34,7 @@ struct Target {
 // what that runtime would misread.
 Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
                       int64_t embedding_rows, int64_t length);
+// The same for weights that are there, whose own warnings come first.
+Target resolve_target(const WeightDirectory& weights, const ScaleOptions& options, int64_t length);
 
 }  // namespace kvcalib

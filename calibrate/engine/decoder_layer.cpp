@@ -110,8 +110,11 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
              faults.ffn_input);
   });
   step("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up); });
+  if (weights.gate_up_bias.defined())
+    step("gate and up bias", [&] { gate_up.add_(weights.gate_up_bias); });
   step("swiglu", [&] { swiglu(gate_up, activated); });
   step("down GEMM", [&] { linear(activated, weights.down, hidden, /*accumulate=*/true); });
+  if (weights.down_bias.defined()) step("down bias", [&] { hidden.add_(weights.down_bias); });
 }
 
 void keys_and_values(const LayerContext& context, const LayerWeights& weights,

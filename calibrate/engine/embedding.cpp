@@ -12,6 +12,7 @@
 #include "sharding/files/ranged_file.h"
 #include "sharding/streaming/image_reader.h"
 #include "sharding/streaming/layer_stream.h"
+#include "sharding/streaming/zero_weights.h"
 
 namespace kvcalib {
 namespace {
@@ -54,6 +55,7 @@ void read_rows(const EmbeddingTable& table, const ModelConfig& config,
 
 void embed_tokens(const WeightDirectory& directory, std::span<const int32_t> ids,
                   const at::Tensor& hidden) {
+  refuse_zeros(directory.embedding(), directory.config());
   read_rows(directory.embedding(), directory.config(), ids, hidden);
 }
 

@@ -16,6 +16,7 @@ void read_rows(const EmbeddingTable& table, const ModelConfig& config,
                std::span<const int32_t> rows, const at::Tensor& target);
 
 // Fills `hidden` [ids, hidden], of any floating type and device, with the embedding rows of `ids`.
+// Throws Error as read_rows does, and for a table that refuse_zeros refuses.
 void embed_tokens(const WeightDirectory& directory, std::span<const int32_t> ids,
                   const at::Tensor& hidden);
 

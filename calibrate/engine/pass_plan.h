@@ -36,12 +36,23 @@ uint64_t stored_layer_bytes(const WeightDirectory& directory);
 uint64_t stored_layer_bytes(const ModelConfig& config);
 
 // Bytes that a rank needs on its device: two layers (one of them as it is stored), the activations
-// of its windows, one micro-batch.
+// of its windows, one micro-batch.  What is more than 64 bits can tell is the most that they can.
 struct MemoryPlan {
   uint64_t layers = 0, activations = 0, micro_batch = 0;
-  uint64_t total() const { return layers + activations + micro_batch; }
+  uint64_t total() const;
 };
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t stored_layer_bytes, int64_t samples,
                        int64_t length, int64_t ranks, const PassSettings& settings);
+
+// Bytes that the ranks of one machine need of its memory together: on CPUs what each needs on its
+// device, and on all devices the ids of all windows.
+struct HostMemoryPlan {
+  MemoryPlan rank;
+  int64_t ranks = 1;
+  uint64_t ids = 0;
+  uint64_t total() const;
+};
+HostMemoryPlan plan_host_memory(const MemoryPlan& device_plan, const c10::Device& device,
+                                int64_t samples, int64_t length, int64_t ranks);
 
 }  // namespace kvcalib

@@ -10,13 +10,15 @@
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
+#include "sharding/files/restarted.h"
 
 namespace kvcalib {
 
 DirectoryLock::DirectoryLock(const std::filesystem::path& directory)
-    : descriptor_(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    : descriptor_(restarted(
+          [&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); })) {
   if (descriptor_ < 0) throw_system_error(directory, "cannot be opened as a directory");
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  if (restarted([&] { return ::flock(descriptor_, LOCK_EX | LOCK_NB); }) == 0) return;
   const int reason = errno;
   ::close(descriptor_);
   if (reason == EWOULDBLOCK) {
@@ -31,8 +33,12 @@ DirectoryLock::~DirectoryLock() { ::close(descriptor_); }
 bool DirectoryLock::is_of(const std::filesystem::path& directory) const {
   struct stat locked {};
   struct stat named {};
-  return ::fstat(descriptor_, &locked) == 0 && ::stat(directory.c_str(), &named) == 0 &&
-         locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
+  if (::fstat(descriptor_, &locked) != 0) throw_system_error(directory, "cannot be looked at");
+  if (::stat(directory.c_str(), &named) != 0) {
+    if (errno == ENOENT) return false;
+    throw_system_error(directory, "cannot be looked at");
+  }
+  return locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
 }
 
 }  // namespace kvcalib

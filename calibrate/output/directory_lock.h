@@ -15,7 +15,7 @@ class DirectoryLock {
   DirectoryLock& operator=(const DirectoryLock&) = delete;
   ~DirectoryLock();
 
-  // Whether `directory` still is what was locked.
+  // Whether `directory` still is what was locked.  Throws Error when that cannot be seen.
   bool is_of(const std::filesystem::path& directory) const;
 
  private:

@@ -11,8 +11,10 @@
 #include <cstring>
 
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/metadata_file.h"
 #include "sharding/files/new_file.h"
+#include "sharding/files/restarted.h"
 
 namespace kvcalib {
 namespace {
@@ -21,6 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr mode_t kDirectoryMode = 0755;
 constexpr mode_t kPermissions = 07777;
+constexpr size_t kLinkBytes = 256;
 
 // An open file, closed on destruction.
 class Descriptor {
@@ -44,20 +47,11 @@ void throw_system_error(const fs::path& path, std::string_view what) {
   throw Error(concat(path.string(), ": ", what, ": ", std::strerror(errno)));
 }
 
-bool is_there(const fs::path& path) {
-  std::error_code failure;
-  return fs::exists(fs::symlink_status(path, failure));
-}
+bool is_there(const fs::path& path) { return kind_at(path) != FileKind::kNothing; }
 
-bool is_plain_file(const fs::path& path) {
-  std::error_code failure;
-  return fs::is_regular_file(fs::symlink_status(path, failure));
-}
+bool is_plain_file(const fs::path& path) { return kind_at(path) == FileKind::kFile; }
 
-bool is_plain_directory(const fs::path& path) {
-  std::error_code failure;
-  return fs::is_directory(fs::symlink_status(path, failure));
-}
+bool is_plain_directory(const fs::path& path) { return kind_at(path) == FileKind::kDirectory; }
 
 std::vector<std::string> list_directory(const fs::path& directory) {
   std::vector<std::string> names;
@@ -90,16 +84,22 @@ void write_new_file(const fs::path& path, std::string_view bytes) {
   write_new_file(path, [bytes](ByteSink& file) { file.append(bytes); });
 }
 
-void copy_permissions(const fs::path& model, const fs::path& path) {
+std::optional<std::string> copy_permissions(const fs::path& model, const fs::path& path) {
   struct stat status {};
-  if (::stat(model.c_str(), &status) != 0) throw_system_error(model, "cannot be read");
-  // Only root may give files away; for others the file becomes the user's own.
-  if (::chown(path.c_str(), status.st_uid, status.st_gid) != 0 && errno != EPERM) {
-    throw_system_error(path, "cannot be given its owner");
+  struct stat own {};
+  if (::stat(model.c_str(), &status) != 0) throw_system_error(model, "cannot be looked at");
+  if (::stat(path.c_str(), &own) != 0) throw_system_error(path, "cannot be looked at");
+  std::optional<std::string> warning;
+  // Only root may give files away, and in a container not to everybody.
+  const bool is_given = own.st_uid == status.st_uid && own.st_gid == status.st_gid;
+  if (!is_given && ::chown(path.c_str(), status.st_uid, status.st_gid) != 0) {
+    warning = concat("the owner ", status.st_uid, ':', status.st_gid,
+                     " cannot be kept: ", std::strerror(errno));
   }
   if (::chmod(path.c_str(), status.st_mode & kPermissions) != 0) {
     throw_system_error(path, "cannot be given its permissions");
   }
+  return warning;
 }
 
 void duplicate_file(const fs::path& from, const fs::path& to) {
@@ -119,9 +119,17 @@ void make_symbolic_link(const std::string& target, const fs::path& path) {
 }
 
 std::optional<std::string> link_target(const fs::path& path) {
-  std::error_code failure;
-  const fs::path target = fs::read_symlink(path, failure);
-  return failure ? std::nullopt : std::optional(target.string());
+  std::string target(kLinkBytes, '\0');
+  while (true) {
+    const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
+    if (length < 0 && (errno == EINVAL || errno == ENOENT)) return std::nullopt;
+    if (length < 0) throw_system_error(path, "cannot be read as a link");
+    if (static_cast<size_t>(length) < target.size()) {
+      target.resize(static_cast<size_t>(length));
+      return target;
+    }
+    target.resize(2 * target.size());
+  }
 }
 
 void rename_path(const fs::path& from, const fs::path& to) {
@@ -139,10 +147,11 @@ void remove_tree(const fs::path& path) {
 }
 
 void sync_directory(const fs::path& directory) {
-  const Descriptor descriptor(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Descriptor descriptor(
+      restarted([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
   if (descriptor.get() < 0) throw_system_error(directory, "cannot be opened");
   // EINVAL: a file system whose directories need no such call.
-  if (::fsync(descriptor.get()) != 0 && errno != EINVAL) {
+  if (restarted([&] { return ::fsync(descriptor.get()); }) != 0 && errno != EINVAL) {
     throw_system_error(directory, "cannot be brought to the disk");
   }
 }

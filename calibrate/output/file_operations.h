@@ -17,7 +17,7 @@ namespace kvcalib {
 // Throws Error "PATH: WHAT: reason of errno".
 [[noreturn]] void throw_system_error(const std::filesystem::path& path, std::string_view what);
 
-// What is at a path; links are not followed, and what cannot be looked at is not there.
+// What is at a path; links are not followed.
 bool is_there(const std::filesystem::path& path);
 bool is_plain_file(const std::filesystem::path& path);
 bool is_plain_directory(const std::filesystem::path& path);
@@ -32,8 +32,10 @@ void make_directory(const std::filesystem::path& path);
 void write_new_file(const std::filesystem::path& path, const FileContent& content);
 void write_new_file(const std::filesystem::path& path, std::string_view bytes);
 
-// Gives `path` the permissions and, where allowed, the owner of `model`.
-void copy_permissions(const std::filesystem::path& model, const std::filesystem::path& path);
+// Gives `path` the permissions and the owner of `model`.  Returns a warning where the owner cannot
+// be kept.
+std::optional<std::string> copy_permissions(const std::filesystem::path& model,
+                                            const std::filesystem::path& path);
 
 // The same file under a second name; a copy with its permissions where there are no hard links.
 void duplicate_file(const std::filesystem::path& from, const std::filesystem::path& to);

@@ -11,6 +11,7 @@
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 
 namespace kvcalib {
 namespace {
@@ -38,7 +39,7 @@ fs::path resolve(const fs::path& directory) {
                        ": no path to a directory: ", failure ? failure.message() : "it is empty"));
   }
   if (!path.has_filename()) path = path.parent_path();
-  if (!fs::is_directory(path.parent_path(), failure)) {
+  if (kind_behind(path.parent_path()) != FileKind::kDirectory) {
     throw Error(concat(directory.string(), ": its parent ", path.parent_path().string(),
                        " is no directory; create that first"));
   }
@@ -75,7 +76,9 @@ OutputDirectory::OutputDirectory(const fs::path& directory, bool force, ForeignE
       force_(force),
       foreign_(std::move(foreign)),
       step_(std::move(step)),
-      owner_(::getpid()) {
+      owner_(::getpid()),
+      leaving_([this](int) { return take_back_before_leaving(); }) {
+  const std::lock_guard lock(mutex_);
   check_place();
   lock_partial();
   try {
@@ -90,7 +93,19 @@ OutputDirectory::OutputDirectory(const fs::path& directory, bool force, ForeignE
 }
 
 OutputDirectory::~OutputDirectory() {
+  const std::lock_guard lock(mutex_);
   if (lock_ && ::getpid() == owner_) discard();
+}
+
+std::string OutputDirectory::standing() const {
+  return concat(directory_.string(), " holds the new files all the same, whole");
+}
+
+std::string OutputDirectory::take_back_before_leaving() {
+  const std::lock_guard lock(mutex_);
+  if (placed_) return standing();
+  if (lock_) discard();
+  return concat("nothing was written to ", directory_.string());
 }
 
 // Throws Error when the directory may not be replaced by the output.
@@ -145,28 +160,52 @@ void OutputDirectory::discard() noexcept {
   lock_.reset();
 }
 
+void OutputDirectory::check_open() const {
+  if (!lock_) throw Error(concat(directory_.string(), ": is not being written any more"));
+}
+
 void OutputDirectory::write(std::string_view name, const FileContent& content) {
+  const std::lock_guard lock(mutex_);
+  check_open();
   check_file_name(name);
   write_new_file(partial_ / name, content);
   tell(step_, "write a file");
 }
 
+void OutputDirectory::write_tree(const std::function<void(const fs::path&)>& write) {
+  const std::lock_guard lock(mutex_);
+  check_open();
+  write(partial_);
+}
+
 void OutputDirectory::commit() {
-  check_place();
-  if (is_there(directory_)) copy_permissions(directory_, partial_);
-  sync_directory(partial_);
-  take_place();
-  sync_directory(directory_.parent_path());
+  const std::lock_guard lock(mutex_);
+  check_open();
+  try {
+    check_place();
+    if (is_there(directory_)) {
+      if (const auto warning = copy_permissions(directory_, partial_))
+        warnings_.push_back(concat(directory_.string(), ": ", *warning));
+    }
+    sync_directory(partial_);
+    take_place();
+    sync_directory(directory_.parent_path());
+  } catch (const std::exception& failure) {
+    if (!placed_) throw;
+    throw Error(concat(failure.what(), "; ", standing()));
+  }
 }
 
 void OutputDirectory::take_place() {
   if (!is_there(directory_) || list_directory(directory_).empty()) {
     rename_path(partial_, directory_);
+    placed_ = true;
     lock_.reset();
     tell(step_, "rename to the new directory");
     return;
   }
   if (rename_with(partial_, directory_, RENAME_EXCHANGE)) {
+    placed_ = true;
     lock_.reset();
     tell(step_, "exchange old and new");
     remove_tree(partial_);
@@ -186,6 +225,7 @@ void OutputDirectory::replace_in_two_steps() {
     errno = reason;
     throw_system_error(directory_, "cannot be replaced");
   }
+  placed_ = true;
   lock_.reset();
   tell(step_, "rename to the new directory");
   remove_tree(previous_);

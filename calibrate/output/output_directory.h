@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "calibrate/output/directory_lock.h"
 #include "calibrate/output/output_names.h"
 #include "calibrate/output/output_transaction.h"
+#include "sharding/files/leave_by_signal.h"
 
 namespace kvcalib {
 
@@ -36,10 +38,14 @@ class OutputDirectory : public OutputTransaction {
 
   using OutputTransaction::write;
   void write(std::string_view name, const FileContent& content) override;
+  // Stages a whole tree: `write` is called with the folder in which the files are until commit().
+  // The process does not leave by a signal before it has returned, or thrown, which it should do
+  // soon once leaving_signal() is one.
+  void write_tree(const std::function<void(const std::filesystem::path& partial)>& write);
   void commit() override;
 
-  // Where the files are until then, for a whole tree that is written there.
-  const std::filesystem::path& partial() const { return partial_; }
+ protected:
+  std::string standing() const override;
 
  private:
   void check_place() const;
@@ -47,7 +53,9 @@ class OutputDirectory : public OutputTransaction {
   void restore_previous();
   void take_place();
   void replace_in_two_steps();
+  void check_open() const;
   void discard() noexcept;
+  std::string take_back_before_leaving();
 
   std::filesystem::path directory_;
   std::filesystem::path partial_;   // the sibling being written
@@ -57,6 +65,9 @@ class OutputDirectory : public OutputTransaction {
   StepHook step_;
   pid_t owner_;                        // a forked child must not take back what its parent stages
   std::optional<DirectoryLock> lock_;  // of partial_
+  bool placed_ = false;                // the new files are where they belong
+  std::mutex mutex_;                   // held by what must not be cut off
+  BeforeLeaving leaving_;              // the last member: its action uses the others
 };
 
 }  // namespace kvcalib

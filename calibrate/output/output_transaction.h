@@ -2,7 +2,9 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "sharding/files/byte_sink.h"
 
@@ -14,7 +16,7 @@ namespace kvcalib {
 using StepHook = std::function<void(std::string_view step)>;
 
 // A set of files that appears whole or not at all.  What is not committed is taken back on
-// destruction.
+// destruction, and before the process leaves by a signal.
 class OutputTransaction {
  public:
   OutputTransaction() = default;
@@ -28,8 +30,21 @@ class OutputTransaction {
     write(name, [bytes](ByteSink& file) { file.append(bytes); });
   }
 
-  // Makes all staged files appear.  Throws Error with nothing changed.
+  // Makes all staged files appear.  Throws Error with nothing changed, or, where the new files are
+  // in force all the same, saying so.
   virtual void commit() = 0;
+
+  // Runs what follows commit().  When that fails the files stay: throws Error that says so.
+  void after_commit(const std::function<void()>& rest) const;
+
+  // What the user should know of what is written, a sentence each.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+ protected:
+  // "DIR holds the new files, whole": what stands behind commit(), whatever fails then.
+  virtual std::string standing() const = 0;
+
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace kvcalib

@@ -9,6 +9,7 @@
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
 #include "sharding/files/metadata_file.h"
+#include "sharding/files/ranged_file.h"
 
 namespace kvcalib {
 namespace {
@@ -113,10 +114,12 @@ void check_existing(const fs::path& directory, const OutputNames& names, bool fo
                        " already; pass --force to replace them"));
   }
   for (const std::string& name : present) {
-    if (names.is_ours(name) && !is_plain_file(directory / name)) {
+    if (!names.is_ours(name)) continue;
+    if (!is_plain_file(directory / name)) {
       throw Error(concat((directory / name).string(), ": is no plain file, and would have to be ",
                          "replaced; put a plain file in its place, or use --output"));
     }
+    const RangedFile compared_at_the_end(directory / name);  // fails now rather than then
   }
 }
 
@@ -129,7 +132,9 @@ WeightsTransaction::WeightsTransaction(const fs::path& directory, OutputNames na
       names_(std::move(names)),
       step_(std::move(step)),
       owner_(::getpid()),
-      lock_(directory) {
+      lock_(directory),
+      leaving_([this](int) { return take_back_before_leaving(); }) {
+  const std::lock_guard lock(mutex_);
   settle(directory_, names_, step_);
   check_existing(directory_, names_, force);
   make_directory(folder_);
@@ -150,6 +155,7 @@ WeightsTransaction::WeightsTransaction(const fs::path& directory, OutputNames na
 }
 
 WeightsTransaction::~WeightsTransaction() {
+  const std::lock_guard lock(mutex_);
   if (open_ && ::getpid() == owner_) settle_quietly();
 }
 
@@ -162,11 +168,31 @@ void WeightsTransaction::settle_quietly() noexcept {
   }
 }
 
+std::string WeightsTransaction::standing() const {
+  return concat(directory_.string(), ": the new ", names_.set, " and ", names_.backed_up,
+                " are in force all the same");
+}
+
+std::string WeightsTransaction::take_back_before_leaving() {
+  const std::lock_guard lock(mutex_);
+  if (open_) settle_quietly();
+  return flipped_ ? standing() : concat("the files of ", directory_.string(), " are as they were");
+}
+
+void WeightsTransaction::check_open() const {
+  if (!open_) throw Error(concat(directory_.string(), ": is not being written any more"));
+}
+
 void WeightsTransaction::write(std::string_view name, const FileContent& content) {
+  const std::lock_guard lock(mutex_);
+  check_open();
   check_file_name(name);
   const fs::path staged = folder_ / kNext / name;
   write_new_file(staged, content);
-  if (is_there(directory_ / name)) copy_permissions(directory_ / name, staged);
+  if (is_there(directory_ / name)) {
+    if (const auto warning = copy_permissions(directory_ / name, staged))
+      warnings_.push_back(concat((directory_ / name).string(), ": ", *warning));
+  }
   written_.emplace(name);
   tell(step_, concat("write ", name));
 }
@@ -227,6 +253,8 @@ void WeightsTransaction::flip() {
 }
 
 void WeightsTransaction::commit() {
+  const std::lock_guard lock(mutex_);
+  check_open();
   try {
     const std::set<std::string> affected = plan();
     make_previous(affected);
@@ -234,11 +262,10 @@ void WeightsTransaction::commit() {
     flip();
     settle(directory_, names_, step_);
     open_ = false;
-  } catch (const Error& failure) {
+  } catch (const std::exception& failure) {
     settle_quietly();
     if (!flipped_) throw;
-    throw Error(concat(failure.what(), "; the new ", names_.set, " and ", names_.backed_up,
-                       " are in force all the same, and the next run clears what is left"));
+    throw Error(concat(failure.what(), "; ", standing(), ", and the next run clears what is left"));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "calibrate/output/directory_lock.h"
 #include "calibrate/output/output_names.h"
 #include "calibrate/output/output_transaction.h"
+#include "sharding/files/leave_by_signal.h"
 
 namespace kvcalib {
 
@@ -47,12 +49,17 @@ class WeightsTransaction : public OutputTransaction {
   // Whether a killed (or running) kvcalib left its folder here.
   static bool is_pending(const std::filesystem::path& directory);
 
+ protected:
+  std::string standing() const override;
+
  private:
   std::set<std::string> plan();
   void make_previous(const std::set<std::string>& affected);
   void link_all(const std::set<std::string>& affected);
   void flip();
+  void check_open() const;
   void settle_quietly() noexcept;
+  std::string take_back_before_leaving();
 
   std::filesystem::path directory_;
   std::filesystem::path folder_;  // .kvcalib-transaction
@@ -61,8 +68,10 @@ class WeightsTransaction : public OutputTransaction {
   pid_t owner_;  // a forked child must not take back what its parent stages
   DirectoryLock lock_;
   std::set<std::string> written_;
-  bool open_ = false;     // the folder exists and is ours to clear
-  bool flipped_ = false;  // the new set is in force
+  bool open_ = false;      // the folder exists and is ours to clear
+  bool flipped_ = false;   // the new set is in force
+  std::mutex mutex_;       // held by what must not be cut off
+  BeforeLeaving leaving_;  // the last member: its action uses the others
 };
 
 }  // namespace kvcalib

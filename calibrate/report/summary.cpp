@@ -9,6 +9,7 @@
 #include "calibrate/delivery/program_version.h"
 #include "calibrate/runtimes/runtime.h"
 #include "sharding/files/error.h"
+#include "sharding/files/json_writer.h"
 
 namespace kvcalib {
 namespace {
@@ -84,7 +85,7 @@ Summary summarise(Delivery delivery) {
   summary.delivery = std::move(delivery);
   std::vector<DeliveredFile>& files = summary.delivery.files;
   files.push_back({kSummaryFileName, {}});
-  files.back().content = [text = to_json(summary).dump(2) + "\n"](ByteSink& sink) {
+  files.back().content = [text = json_text(to_json(summary))](ByteSink& sink) {
     sink.append(text);
   };
   return summary;

@@ -27,6 +27,12 @@ bool JsonObject::has(std::string_view key) const {
   return found != values_.end() && !found->is_null();
 }
 
+bool JsonObject::states(std::string_view key) const { return values_.contains(std::string(key)); }
+
+const json* JsonObject::find(std::string_view key) const { return has(key) ? &at(key) : nullptr; }
+
+std::string JsonObject::shown(std::string_view key) const { return json_excerpt(at(key)); }
+
 const json& JsonObject::at(std::string_view key) const {
   if (!has(key)) refuse(concat(key, " is missing"));
   return values_.at(std::string(key));

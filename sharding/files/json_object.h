@@ -21,6 +21,9 @@ class JsonObject {
   const std::string& origin() const { return origin_; }
   bool is_empty() const { return values_.empty(); }
   bool has(std::string_view key) const;
+  bool states(std::string_view key) const;                 // also as null
+  const nlohmann::json* find(std::string_view key) const;  // null where absent
+  std::string shown(std::string_view key) const;           // its value as JSON
 
   int64_t integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t absent) const;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "sharding/files/error.h"
+#include "sharding/files/restarted.h"
 
 namespace kvcalib {
 namespace {
@@ -22,8 +23,9 @@ Error cannot(const std::filesystem::path& path, const char* what) {
 }  // namespace
 
 NewFile::NewFile(const std::filesystem::path& path)
-    : path_(path),
-      descriptor_(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode)) {
+    : path_(path), descriptor_(restarted([&] {
+        return open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode);
+      })) {
   if (descriptor_ < 0) throw cannot(path_, "created");
 }
 
@@ -41,7 +43,8 @@ void NewFile::append(std::span<const std::byte> bytes) {
 
 void NewFile::finish() {
   // Some file systems report a full disk only at the end.
-  if (fsync(descriptor_) != 0 || close(std::exchange(descriptor_, -1)) != 0)
+  if (restarted([&] { return fsync(descriptor_); }) != 0 ||
+      close(std::exchange(descriptor_, -1)) != 0)
     throw cannot(path_, "written");
 }
 

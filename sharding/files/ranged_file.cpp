@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "sharding/files/error.h"
+#include "sharding/files/restarted.h"
 
 namespace kvcalib {
 namespace {
@@ -38,7 +39,9 @@ Error no_regular_file(const std::filesystem::path& path, mode_t mode) {
 
 // O_NONBLOCK: opening a pipe would wait for its writer.
 RangedFile::RangedFile(const std::filesystem::path& path)
-    : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) {
+    : path_(path), descriptor_(restarted([&] {
+        return open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+      })) {
   if (descriptor_ < 0) {
     const Error failure = cannot_read(path_);
     struct stat found;

@@ -107,6 +107,11 @@ std::vector<StoredTensor> stored_tensors(const ModelConfig& config, const ModelF
   builder.weight(family.gate, inner, hidden).rows(LayerTensor::kGateUp, inner, 0);
   builder.weight(family.up, inner, hidden).rows(LayerTensor::kGateUp, inner, inner);
   builder.weight(family.down, hidden, inner).rows(LayerTensor::kDown, hidden);
+  if (config.mlp_bias) {
+    builder.vector(family.gate, ".bias", inner).rows(LayerTensor::kGateUpBias, inner, 0);
+    builder.vector(family.up, ".bias", inner).rows(LayerTensor::kGateUpBias, inner, inner);
+    builder.vector(family.down, ".bias", hidden).rows(LayerTensor::kDownBias, hidden);
+  }
   return builder.take();
 }
 

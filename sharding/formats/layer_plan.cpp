@@ -9,6 +9,7 @@ std::pair<int64_t, int64_t> tensor_shape(const ModelConfig& config, LayerTensor 
     case LayerTensor::kAttentionNorm:
     case LayerTensor::kFfnNorm:
     case LayerTensor::kOutputBias:
+    case LayerTensor::kDownBias:
       return {1, config.hidden};
     case LayerTensor::kQkv:
       return {config.hidden, qkv_columns};
@@ -23,6 +24,8 @@ std::pair<int64_t, int64_t> tensor_shape(const ModelConfig& config, LayerTensor 
     case LayerTensor::kQueryNorm:
     case LayerTensor::kKeyNorm:
       return {1, config.head_dim};
+    case LayerTensor::kGateUpBias:
+      return {1, 2 * config.intermediate};
   }
   return {0, 0};
 }
@@ -35,6 +38,9 @@ bool has_tensor(const ModelConfig& config, LayerTensor tensor) {
     case LayerTensor::kQueryNorm:
     case LayerTensor::kKeyNorm:
       return config.query_key_norm;
+    case LayerTensor::kGateUpBias:
+    case LayerTensor::kDownBias:
+      return config.mlp_bias;
     default:
       return true;
   }

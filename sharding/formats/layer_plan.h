@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -22,8 +23,10 @@ enum class LayerTensor {
   kDown,        // [intermediate, hidden]
   kQueryNorm,   // [head_dim], where the model has query_key_norm
   kKeyNorm,     // [head_dim]
+  kGateUpBias,  // [2 intermediate], where the model has mlp_bias
+  kDownBias,    // [hidden]
 };
-inline constexpr int64_t kLayerTensors = 10;
+inline constexpr int64_t kLayerTensors = 12;
 
 // How numbers are stored.
 enum class ElementType { kFloat16, kBFloat16, kFloat32 };
@@ -44,6 +47,7 @@ struct FileRange {
   uint64_t bytes = 0;
   uint64_t image_offset = 0;
   ElementType type = ElementType::kFloat16;
+  std::string name = {};  // of the tensor, where the file does not name it
 };
 
 // A rectangle of elements in the layer's image and its place in a whole tensor: its element (i, j)

@@ -40,6 +40,7 @@ struct ModelConfig {
   int64_t stored_ranks = 1;  // tensor_para_size: the ranks the files are cut for
   WeightType weight_type = WeightType::kFloat16;
   bool attention_bias = false;
+  bool mlp_bias = false;        // of gate, up and down
   bool query_key_norm = false;  // each head of q and k is RMS-normalised before it is rotated
   int64_t sliding_window = 0;   // keys that a query sees, its own included; 0: all before it
   double norm_eps = 1e-6;

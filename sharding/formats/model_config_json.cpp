@@ -58,6 +58,7 @@ void to_json(nlohmann::json& object, const ModelConfig& model) {
   for (const auto& [key, number] : kNumbers) object[key] = model.*number;
   for (const auto& [key, flag] : kFlags) object[key] = model.*flag;
   object["weight_type"] = name(model.weight_type);
+  if (model.mlp_bias) object["mlp_bias"] = true;
   if (model.query_key_norm) object["query_key_norm"] = true;
   if (model.sliding_window > 0) object["sliding_window"] = model.sliding_window;
   if (!model.own_rotation) return;
@@ -75,6 +76,7 @@ ModelConfig read_model(const JsonObject& object) {
   for (const auto& [key, number] : kNumbers) model.*number = object.number(key);
   for (const auto& [key, flag] : kFlags) model.*flag = object.flag(key);
   model.weight_type = read_weight_type(object);
+  model.mlp_bias = object.flag("mlp_bias", false);
   model.query_key_norm = object.flag("query_key_norm", false);
   model.sliding_window = object.integer("sliding_window", 0);
   if (object.has("own_rotation")) model.own_rotation = read_scaling(object.object("own_rotation"));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <climits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <span>
 
@@ -18,17 +19,18 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr const char* kWholeFile = "model.safetensors";
 
 // Which file should hold which tensor.
 using WeightMap = std::map<std::string, fs::path>;
 
-WeightMap read_weight_map(const fs::path& directory) {
+std::optional<WeightMap> read_weight_map(const fs::path& directory) {
   const fs::path path = directory / kIndexFile;
-  if (!fs::exists(path)) return {};
+  if (!fs::exists(path)) return std::nullopt;
   const nlohmann::json index = read_json(path);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
-    throw Error(concat(path.string(), ": has no weight_map of tensors and files; the index is ",
-                       "damaged, get the model again"));
+    throw Error(
+        concat(path.string(), ": has no weight_map of tensors and files; get the file ", "again"));
   WeightMap files;
   for (const auto& [tensor, entry] : index["weight_map"].items()) {
     const fs::path file = entry.is_string() ? entry.get<std::string>() : std::string();
@@ -37,26 +39,36 @@ WeightMap read_weight_map(const fs::path& directory) {
                          ", expected the name of a file beside the index"));
     if (!fs::is_regular_file(directory / file))
       throw Error(concat(path.string(), ": names ", file.string(),
-                         ", which is not there; the copy is not complete"));
+                         ", which is no file here; get it, it holds tensor '", tensor, "'"));
     files[tensor] = directory / file;
   }
   return files;
 }
 
-std::set<fs::path> find_files(const fs::path& directory, const WeightMap& weight_map) {
+// All model*.safetensors of a directory.
+std::set<fs::path> find_files(const fs::path& directory) {
   std::set<fs::path> files;
-  for (const auto& [tensor, file] : weight_map) files.insert(file);
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
-    if (!entry.is_regular_file())
-      throw Error(concat(entry.path().string(), ": is no file, expected a safetensors file"));
-    files.insert(entry.path());
+    if (name.starts_with("model") && name.ends_with(".safetensors")) files.insert(entry.path());
   }
   return files;
 }
 
-void add_file(const fs::path& path, SafetensorsIndex& index) {
+// Of files that an index does not name, once it is sure that none of them is the model.
+std::vector<std::string> warnings_of(const fs::path& directory, const std::set<fs::path>& others) {
+  if (others.contains(directory / kWholeFile))
+    throw Error(concat((directory / kWholeFile).string(), ": lies beside ", kIndexFile,
+                       ", which does not name it: two models are here (transformers would read ",
+                       "this file); take one of them out of the directory"));
+  std::vector<std::string> warnings;
+  for (const fs::path& file : others)
+    warnings.push_back(concat(file.string(), ": is not read, ", kIndexFile, " does not name it"));
+  return warnings;
+}
+
+// Its tensors, without those that the index has elsewhere.
+void add_file(const fs::path& path, const WeightMap& weight_map, SafetensorsIndex& index) {
   const RangedFile file(path);
   const uint64_t file_bytes = file.bytes();
   std::string text(SafetensorsHeader::kLengthBytes, '\0');
@@ -68,27 +80,43 @@ void add_file(const fs::path& path, SafetensorsIndex& index) {
   const uint64_t data = SafetensorsHeader::kLengthBytes + length;
   SafetensorsHeader header = SafetensorsHeader::parse(text, file_bytes - data, path.string());
   for (auto& [name, tensor] : header.tensors) {
-    const auto [place, is_new] =
-        index.try_emplace(name, TensorPlace{path, data + tensor.begin, tensor.end - tensor.begin,
-                                            std::move(tensor.dtype), std::move(tensor.shape)});
+    const auto listed = weight_map.find(name);
+    if (listed != weight_map.end() && listed->second != path) continue;
+    const auto [place, is_new] = index.tensors.try_emplace(
+        name, TensorPlace{path, data + tensor.begin, tensor.end - tensor.begin,
+                          std::move(tensor.dtype), std::move(tensor.shape)});
     if (!is_new)
-      throw Error(concat(path.string(), ": tensor '", name, "' is in ",
-                         place->second.file.filename().string(),
-                         " too; take the files of the other model out of the directory"));
+      throw Error(concat(
+          path.string(), ": tensor '", name, "' is in ", place->second.file.filename().string(),
+          " too, and no index says which counts; take one of the files out of the ", "directory"));
   }
 }
 
 }  // namespace
 
 SafetensorsIndex read_safetensors_index(const fs::path& directory) {
-  const WeightMap weight_map = read_weight_map(directory);
+  const std::optional<WeightMap> weight_map = read_weight_map(directory);
+  std::set<fs::path> files = find_files(directory);
   SafetensorsIndex index;
-  for (const fs::path& file : find_files(directory, weight_map)) add_file(file, index);
-  for (const auto& [tensor, file] : weight_map) {
-    const auto place = index.find(tensor);
-    if (place == index.end() || place->second.file != file)
+  if (weight_map) {
+    std::set<fs::path> others;
+    others.swap(files);
+    for (const auto& [tensor, file] : *weight_map) {
+      files.insert(file);
+      others.erase(file);
+    }
+    index.warnings = warnings_of(directory, others);
+  }
+  for (const fs::path& file : files) {
+    if (!fs::is_regular_file(file))
+      throw Error(concat(file.string(), ": is no file, expected a safetensors file"));
+    add_file(file, weight_map.value_or(WeightMap{}), index);
+  }
+  if (!weight_map) return index;
+  for (const auto& [tensor, file] : *weight_map) {
+    if (!index.has(tensor))
       throw Error(concat(file.string(), ": has no tensor '", tensor, "', which ", kIndexFile,
-                         " says it holds; index and files are of different models"));
+                         " says it holds; get both again, of one model"));
   }
   return index;
 }

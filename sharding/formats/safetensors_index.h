@@ -19,12 +19,20 @@ struct TensorPlace {
 };
 
 // What the safetensors files of a directory hold, by the tensors' names.
-using SafetensorsIndex = std::map<std::string, TensorPlace>;
+struct SafetensorsIndex {
+  std::map<std::string, TensorPlace> tensors;
+  std::vector<std::string> warnings;  // of files that are not read, a sentence each
 
-// Reads the headers, and nothing else, of all model*.safetensors of a directory and of the files
-// that its model.safetensors.index.json names, if it has one.  Throws Error naming the file: a
-// malformed header, a tensor in two files, an index that names a file that is not there or a tensor
-// that the file does not hold.  Empty where the directory has no such file.
+  bool has(const std::string& name) const { return tensors.contains(name); }
+};
+
+// Reads the headers, and nothing else, of the files that model.safetensors.index.json names.  It is
+// the authority: a tensor is where it says, whatever other files hold; what it does not name counts
+// where it is in one of its files.  Other shards beside them are warned of.  Without an index: of
+// all model*.safetensors.  Throws Error naming the file: a malformed header, a tensor in two files
+// of which nothing says which, an index that names a file that is not there or a tensor that the
+// file does not hold, a model.safetensors beside an index that does not name it.  No tensors where
+// the directory has no such file.
 SafetensorsIndex read_safetensors_index(const std::filesystem::path& directory);
 
 }  // namespace kvcalib

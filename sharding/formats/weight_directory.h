@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "sharding/files/ini_file.h"
 #include "sharding/formats/layer_plan.h"
@@ -37,6 +39,8 @@ class WeightDirectory {
   virtual EmbeddingTable final_norm() const = 0;  // one row
   // The config.ini of weights that a runtime reads as they are; null for a model's own.
   virtual const IniFile* runtime_config() const { return nullptr; }
+  // What to know of how the model was read, a sentence each.
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  protected:
   explicit WeightDirectory(std::filesystem::path path) : path_(std::move(path)) {}
@@ -47,6 +51,7 @@ class WeightDirectory {
 
   std::filesystem::path path_;
   ModelConfig config_;
+  std::vector<std::string> warnings_;
 };
 
 // Whether a directory is a Hugging Face model: one with config.json; one with config.ini as well is

@@ -25,6 +25,11 @@ std::string machine_identity() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
   std::string identity;
   file >> identity;
+  // Ranks that both cannot say where they are need not be on one machine.
+  if (identity.empty())
+    throw Error(
+        "/proc/sys/kernel/random/boot_id: cannot be read; CPU ranks tell by it that they "
+        "share a machine");
   return identity;
 }
 

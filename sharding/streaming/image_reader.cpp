@@ -8,6 +8,7 @@
 #include "sharding/files/error.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/files/workers.h"
+#include "sharding/streaming/zero_weights.h"
 
 namespace kvcalib {
 namespace {
@@ -37,6 +38,27 @@ void fetch_ahead(const ImagePiece& piece) {
   RangedFile(piece.range->file).will_read(file_offset(piece), piece.bytes);
 }
 
+// Whether the piece is the last of a tensor and begins to look as if it was cut off: only then is
+// there something to look at again.
+bool ends_in_zeros(const ImagePiece& piece, std::span<const std::byte> last_bytes) {
+  constexpr size_t kFew = 64;
+  const FileRange& range = *piece.range;
+  if (piece.may_be_zeros || piece.image_offset + piece.bytes != range.image_offset + range.bytes)
+    return false;
+  const auto few = last_bytes.last(std::min(kFew, last_bytes.size()));
+  return std::all_of(few.begin(), few.end(), [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+// A file holds biases alone or none.
+bool holds_biases(const LayerPlan& plan, const FileRange& range) {
+  return std::any_of(plan.blocks.begin(), plan.blocks.end(), [&](const TensorBlock& block) {
+    const bool inside = block.image_offset >= range.image_offset &&
+                        block.image_offset < range.image_offset + range.bytes;
+    return inside &&
+           (block.tensor == LayerTensor::kQkvBias || block.tensor == LayerTensor::kOutputBias);
+  });
+}
+
 void read_piece(const ImagePiece& piece, std::span<std::byte> out) {
   const RangedFile file(piece.range->file);
   const uint64_t offset = file_offset(piece);
@@ -47,6 +69,7 @@ void read_piece(const ImagePiece& piece, std::span<std::byte> out) {
       throw Error(concat(piece.range->file.string(),
                          ": holds NaN or Inf; the weights are damaged, ",
                          "deploy the model again"));
+    if (done + part.size() == out.size() && ends_in_zeros(piece, part)) refuse_zeros(*piece.range);
   }
 }
 
@@ -72,9 +95,10 @@ std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_
   for (const FileRange& range : plan.ranges) {
     uint64_t begin = std::max(first, range.image_offset);
     const uint64_t end = std::min(last, range.image_offset + range.bytes);
+    const bool may_be_zeros = begin < end && holds_biases(plan, range);
     while (begin < end) {
       const uint64_t bytes = std::min(piece_bytes, end - begin);
-      pieces.push_back({&range, begin, bytes});
+      pieces.push_back({&range, begin, bytes, may_be_zeros});
       begin += bytes;
     }
   }

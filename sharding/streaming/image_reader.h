@@ -15,6 +15,7 @@ struct ImagePiece {
   const FileRange* range = nullptr;
   uint64_t image_offset = 0;
   uint64_t bytes = 0;
+  bool may_be_zeros = false;  // biases may be
 };
 
 // Bytes [first, last) of a plan's image as pieces of at most `piece_bytes`, none across two files.
@@ -32,8 +33,8 @@ struct PieceSink {
 };
 
 // Reads the pieces with `workers` threads and looks for NaN and Inf on the way, while the bytes are
-// in cache. Throws Error naming the file: not readable, shorter than it was, or holding a value
-// that is not finite.
+// in cache. Throws Error naming the file: not readable, shorter than it was, holding a value that
+// is not finite, or one of the tensors that refuse_zeros refuses, biases aside.
 void read_image(const std::vector<ImagePiece>& pieces, int64_t workers, const PieceSink& sink);
 
 }  // namespace kvcalib

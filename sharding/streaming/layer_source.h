@@ -23,6 +23,8 @@ struct LayerWeights {
   WeightMatrix down;          // [intermediate, hidden]
   at::Tensor query_norm;      // [head_dim], undefined where the model has none
   at::Tensor key_norm;        // [head_dim]
+  at::Tensor gate_up_bias;    // [2 intermediate]
+  at::Tensor down_bias;       // [hidden]
 
   // One of the vectors, one of the matrices; null where `tensor` is of the other kind.
   at::Tensor* vector(LayerTensor tensor);

@@ -62,6 +62,10 @@ at::Tensor* LayerWeights::vector(LayerTensor tensor) {
       return &query_norm;
     case LayerTensor::kKeyNorm:
       return &key_norm;
+    case LayerTensor::kGateUpBias:
+      return &gate_up_bias;
+    case LayerTensor::kDownBias:
+      return &down_bias;
     default:
       return nullptr;
   }

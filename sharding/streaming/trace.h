@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sharding/streaming/device.h"
@@ -86,6 +87,10 @@ class DeviceSpan {
   std::optional<HostSpan> on_host_;
   std::optional<Trace::DeviceRecord> record_;
 };
+
+// How the text of chrome_trace begins.
+inline constexpr std::string_view kChromeTraceBegin =
+    "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[";
 
 // A Chrome trace file (chrome://tracing, ui.perfetto.dev) of the events of all ranks, times counted
 // from `start` microseconds.

@@ -21,6 +21,7 @@
 #include "sharding/ranks/lone_communicator.h"
 #include "sharding/streaming/image_reader.h"
 #include "sharding/streaming/layer_stream.h"
+#include "sharding/streaming/zero_weights.h"
 #include "sharding/writing/table_rows.h"
 
 namespace kvcalib {
@@ -110,9 +111,10 @@ std::vector<Task> table_tasks(Writing& writing, const WeightDirectory& source,
                               const TurboMindCut& cut) {
   const int64_t hidden = source.config().hidden;
   const int64_t kept = std::min(rows_without_padding(source), cut.table_rows);
-  const auto task = [&writing, &cut, hidden](const char* name, const EmbeddingTable& table,
-                                             int64_t table_rows, int64_t rows) {
-    return [=, &writing, &cut] {
+  const auto task = [&writing, &source, &cut, hidden](const char* name, const EmbeddingTable& table,
+                                                      int64_t table_rows, int64_t rows) {
+    return [=, &writing, &source, &cut] {
+      refuse_zeros(table, source.config());
       const TableRows reader(table, hidden, cut.type);
       writing.write(name, rows, hidden, [&](int64_t first, int64_t count, uint16_t* target) {
         const int64_t real = std::clamp<int64_t>(table_rows - first, 0, count);

@@ -2,7 +2,6 @@
 // Loaded by LD_PRELOAD: stops the process (SIGSTOP) before every call that changes something below
 // the folder KVCALIB_STOP_BELOW, so that a test can look at each state that a kill could leave, let
 // it go on (SIGCONT) or kill it there.
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -10,32 +9,19 @@
 #include <csignal>
 #include <cstdarg>
 #include <cstdlib>
-#include <string>
 #include <string_view>
+
+#include "tests/cli/interposed_calls.h"
+
+using interposed::next;
+using interposed::path_at;
+using interposed::path_of;
 
 namespace {
 
 void stop_if_below(std::string_view path) {
   static const char* const kFolder = std::getenv("KVCALIB_STOP_BELOW");
   if (kFolder != nullptr && path.starts_with(kFolder)) ::raise(SIGSTOP);
-}
-
-std::string path_of(int descriptor) {
-  std::string path(4096, '\0');
-  const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
-  const ssize_t length = ::readlink(link.c_str(), path.data(), path.size());
-  path.resize(length > 0 ? static_cast<size_t>(length) : 0);
-  return path;
-}
-
-std::string path_at(int folder, const char* name) {
-  return folder == AT_FDCWD || *name == '/' ? name : path_of(folder) + "/" + name;
-}
-
-// The function that would have been called without this library.
-template <typename Function>
-Function* next(Function*, const char* name) {
-  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
 }  // namespace

@@ -47,12 +47,13 @@ class Families(ProgramTest):
         self.assertEqual(run.code, 0, run.err)
         return load_file(output)
 
-    def check(self, architecture: str, *, seed: int = 0, tokens: int = 80, files: int = 1, **shape) -> Decoder:
+    def check(self, architecture: str, *, seed: int = 0, tokens: int = 80, files: int = 1, rename=lambda name: name,
+              **shape) -> Decoder:
         """The program, and the oracle's own lines, agree with transformers, or where it lacks the family with them."""
         decoder = random_decoder(seed, architecture, **shape)
         if decoder.in_transformers and not HAS_TRANSFORMERS:
             self.skipTest("the Python package transformers is absent")
-        directory = save(decoder, self.folder / "model", files)
+        directory = save(decoder, self.folder / "model", files, rename)
         windows = random_windows(seed, 3, tokens, decoder.vocab)
         expected = own_ranges(decoder, windows)
         if decoder.in_transformers:
@@ -60,6 +61,14 @@ class Families(ProgramTest):
             self.assert_near(own, expected)
         self.assert_near(self.printed_ranges(directory, windows), expected)
         return decoder
+
+    def assert_same_under_other_names(self, decoder: Decoder, rename, tokens: int = 80):
+        """What a directory gives whose tensors transformers does not find is what it gives under their own names."""
+        windows = random_windows(0, 3, tokens, decoder.vocab)
+        plain = self.printed_ranges(save(decoder, self.folder / "plain"), windows)
+        found = self.printed_ranges(save(decoder, self.folder / "renamed", rename=rename), windows)
+        for name in RANGE_NAMES:
+            self.assertEqual(found[name].tobytes(), plain[name].tobytes(), name)
 
     def assert_matters(self, decoder: Decoder, tokens: int, **changes):
         """Without what the test is about the ranges would be others."""
@@ -117,6 +126,45 @@ class Llama(Families):
         config = {"rope_parameters": parameters, "rope_theta": None, "rope_scaling": None, "dtype": "float32"}
         self.check(self.ARCHITECTURE, rope_scaling=scaling, rope_theta=50000.0, config=config)
 
+    def test_rotation_that_is_stated_twice_alike(self):
+        scaling = {"rope_type": "linear", "factor": 2.0}
+        config = {"rope_parameters": {"type": "linear", "factor": 2, "rope_theta": 50000}, "model_type": "llama",
+                  "dtype": "float32", "torch_dtype": "float32"}
+        decoder = self.check(self.ARCHITECTURE, rope_scaling=scaling, rope_theta=50000.0, config=config)
+        self.assert_matters(decoder, 80, rope_scaling=None)
+
+    def test_original_positions_outside_the_rotation(self):
+        scaling = {key: value for key, value in LLAMA3.items() if not key.startswith("original")}
+        decoder = self.check(self.ARCHITECTURE, kv_heads=2, head_dim=64, max_positions=512, tokens=160,
+                             rope_scaling=LLAMA3, config={"rope_scaling": scaling,
+                                                          "original_max_position_embeddings": 64})
+        self.assert_matters(decoder, 160, rope_scaling=None)
+
+    def test_keys_of_other_families(self):
+        config = {"use_dynamic_ntk": True, "use_logn_attn": True, "seq_length": 20, "sliding_window": 8,
+                  "use_sliding_window": True, "rotary": {"base": 500.0, "type": "dynamic"}, "rotary_emb_base": 500}
+        self.check(self.ARCHITECTURE, kv_heads=2, max_positions=40, config=config)
+
+    def test_biases_of_the_mlp(self):
+        decoder = self.check(self.ARCHITECTURE, mlp_bias=True, attention_bias=True, kv_heads=2, layers=3)
+        tensors = {name: tensor for name, tensor in decoder.tensors.items() if not name.endswith("up_proj.bias")}
+        self.assert_matters(decoder, 80, tensors=tensors)
+
+    def test_names_without_the_model(self):
+        self.check(self.ARCHITECTURE, kv_heads=2, rename=lambda name: name.removeprefix("model."))
+
+    def test_a_tied_head_that_is_stored_in_place_of_the_embedding(self):
+        self.check(self.ARCHITECTURE, tied=True,
+                   rename=lambda name: "lm_head.weight" if name == "model.embed_tokens.weight" else name)
+
+    def test_names_with_more_in_front(self):
+        decoder = random_decoder(1, self.ARCHITECTURE, kv_heads=2)
+        for number, front in enumerate(("_orig_mod.", "module.", "language_model.")):
+            with self.subTest(front=front):
+                self.folder = self.folder / str(number)
+                self.folder.mkdir()
+                self.assert_same_under_other_names(decoder, lambda name, front=front: front + name)
+
     def test_yi(self):
         self.check(self.ARCHITECTURE, hidden=256, heads=8, kv_heads=2, rope_theta=5000000.0, max_positions=4096,
                    config={"bos_token_id": 1, "eos_token_id": 2, "pretraining_tp": 1})
@@ -149,6 +197,16 @@ class Mistral(Families):
         self.check(self.ARCHITECTURE, hidden=160, heads=4, kv_heads=2, head_dim=32, rope_theta=1e6)
 
 
+    def test_layers_that_are_listed(self):
+        for kind, window in (("sliding_attention", 24), ("full_attention", None)):
+            with self.subTest(kind=kind):
+                self.check(self.ARCHITECTURE, kv_heads=2, sliding_window=window,
+                           config={"sliding_window": 24, "layer_types": [kind] * 2, "head_dim": 32,
+                                   "use_sliding_window": False})
+                self.folder = self.folder / "next"
+                self.folder.mkdir()
+
+
 class Qwen(Families):
     def test_first_version(self):
         self.check("QWenLMHeadModel", hidden=256, heads=2, kv_heads=2, head_dim=128, use_dynamic_ntk=True,
@@ -170,6 +228,18 @@ class Qwen(Families):
     def test_second_version_beyond_its_sliding_window(self):
         self.check("Qwen2ForCausalLM", kv_heads=2, sliding_window=24,
                    config={"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 0})
+
+    def test_second_version_that_carries_keys_of_the_first(self):
+        self.check("Qwen2ForCausalLM", kv_heads=2, max_positions=40, tokens=96,
+                   config={"use_dynamic_ntk": True, "use_logn_attn": True, "seq_length": 40})
+
+    def test_second_version_whose_layers_are_listed(self):
+        for kind, window in (("sliding_attention", 24), ("full_attention", None)):
+            with self.subTest(kind=kind):
+                self.check("Qwen2ForCausalLM", kv_heads=2, sliding_window=window,
+                           config={"use_sliding_window": True, "sliding_window": 24, "layer_types": [kind] * 2})
+                self.folder = self.folder / "next"
+                self.folder.mkdir()
 
     def test_second_version_with_a_tied_embedding(self):
         self.check("Qwen2ForCausalLM", hidden=128, heads=2, kv_heads=1, head_dim=64, tied=True)

@@ -15,6 +15,7 @@ OPTIONS = {
                "--help"],
     "verify": ["--runtime", "--serving-tp", "--json", "--help"],
     "inspect": ["--json", "--help"],
+    "plan": ["--weights", "--devices", "--runtime", "--batch", "--session", "--prompt", "--card", "--json", "--help"],
     "shard": ["--weights", "--output", "--tp", "--runtime", "--model-name", "--force", "--quiet", "--help"],
 }
 PRESET = ROOT / "configs/internlm-104b.json"

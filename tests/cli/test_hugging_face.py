@@ -127,7 +127,8 @@ class SameAsTurboMind(HuggingFace):
         output = self.scaled(save(decoder, self.folder / "plain"), "plain-scales", 1)
         config = self.folder / "window/config.json"
         shutil.copytree(self.folder / "plain", config.parent)
-        values = json.loads(config.read_text()) | {"architectures": ["MistralForCausalLM"], "sliding_window": 16}
+        values = json.loads(config.read_text()) | {"architectures": ["MistralForCausalLM"], "model_type": "mistral",
+                                                      "sliding_window": 16}
         config.write_text(json.dumps(values))
         run = kvcalib("calibrate", "--weights", config.parent, "--data", self.ids, *shape_options(self.ids), "--devices", "cpu",
                       "--output", self.folder / "window-scales")
@@ -138,6 +139,26 @@ class SameAsTurboMind(HuggingFace):
                       "--output", self.folder / "exported")
         self.assertEqual(run.code, FAILED, run.text)
         self.assertIn("sliding window", run.err)
+
+
+class Warnings(HuggingFace):
+    def test_what_is_not_read_is_told_of_and_changes_nothing(self):
+        decoder = random_decoder(3, "Qwen2ForCausalLM", layers=1, dtype="float16", max_positions=40)
+        plain = save(decoder, self.folder / "plain", files=2)
+        output = self.scaled(plain, "plain-scales", 1)
+        weights = Path(shutil.copytree(plain, self.folder / "hf"))
+        config = json.loads((weights / "config.json").read_text()) | {"use_dynamic_ntk": True, "use_logn_attn": True}
+        (weights / "config.json").write_text(json.dumps(config))
+        (weights / "model-00001-of-00003.safetensors").write_text("a shard of another split")
+        (weights / "adapter_config.json").write_text("{}")
+        run = self.succeed("calibrate", "--weights", weights, "--data", self.ids, *shape_options(self.ids),
+                           "--devices", "cpu", "--output", self.folder / "found")
+        told = self.parse_json((self.folder / "found/summary.json").read_text())["warnings"]
+        for words in ("use_dynamic_ntk", "use_logn_attn", "model-00001-of-00003.safetensors", "adapter_config.json"):
+            self.assertIn(words, run.err)
+            self.assertTrue(any(words in warning for warning in told), told)
+        self.assertEqual(scales(output), scales(self.folder / "found"))
+        self.assertEqual(provenance(output)["weights_fingerprint"], provenance(self.folder / "found")["weights_fingerprint"])
 
 
 class Refusals(HuggingFace):
@@ -216,6 +237,17 @@ class Refusals(HuggingFace):
         weights = save(llama(), self.folder / "hf")
         (weights / "model-extra.safetensors").mkdir()
         self.assert_refused(weights, "model-extra.safetensors", "is no file")
+
+    def test_statements_that_disagree(self):
+        changes = {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}
+        self.assert_refused(self.spoilt("twice", lambda config, tensors: config.update(changes)),
+                            "config.json", "linear in rope_scaling", "default in rope_parameters")
+
+    def test_an_adapter_that_is_not_merged(self):
+        weights = save(llama(), self.folder / "hf")
+        (weights / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8}')
+        shutil.copyfile(weights / "model.safetensors", weights / "adapter_model.safetensors")
+        self.assert_refused(weights, "adapter_model.safetensors", "merge_and_unload")
 
     def test_a_sliding_window_of_some_layers(self):
         decoder = random_decoder(0, "Qwen2ForCausalLM", dtype="float16", config={

@@ -173,10 +173,6 @@ class BadTarget(Refusals):
         weights = self.write(random_model(42, layers=1, weight_type="bf16"), 1)
         self.assert_refused(FAILED, "bf16", "0.2.6", weights=weights, arguments=["--runtime", "0.2.6"])
 
-    def test_long_sessions_on_v0_0(self):
-        self.assert_refused(FAILED, "5000", "4096", weights=self.replaced("session_len", "5000"),
-                            arguments=["--runtime", "0.0.14"])
-
     def test_releases_without_scale_files(self):
         for version in ("0.4.0", "0.5.1", "1.0.0"):
             self.assert_refused(FAILED, version, arguments=["--runtime", version])

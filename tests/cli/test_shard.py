@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from program import SHARED, TINY, ProgramTest, config_values, digests, kvcalib, start_stepped, stops
+from program import SHARED, TINY, ProgramTest, config_values, digests, kvcalib, shape_options, start_stepped, stops
 from reference.families import Decoder, random_decoder, save
 from reference.models import Model, random_model
 from reference.turbomind_writer import weight_files, write_directory
@@ -130,6 +130,18 @@ class FromHuggingFace(ShardTest):
             self.assertEqual((weights.parent / "tokenizer/tokenizer.model").read_bytes(),
                              (source / "tokenizer.model").read_bytes())
 
+    def test_what_it_writes_for_the_first_releases_the_other_commands_accept(self):
+        decoder = random_decoder(11, "LlamaForCausalLM", **LLAMA | dict(layers=1, vocab=324), dtype="float16")
+        source = save(decoder, self.folder / "source")
+        ids = self.windows(count=1, length=16, vocab=decoder.vocab)
+        for runtime in ("0.0.2", "0.0.14"):
+            weights = self.shard(source, 2, runtime, "--runtime", runtime, "--model-name", "internlm-chat-20b")
+            run = self.succeed("calibrate", "--weights", weights, "--data", ids, *shape_options(ids), "--in-place",
+                               "--runtime", runtime, "--devices", "cpu")
+            self.assertIn("session_len = 8200", run.err)
+            self.assertEqual(config_values(weights)["session_len"], "4096")
+            self.succeed("verify", weights, "--runtime", runtime)
+
     def test_result_calibrates_to_the_same_statistics(self):
         decoder = random_decoder(10, "LlamaForCausalLM", **LLAMA, dtype="float16")
         source = save(decoder, self.folder / "source")
@@ -215,6 +227,7 @@ class Refusals(ShardTest):
                 (["heads of 64 channels"], "LlamaForCausalLM", dict(heads=8, kv_heads=8, head_dim=64)),
                 (["hidden size of 640"], "LlamaForCausalLM", dict(hidden=640)),
                 (["normalised by head"], "Qwen3ForCausalLM", {}),
+                (["mlp_bias"], "LlamaForCausalLM", dict(mlp_bias=True)),
                 (["sliding window of 100"], "MistralForCausalLM", dict(sliding_window=100)),
                 (["llama3"], "LlamaForCausalLM",
                  dict(rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,

@@ -4,7 +4,7 @@
 import json
 import unittest
 
-from program import TINY, TINY_LAYERS, ProgramTest, kvcalib, shape_options
+from program import TINY, TINY_LAYERS, ProgramTest, digests, kvcalib, shape_options
 
 
 class Trace(ProgramTest):
@@ -51,18 +51,30 @@ class Trace(ProgramTest):
 
     def test_place_is_checked_before_any_work(self):
         ids = self.windows(1, count=1, length=96)
-        link, existing = self.folder / "link", self.folder / "existing"
+        link, existing, earlier = self.folder / "link", self.folder / "existing", self.folder / "earlier"
         existing.write_text("mine")
+        earlier.write_text('{"displayTimeUnit":"ms","traceEvents":[]}')
+        weights = self.tiny()
+        before = digests(self.folder)
         link.symlink_to(existing)
         for place, message in ((self.folder / "none/trace.json", "cannot write"), (self.folder, "is no file"),
                                (link, "is no file"), ("/dev/null", "is no file"), ("", "names no file"),
-                               (existing, "--force replaces it")):
-            run = kvcalib("calibrate", "--weights", TINY / "weights", "--data", ids, *shape_options(ids), "--output",
-                          self.folder / "output", "--devices", "cpu", "--trace", place)
-            self.assertEqual(run.code, 1, run.text)
-            self.assertIn(message, run.err)
-            self.assertFalse((self.folder / "output").exists())
-        self.assertEqual(existing.read_text(), "mine")
+                               (existing, "holds no trace"), (earlier, "--force replaces it"),
+                               (weights / "summary.json", "lies in the weights directory"),
+                               (weights / "norm.weight", "holds no trace"), (ids, "holds no trace")):
+            for more in (), ("--force",):
+                if place == earlier and more:
+                    continue
+                run = kvcalib("calibrate", "--weights", weights, "--data", ids, *shape_options(ids), "--output",
+                              self.folder / "output", "--devices", "cpu", "--trace", place, *more)
+                self.assertEqual(run.code, 1, run.text)
+                self.assertIn(message, run.err)
+        self.assertEqual(digests(self.folder), before)
+
+    def test_replaces_an_earlier_one_with_force(self):
+        self.traced("--devices", "cpu")
+        _, spans = self.traced("--devices", "cpu", "--force")
+        self.assertTrue(spans)
 
 
 if __name__ == "__main__":

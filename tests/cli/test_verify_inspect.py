@@ -131,6 +131,14 @@ class Verify(ProgramTest):
     def test_serving_ranks(self):
         self.assert_fault("tensor_para_size", arguments=("--serving-tp", "4"), count=None)
 
+    def test_scales_for_other_ranks_are_not_called_those_of_another_run(self):
+        shutil.copyfile(self.output / "kv_stats.safetensors", self.weights / "kv_stats.safetensors")
+        for ranks in ("1", "4"):
+            found = self.faults("--serving-tp", ranks)
+            self.assertTrue(any("tensor_para_size = 2" in fault for fault in found), found)
+            self.assertFalse(any("different runs" in fault for fault in found), found)
+        self.assertNotIn("--tp 1 or --tp 1", " ".join(self.faults("--serving-tp", "1")))
+
     def test_a_file_of_another_set(self):
         shutil.copyfile(self.output / "kv_stats.safetensors", self.weights / "kv_stats.safetensors")
         self.assertEqual(self.faults(), [])

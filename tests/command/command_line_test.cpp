@@ -93,6 +93,7 @@ TEST(CommandLine, RefusesWhatIsMissingMalformedOrContradictory) {
       {{"--weights", "w", "--data", "d", "--in-place", "--samples", "0"}, "--samples '0'"},
       {{"--weights", "w", "--data", "d", "--in-place", "--length", "12x"}, "--length '12x'"},
       {{"--weights", "w", "--data", "d", "--in-place", "--seed", "-1"}, "--seed '-1'"},
+      {{"--weights", "w", "--dry-run", "--micro-batch", "4294967297"}, "--micro-batch 4294967297"},
       {{"--weights"}, "weights"},
   };
   for (const auto& wrong : cases) {

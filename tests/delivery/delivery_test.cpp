@@ -28,6 +28,9 @@ class Recorder final : public OutputTransaction {
 
   std::vector<std::pair<std::string, std::string>> files;
   bool committed = false;
+
+ protected:
+  std::string standing() const override { return "recorded"; }
 };
 
 std::vector<std::string> names_of(const Delivery& delivery) {

@@ -79,22 +79,26 @@ TEST(CalibrationPass, FindsTheRangesThatAPlainForwardPassInDoubleHas) {
 // What other families have, in turn and together.
 std::vector<ModelConfig> other_models() {
   ModelConfig wide = small_model(), normed = small_model(), sliding = small_model();
+  ModelConfig biased = small_model();
   wide.hidden = 48;
   wide.head_dim = 20;
   wide.kv_heads = 2;
   normed.query_key_norm = true;
   sliding.sliding_window = 9;
+  biased.mlp_bias = true;
   ModelConfig all = wide;
+  all.mlp_bias = true;
   all.query_key_norm = true;
   all.sliding_window = 5;
-  return {wide, normed, sliding, all};
+  return {wide, normed, sliding, biased, all};
 }
 
 TEST(CalibrationPass, FindsTheRangesOfModelsOfOtherFamilies) {
   for (const ModelConfig& model : other_models()) {
     SCOPED_TRACE(::testing::Message()
                  << "hidden " << model.hidden << ", norm " << model.query_key_norm
-                 << ", sliding window " << model.sliding_window);
+                 << ", sliding window " << model.sliding_window << ", bias of the MLP "
+                 << model.mlp_bias);
     const TemporaryFolder folder;
     expect_plain_ranges(PlainDirectory(folder.path(), model, PlainDirectory::Order::kEngine), 33);
   }

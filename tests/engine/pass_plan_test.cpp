@@ -4,6 +4,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "calibrate/engine/decoder_layer.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "tests/turbomind_fixture.h"
@@ -103,6 +105,28 @@ TEST(PlanMemory, CountsWhatAttentionHoldsOfLongWindows) {
   const uint64_t longer = plan(small_model(), 1, 2 * length, 1, 0).micro_batch;
   EXPECT_GT(two, one);
   EXPECT_EQ(longer - two, threads * 2 * sizeof(float) * length);
+}
+
+TEST(PlanMemory, IsTheMostThereIsWhereItWouldNotFitANumber) {
+  ModelConfig model = small_model();
+  model.hidden = model.intermediate = int64_t{1} << 30;
+  constexpr uint64_t kMost = std::numeric_limits<uint64_t>::max();
+  const int64_t samples = int64_t{1} << 32;
+  const MemoryPlan found = plan_memory(model, 1, samples, 1, 1, {at::kCPU, samples, 1});
+  EXPECT_EQ(found.activations, kMost);
+  EXPECT_EQ(found.micro_batch, kMost);
+  EXPECT_EQ(found.total(), kMost);
+  EXPECT_EQ(plan_host_memory(found, at::kCPU, samples, 1, 2).total(), kMost);
+}
+
+TEST(PlanHostMemory, HoldsWhatEveryRankNeedsOnCpusAndTheIdsAnywhere) {
+  const MemoryPlan rank = plan(small_model(), 8, 32, 2, 32);
+  const HostMemoryPlan two = plan_host_memory(rank, at::kCPU, 8, 32, 2);
+  const uint64_t table = 8 * 32 * sizeof(int32_t);
+  EXPECT_EQ(two.total(), 2 * rank.total() + two.ids);
+  EXPECT_GE(two.ids, 2 * table);
+  EXPECT_GE(plan_host_memory(rank, at::kCPU, 8, 32, 1).ids, table);
+  EXPECT_EQ(plan_host_memory(rank, at::kCUDA, 8, 32, 2).total(), two.ids);
 }
 
 }  // namespace

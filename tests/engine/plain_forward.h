@@ -86,10 +86,12 @@ inline PlainForward plain_forward(const ModelConfig& config, at::Tensor x) {
             .reshape({length, -1});
     x = x + at::mm(attended, w(LayerTensor::kOutput));
     if (config.attention_bias) x = x + w(LayerTensor::kOutputBias);
-    const at::Tensor gate_up = at::mm(normed(x, w(LayerTensor::kFfnNorm)), w(LayerTensor::kGateUp));
+    at::Tensor gate_up = at::mm(normed(x, w(LayerTensor::kFfnNorm)), w(LayerTensor::kGateUp));
+    if (config.mlp_bias) gate_up = gate_up + w(LayerTensor::kGateUpBias);
     const at::Tensor gate = gate_up.narrow(1, 0, config.intermediate);
     const at::Tensor up = gate_up.narrow(1, config.intermediate, config.intermediate);
     x = x + at::mm(gate * gate.sigmoid() * up, w(LayerTensor::kDown));
+    if (config.mlp_bias) x = x + w(LayerTensor::kDownBias);
   }
   return {keys, values, x};
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "sharding/formats/model_config_json.h"
 #include "sharding/formats/open_weights.h"
 #include "sharding/formats/weight_directory.h"
 #include "tests/hugging_face_fixture.h"
@@ -142,7 +143,12 @@ TEST(HuggingFaceConfig, ReadsTheSlidingWindowWhereTheModelUsesIt) {
   const nlohmann::json window = {{"sliding_window", 32}};
   EXPECT_EQ(config_of(window).sliding_window, 0);
   EXPECT_EQ(config_of(window, "MistralForCausalLM").sliding_window, 32);
-  EXPECT_EQ(config_of({}, "MistralForCausalLM").sliding_window, 0);
+  EXPECT_EQ(config_of({}, "MistralForCausalLM").sliding_window, 4096) << "transformers' default";
+  const std::vector<std::string> sliding(3, "sliding_attention"), full(3, "full_attention");
+  nlohmann::json listed = {{"sliding_window", 32}, {"layer_types", sliding}};
+  EXPECT_EQ(config_of(listed, "MistralForCausalLM").sliding_window, 32);
+  listed["layer_types"] = full;
+  EXPECT_EQ(config_of(listed, "MistralForCausalLM").sliding_window, 0);
   const auto qwen2 = [](const nlohmann::json& changes) {
     return config_of(changes, "Qwen2ForCausalLM", biased_model()).sliding_window;
   };
@@ -159,6 +165,147 @@ TEST(HuggingFaceConfig, ReadsTheSlidingWindowWhereTheModelUsesIt) {
   used["layer_types"] = {"full_attention", "sliding_attention", "sliding_attention"};
   EXPECT_HOLDS("layer_types gives a sliding window to some layers only",
                message_of([&] { qwen2(used); }));
+}
+
+TEST(HuggingFaceConfig, RefusesTwoStatementsThatDisagreeNamingBoth) {
+  const nlohmann::json linear = {{"rope_type", "linear"}, {"factor", 4.0}};
+  const nlohmann::json dynamic = {{"rope_type", "dynamic"}, {"factor", 4.0}};
+  const nlohmann::json theta = {{"rope_theta", 500000.0}};
+  const nlohmann::json llama3 = {{"rope_type", "llama3"},
+                                 {"factor", 8.0},
+                                 {"low_freq_factor", 1.0},
+                                 {"high_freq_factor", 4.0},
+                                 {"original_max_position_embeddings", 1024}};
+  const std::pair<nlohmann::json, const char*> cases[] = {
+      {{{"rope_scaling", linear}, {"rope_parameters", {{"rope_type", "default"}}}},
+       "config.json: rope_type is linear in rope_scaling, and default in rope_parameters"},
+      {{{"rope_scaling", linear}, {"rope_parameters", dynamic}},
+       "rope_type is linear in rope_scaling, and dynamic in rope_parameters"},
+      {{{"rope_scaling", linear}, {"rope_parameters", {{"type", "linear"}, {"factor", 2}}}},
+       "factor is 4.0 in rope_scaling, and 2 in rope_parameters"},
+      {{{"rope_scaling", {{"type", "linear"}, {"rope_type", "dynamic"}, {"factor", 4}}}},
+       "rope_type is 'dynamic', and type is 'linear'"},
+      {{{"rope_theta", 10000.0}, {"rope_parameters", theta}},
+       "rope_theta is 500000 in rope_parameters, and 10000 outside"},
+      {{{"rope_scaling", linear}, {"rope_parameters", theta}},
+       "rope_theta is 10000 by default, and 500000 in rope_parameters"},
+      {{{"rope_scaling", llama3}, {"original_max_position_embeddings", 2048}},
+       "original_max_position_embeddings is 2048 outside, and 1024 in rope_scaling"},
+      {{{"dtype", "bfloat16"}, {"torch_dtype", "float16"}},
+       "dtype is 'bfloat16', and torch_dtype is 'float16'"},
+      {{{"model_type", "qwen2"}},
+       "model_type is 'qwen2', and architectures names LlamaForCausalLM, whose model_type"},
+      {{{"architectures", {"LlamaForCausalLM", "Qwen2ForCausalLM"}}},
+       "architectures names LlamaForCausalLM and Qwen2ForCausalLM: they disagree"},
+      {{{"rope_parameters", {{"full_attention", linear}}}},
+       "rope_parameters: has the key full_attention"},
+      {{{"per_layer_config", {{"0", {{"head_dim", 32}}}}}}, "per_layer_config gives layers"}};
+  for (const auto& [changes, expected] : cases) EXPECT_HOLDS(expected, refusal_of_config(changes));
+  EXPECT_HOLDS("kv_channels = 32, and hidden_size / num_attention_heads = 16: they disagree",
+               refusal_of_config({{"kv_channels", 32}}, "QWenLMHeadModel"));
+}
+
+TEST(HuggingFaceConfig, RefusesWindowsThatDisagreeNamingBoth) {
+  const std::vector<std::string> sliding(3, "sliding_attention"), full(3, "full_attention");
+  const std::pair<nlohmann::json, const char*> cases[] = {
+      {{{"layer_types", sliding}, {"sliding_window", 32}},
+       "layer_types has sliding_attention, and use_sliding_window is false"},
+      {{{"layer_types", full},
+        {"sliding_window", 32},
+        {"use_sliding_window", true},
+        {"max_window_layers", 0}},
+       "layer_types has other layers with a window than max_window_layers = 0"},
+      {{{"layer_types", {"full_attention"}}},
+       "layer_types has 1 entries, and num_hidden_layers = 3: they disagree"},
+      {{{"layer_types", {"full_attention", "full_attention", "chunked_attention"}}},
+       "layer_types has 'chunked_attention', expected full_attention or sliding_attention"}};
+  for (const auto& [changes, expected] : cases)
+    EXPECT_HOLDS(expected, refusal_of_config(changes, "Qwen2ForCausalLM"));
+}
+
+TEST(HuggingFaceConfig, TakesStatementsThatAgree) {
+  const nlohmann::json linear = {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 20000}};
+  const nlohmann::json changes = {{"rope_scaling", linear},
+                                  {"rope_parameters", linear},
+                                  {"rope_theta", 20000.0},
+                                  {"dtype", "float16"},
+                                  {"torch_dtype", "float16"},
+                                  {"model_type", "llama"},
+                                  {"architectures", {"LlamaForCausalLM", "LLaMAForCausalLM"}}};
+  const ModelConfig model = config_of(changes);
+  EXPECT_EQ(model.own_rotation->kind, RopeScaling::Kind::kLinear);
+  EXPECT_EQ(model.own_rotation->factor, 4.0);
+  EXPECT_EQ(model.rope_theta, 20000.0);
+  EXPECT_EQ(model.weight_type, WeightType::kFloat16);
+}
+
+// What a directory whose config.json was changed so warns of, end to end.
+std::string warnings_of(const nlohmann::json& changes,
+                        const std::string& architecture = "LlamaForCausalLM",
+                        const ModelConfig& model = small_model()) {
+  const TemporaryFolder folder;
+  write_hugging_face(folder.path(), model,
+                     {.architecture = architecture, .config_changes = changes});
+  std::string all;
+  const auto directory = open_weights(folder.path());
+  for (const std::string& warning : directory->warnings()) all += warning + "\n";
+  return all;
+}
+
+TEST(HuggingFaceConfig, ReadsAKeyOnlyWhereItsFamilyDoesAndTellsOfItElsewhere) {
+  const struct {
+    const char* architecture;
+    nlohmann::json changes;
+    const char* told;
+  } cases[] = {
+      {"Qwen2ForCausalLM", {{"use_dynamic_ntk", true}}, "use_dynamic_ntk = true is not read by"},
+      {"Qwen2ForCausalLM", {{"use_logn_attn", true}}, "use_logn_attn = true is not read by"},
+      {"LlamaForCausalLM", {{"rotary", {{"type", "dynamic"}}}}, "rotary = {"},
+      {"LlamaForCausalLM", {{"rotary_emb_base", 500}}, "rotary_emb_base = 500"},
+      {"LlamaForCausalLM", {{"sliding_window", 32}}, "sliding_window = 32"},
+      {"LlamaForCausalLM", {{"is_causal", false}}, "is_causal = false"},
+      {"LlamaForCausalLM",
+       {{"original_max_position_embeddings", 20}},
+       "config.json: original_max_position_embeddings = 20"},
+      {"LlamaForCausalLM",
+       {{"rope_scaling", {{"type", "default"}, {"original_max_position_embeddings", 20}}}},
+       "config.json: rope_scaling: original_max_position_embeddings = 20"},
+      {"LlamaForCausalLM", {{"attn_logit_softcapping", 50.0}}, "attn_logit_softcapping = 50.0"},
+      {"LlamaForCausalLM", {{"layer_types", {"sliding_attention"}}}, "layer_types = ["},
+      {"MistralForCausalLM", {{"use_sliding_window", false}}, "use_sliding_window = false"},
+      {"InternLMForCausalLM",
+       {{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}},
+       "rope_scaling = {"},
+      {"InternLM2ForCausalLM", {{"rope_parameters", {{"rope_theta", 5}}}}, "rope_parameters = {"},
+      {"InternLM2ForCausalLM", {{"head_dim", 32}}, "head_dim = 32"},
+      {"QWenLMHeadModel", {{"rope_theta", 500.0}}, "rope_theta = 500.0"},
+      {"BaichuanForCausalLM", {{"rope_theta", 500.0}}, "rope_theta = 500.0"},
+      {"BaichuanForCausalLM", {{"num_key_value_heads", 1}}, "num_key_value_heads = 1"},
+      {"BaichuanForCausalLM", {{"sliding_window", 32}}, "sliding_window = 32"}};
+  for (const auto& [architecture, changes, told] : cases) {
+    const bool biased = std::string_view(architecture).starts_with("Q");
+    const ModelConfig model = biased ? biased_model() : small_model();
+    EXPECT_EQ(warnings_of({}, architecture, model), "") << architecture;
+    EXPECT_HOLDS(told, warnings_of(changes, architecture, model));
+    const ModelConfig plain = config_of({}, architecture, model);
+    const ModelConfig read = config_of(changes, architecture, model);
+    EXPECT_EQ(nlohmann::json(read), nlohmann::json(plain)) << architecture << " " << told;
+  }
+}
+
+TEST(HuggingFaceConfig, DoesNotTellOfKeysThatChangeNothing) {
+  EXPECT_EQ(warnings_of({{"use_dynamic_ntk", false},
+                         {"sliding_window", 4096},
+                         {"use_sliding_window", false},
+                         {"layer_types", {"full_attention", "full_attention", "full_attention"}},
+                         {"head_dim", 16},
+                         {"kv_channels", 16},
+                         {"rotary_emb_base", 10000},
+                         {"rotary", {{"type", "origin"}}},
+                         {"rotary_pct", 1},
+                         {"residual_multiplier", 1},
+                         {"quantization_config", nlohmann::json::object()}}),
+            "");
 }
 
 }  // namespace

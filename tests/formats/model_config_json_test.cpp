@@ -28,8 +28,8 @@ ModelConfig example() {
   model.sliding_window = 9;
   model.max_position_embeddings = 11;
   model.session_length = 12;
-  for (bool* const field : {&model.attention_bias, &model.query_key_norm, &model.use_dynamic_ntk,
-                            &model.use_logn_attention})
+  for (bool* const field : {&model.attention_bias, &model.mlp_bias, &model.query_key_norm,
+                            &model.use_dynamic_ntk, &model.use_logn_attention})
     *field = true;
   model.norm_eps = 0.1;
   model.rope_theta = 0.2;
@@ -55,7 +55,7 @@ TEST(ModelConfigJson, ReadsBackEveryField) {
 
 TEST(ModelConfigJson, LeavesOutWhatOnlySomeModelsHave) {
   const json untold = ModelConfig();
-  for (const char* key : {"query_key_norm", "sliding_window", "own_rotation"}) {
+  for (const char* key : {"mlp_bias", "query_key_norm", "sliding_window", "own_rotation"}) {
     EXPECT_FALSE(untold.contains(key)) << key;
     json without = example();
     ASSERT_EQ(without.erase(key), 1U) << key;

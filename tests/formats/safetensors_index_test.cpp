@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "sharding/files/error.h"
 #include "sharding/files/safetensors.h"
 #include "tests/message_of.h"
 #include "tests/safetensors_bytes.h"
@@ -50,20 +51,22 @@ TEST(SafetensorsIndex, FindsTensorsWithAndWithoutAnIndexFile) {
       write_file(folder.path() / kIndex, R"({"weight_map":{"a":"model-00001-of-00002.safetensors",
         "b":"model-00001-of-00002.safetensors","c":"model-00002-of-00002.safetensors"}})");
     const SafetensorsIndex index = read_safetensors_index(folder.path());
-    ASSERT_EQ(index.size(), 3u);
-    const TensorPlace& b = index.at("b");
+    ASSERT_EQ(index.tensors.size(), 3u);
+    EXPECT_TRUE(index.warnings.empty());
+    const TensorPlace& b = index.tensors.at("b");
     EXPECT_EQ(b.file, folder.path() / "model-00001-of-00002.safetensors");
     EXPECT_EQ(b.offset, first.size() - 12);
     EXPECT_EQ(b.bytes, 12u);
     EXPECT_EQ(b.dtype, "F16");
     EXPECT_EQ(b.shape, (std::vector<int64_t>{2, 3}));
-    EXPECT_EQ(index.at("c").offset, second.size() - 12);
+    EXPECT_EQ(index.tensors.at("c").offset, second.size() - 12);
   }
 }
 
 TEST(SafetensorsIndex, IsEmptyWhereThereAreNoFiles) {
   const TemporaryFolder folder;
-  EXPECT_TRUE(read_safetensors_index(folder.path()).empty());
+  write_file(folder.path() / kIndex, R"({"weight_map":{}})");
+  EXPECT_TRUE(read_safetensors_index(folder.path()).tensors.empty());
 }
 
 TEST(SafetensorsIndex, RefusesAHeaderThatIsCutTooLongOrNoJson) {
@@ -110,6 +113,57 @@ TEST(SafetensorsIndex, RefusesATensorInTwoFiles) {
                refusal(folder));
 }
 
+// All warnings of a directory, end to end.
+std::string warnings_of(const TemporaryFolder& folder) {
+  std::string all;
+  const SafetensorsIndex index = read_safetensors_index(folder.path());
+  for (const std::string& warning : index.warnings) all += warning + "\n";
+  return all;
+}
+
+TEST(SafetensorsIndex, TakesATensorFromWhereTheIndexSays) {
+  const TemporaryFolder folder;
+  write_file(folder.path() / "model-1.safetensors", bytes_of({"a", "b", "unlisted"}));
+  write_file(folder.path() / "model-2.safetensors", bytes_of({"a", "b"}));
+  write_file(folder.path() / kIndex,
+             R"({"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}})");
+  const SafetensorsIndex index = read_safetensors_index(folder.path());
+  EXPECT_EQ(index.tensors.at("a").file.filename(), "model-1.safetensors");
+  EXPECT_EQ(index.tensors.at("b").file.filename(), "model-2.safetensors");
+  EXPECT_EQ(index.tensors.at("unlisted").file.filename(), "model-1.safetensors");
+  EXPECT_TRUE(index.warnings.empty());
+  write_file(folder.path() / "model-2.safetensors", bytes_of({"b", "unlisted"}));
+  EXPECT_HOLDS("tensor 'unlisted' is in model-1.safetensors too, and no index says which",
+               refusal(folder));
+}
+
+TEST(SafetensorsIndex, WarnsOfShardsBesideThoseOfTheIndex) {
+  const TemporaryFolder folder;  // two splits of one model
+  write_file(folder.path() / "model-00001-of-00001.safetensors", bytes_of({"a", "b"}));
+  write_file(folder.path() / "model-00001-of-00002.safetensors", bytes_of({"a"}));
+  write_file(folder.path() / "model-00002-of-00002.safetensors", "not looked at");
+  write_file(folder.path() / kIndex, R"({"weight_map":{"a":"model-00001-of-00001.safetensors",
+    "b":"model-00001-of-00001.safetensors"}})");
+  const SafetensorsIndex index = read_safetensors_index(folder.path());
+  EXPECT_EQ(index.tensors.at("a").file.filename(), "model-00001-of-00001.safetensors");
+  EXPECT_EQ(index.warnings.size(), 2u);
+  for (const char* const name :
+       {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"})
+    EXPECT_HOLDS(concat(name, ": is not read, ", kIndex, " does not name it"), warnings_of(folder));
+}
+
+TEST(SafetensorsIndex, RefusesAWholeModelBesideAnIndexOfAnother) {
+  const TemporaryFolder folder;
+  write_file(folder.path() / "model-1.safetensors", bytes_of({"a"}));
+  write_file(folder.path() / "model.safetensors", bytes_of({"b"}));
+  write_file(folder.path() / kIndex, R"({"weight_map":{"a":"model-1.safetensors"}})");
+  EXPECT_HOLDS("model.safetensors: lies beside model.safetensors.index.json, which does not name",
+               refusal(folder));
+  write_file(folder.path() / kIndex,
+             R"({"weight_map":{"a":"model-1.safetensors","b":"model.safetensors"}})");
+  EXPECT_EQ(read_safetensors_index(folder.path()).tensors.size(), 2u);
+}
+
 TEST(SafetensorsIndex, RefusesAnIndexThatIsNotTheFiles) {
   const TemporaryFolder folder;
   write_file(folder.path() / "model-1.safetensors", bytes_of({"a"}));
@@ -123,13 +177,15 @@ TEST(SafetensorsIndex, RefusesAnIndexThatIsNotTheFiles) {
                with_index("{\"weight_map\":{\"a\":\"" + std::string(1000, 'm') + "\"}}"));
   EXPECT_HOLDS("is not JSON, at byte 9", with_index("{\"weight"));
   EXPECT_HOLDS(
-      "names model-3.safetensors, which is not there",
+      "names model-3.safetensors, which is no file here; get it, it holds tensor 'c'",
       with_index(R"({"weight_map":{"a":"model-1.safetensors","c":"model-3.safetensors"}})"));
   EXPECT_HOLDS(
       "model-1.safetensors: has no tensor 'c'",
       with_index(R"({"weight_map":{"a":"model-1.safetensors","c":"model-1.safetensors"}})"));
   EXPECT_HOLDS("model-2.safetensors: has no tensor 'a'",
                with_index(R"({"weight_map":{"a":"model-2.safetensors"}})"));
+  write_file(folder.path() / kIndex, R"({"weight_map":{}})");
+  EXPECT_TRUE(read_safetensors_index(folder.path()).tensors.empty());
   EXPECT_HOLDS("tensor 'a' lies in \"../x.safetensors\", expected the name of a file",
                with_index(R"({"weight_map":{"a":"../x.safetensors"}})"));
   EXPECT_HOLDS("tensor 'a' lies in 3, expected", with_index(R"({"weight_map":{"a":3}})"));

@@ -32,7 +32,7 @@ TEST_F(WeightsStepsTest, TakesBackEverythingWhenAStepFails) {
         EXPECT_HOLDS("out of order", message);
       }
       if (failed && flipped) {
-        EXPECT_HOLDS("; the new part files and config are in force all the same", message);
+        EXPECT_HOLDS("the new part files and config are in force all the same", message);
       }
       ASSERT_EQ(visible(folder_), flipped ? after(before) : before) << fatal;
       ASSERT_TRUE(is_tidy(folder_)) << fatal;

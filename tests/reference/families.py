@@ -38,6 +38,7 @@ class Decoder:
     use_dynamic_ntk: bool = False
     use_logn_attn: bool = False
     attention_bias: bool = False  # of q, k, v and the output, where the family has a choice
+    mlp_bias: bool = False  # of gate, up and down
     sliding_window: int | None = None
     tied: bool = False
     dtype: str = "float32"  # of the file; what is in it is exact in 16 bits
@@ -90,6 +91,8 @@ def random_decoder(seed: int, architecture: str, **shape) -> Decoder:
                 tensors[f"{attention}{name}.weight"] = normal(decoder.head_dim, scale=0.3, mean=1.0)
         for name, rows, columns in (("gate", inner, hidden), ("up", inner, hidden), ("down", hidden, inner)):
             tensors[f"{mlp}{name}_proj.weight"] = projection(rows, columns)
+            if decoder.mlp_bias:
+                tensors[f"{mlp}{name}_proj.bias"] = normal(rows, scale=0.5)
         for name in ("input_layernorm", "post_attention_layernorm"):
             tensors[f"{prefix}{name}.weight"] = normal(hidden, scale=0.1, mean=1.0)
     decoder.tensors = tensors
@@ -127,6 +130,8 @@ def config_json(decoder: Decoder) -> dict:
         config["head_dim"] = decoder.head_dim
     if architecture in ("LlamaForCausalLM", "Qwen3ForCausalLM"):
         config["attention_bias"] = decoder.attention_bias
+    if decoder.mlp_bias:
+        config["mlp_bias"] = True
     if architecture == "MistralForCausalLM":
         config["sliding_window"] = decoder.sliding_window
     return config | decoder.config
@@ -208,6 +213,8 @@ def write_directory(directory: Path, config: dict, tensors: dict[str, torch.Tens
     return directory
 
 
-def save(decoder: Decoder, directory: Path, files: int = 1) -> Path:
-    tensors = {name: tensor.to(DTYPES[decoder.dtype]).contiguous() for name, tensor in published(decoder).items()}
+def save(decoder: Decoder, directory: Path, files: int = 1, rename=lambda name: name) -> Path:
+    """As published; `rename` gives a tensor another name, or None for one that is left out."""
+    tensors = {rename(name): tensor.to(DTYPES[decoder.dtype]).contiguous()
+               for name, tensor in published(decoder).items() if rename(name)}
     return write_directory(directory, config_json(decoder), tensors, files)

@@ -46,6 +46,17 @@ TEST(ConfigPatch, LeavesNoFault) {
   }
 }
 
+TEST(ConfigPatch, CutsSessionsToWhatTheReleasePrefillsWithInt8) {
+  const IniFile before = config("[llama]\nsession_len = 8200\nquant_policy = 4\n");
+  EXPECT_HOLDS(
+      "config.ini: session_len = 8200: v0.0.14 prefills int8 KV for no more tokens; "
+      "expected session_len = 4096",
+      config_faults(before, find_turbomind_release("0.0.14"))[1]);
+  EXPECT_EQ(patch_config(before, find_turbomind_release("0.0.14")).text(),
+            "[llama]\nsession_len = 4096\nquant_policy = 4\nuse_context_fmha = 0\n");
+  EXPECT_EQ(patch_config(before, find_turbomind_release("0.1.0")).text(), before.text());
+}
+
 std::string patch_of(const std::string& before, const char* release) {
   const IniFile file = config(before);
   return config_patch(file, patch_config(file, find_turbomind_release(release)));

@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include "calibrate/runtimes/turbomind/config_patch.h"
 #include "calibrate/runtimes/turbomind/rotation.h"
+#include "calibrate/runtimes/turbomind/rules.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/turbomind_directory.h"
+#include "tests/message_of.h"
 
 namespace kvcalib {
 namespace {
@@ -131,6 +134,33 @@ TEST(TurboMindConfig, DescribesTheModelThatItIsOf) {
         if (!release.reads_rope_theta) continue;
         EXPECT_EQ(rotation_on(release, read, length), rotation_on(release, converted, length))
             << release.name() << " " << length;
+      }
+    }
+  }
+}
+
+// What shard writes calibrate, export and verify accept, for every release and template.
+TEST(TurboMindConfig, HasNoFaultForThoseWhoReadItOnceItIsPatched) {
+  for (const TurboMindRelease& release : turbomind_releases()) {
+    for (const WeightType type : {WeightType::kFloat16, WeightType::kBFloat16}) {
+      for (const char* const name : {"vicuna", "llama2", "internlm-chat-20b", "internlm2"}) {
+        ModelConfig config = model();
+        config.own_rotation.emplace();
+        config.weight_type = type;
+        ASSERT_TRUE(deploy_faults(config, release, 1).empty());
+        const std::string text = deployed_config(config, release, {name, 1, config.vocab, 1, 2});
+        const IniFile patched = patch_config(IniFile::parse(text, "config.ini"), release);
+        EXPECT_TRUE(config_faults(patched, release).empty()) << release.name() << " " << name;
+        const ModelConfig read = read_model_config(patched);
+        const RuntimeFindings found = findings_in_config(
+            {.config = read, .ranks = 1, .embedding_rows = deployed_rows(config.vocab, release, 1)},
+            release);
+        const bool loses_int8 =  // as shard then warns
+            read.weight_type == WeightType::kBFloat16 && !release.int8_beside_bfloat16;
+        ASSERT_EQ(found.faults.size(), loses_int8 ? 1u : 0u) << release.name() << " " << name;
+        if (loses_int8) {
+          EXPECT_HOLDS("ignores int8 KV for bf16 models", found.faults[0]);
+        }
       }
     }
   }

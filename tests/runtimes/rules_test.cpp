@@ -67,16 +67,6 @@ TEST(RulesInConfig, RefusesBf16BeforeItsInt8Cache) {
   EXPECT_HOLDS("only on GPUs of compute capability 8.0", warnings(config, "0.3.0")[0]);
 }
 
-TEST(RulesInConfig, RefusesLongSessionsInUnpagedReleases) {
-  ModelConfig config = model();
-  config.session_length = 4096;
-  EXPECT_EQ(refusal(config, "0.0.14"), kNothing);
-  config.session_length = 4097;
-  EXPECT_HOLDS("session_len = 4097: v0.0.14 prefills int8 KV for up to 4096 tokens only",
-               refusal(config, "0.0.14"));
-  EXPECT_EQ(refusal(config, "0.1.0"), kNothing);
-}
-
 TEST(RulesInConfig, RefusesARopeBaseThatIsNotRead) {
   ModelConfig config = model();
   config.rope_theta = 1e6;
@@ -218,6 +208,14 @@ TEST(RulesOfModels, RefuseAttentionThatNoReleaseHas) {
   EXPECT_EQ(deploy(config, "0.3.0"), "");
 }
 
+TEST(RulesOfModels, RefuseBiasesOfTheMlp) {
+  ModelConfig config = own(RopeScaling::Kind::kNone);
+  config.mlp_bias = true;
+  for (const TurboMindRelease& each : turbomind_releases())
+    EXPECT_HOLDS("gate, up and down have biases (mlp_bias): no release up to",
+                 deploy(config, each.name()));
+}
+
 TEST(RulesOfModels, RefuseScalingThatAReleaseDoesNotKnow) {
   EXPECT_HOLDS("linear rope_scaling: v0.2.6 does not know it; serve with v0.3.0",
                deploy(own(RopeScaling::Kind::kLinear), "0.2.6"));
@@ -290,6 +288,25 @@ TEST(CalibrationWarnings, TellOfAnotherRotationExactlyWhereThereIsOne) {
   EXPECT_HOLDS("rotary scaling linear at 16 tokens: v0.2.6",
                joined(calibrating(own(RopeScaling::Kind::kLinear), "0.2.6", 16)));
   EXPECT_TRUE(calibrating(own(RopeScaling::Kind::kLinear), "0.3.0", 16).empty());
+}
+
+TEST(CalibrationWarnings, TellOfSessionsThatAreCutToWhatAnUnpagedReleasePrefills) {
+  ModelConfig config = model();
+  config.session_length = 4096;
+  EXPECT_TRUE(calibrating(config, "0.0.14", 512).empty());
+  config.session_length = 4097;
+  EXPECT_HOLDS(
+      "session_len = 4097: v0.0.14 prefills int8 KV for up to 4096 tokens only, and is "
+      "set to that; serve longer sessions with v0.1.0 or later",
+      joined(calibrating(config, "0.0.14", 512)));
+  EXPECT_TRUE(calibrating(config, "0.1.0", 512).empty());
+}
+
+TEST(CalibrationWarnings, TellOfBiasesOfTheMlp) {
+  ModelConfig config = own(RopeScaling::Kind::kNone);
+  config.mlp_bias = true;
+  EXPECT_HOLDS("gate, up and down have biases in this model; v0.3.0 has none",
+               joined(calibrating(config, "0.3.0", 16)));
 }
 
 TEST(CalibrationWarnings, TellOfAttentionThatTheRuntimeLacks) {

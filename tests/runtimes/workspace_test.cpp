@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "sharding/files/error.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "tests/message_of.h"
 #include "tests/output/output_folder.h"
@@ -55,6 +56,32 @@ TEST_F(WorkspaceOfAModel, HasAConfigOfTheModelAndItsBoundaries) {
 TEST_F(WorkspaceOfAModel, NeedsTheNameOfAChatTemplate) {
   EXPECT_HOLDS("--model-name NAME is missing: v0.3.0 looks a chat template up by it",
                message_of([&] { plan("0.3.0", 2, ""); }));
+}
+
+TEST_F(WorkspaceOfAModel, TakesNoNameThatConfigIniCannotHold) {
+  for (const char* const name : {"two\nlines", "carriage\rreturn", "\ttab", " blank", "blank ",
+                                 "a ; comment", "50%", "bell\a", "\x7f", "a\n[other]"}) {
+    EXPECT_THROW(plan("0.3.0", 1, name), UsageError) << name;
+    EXPECT_HOLDS("config.ini cannot hold this; expected the name of a chat template",
+                 message_of([&] { plan("0.3.0", 1, name); }));
+  }
+  EXPECT_HOLDS(R"(--model-name "two\nlines": config.ini)",
+               message_of([&] { plan("0.3.0", 1, "two\nlines"); }));
+  for (const char* const name : {"internlm-chat-7b", "a;b", "\xe6\xa8\xa1", "a = b"})
+    EXPECT_HOLDS(concat("model_name = ", name, "\n"), plan("0.3.0", 1, name).config);
+}
+
+TEST_F(WorkspaceOfAModel, WarnsOfWeightsThatTheReleaseHasNoInt8CacheFor) {
+  config_.weight_type = WeightType::kBFloat16;
+  const auto warned = [&](const char* name) {
+    std::string all;
+    for (const std::string& warning : plan(name, 1).warnings) all += warning + "\n";
+    return all.find("no int8 KV with these weights: weight_type = bf16") != std::string::npos;
+  };
+  EXPECT_FALSE(warned("0.0.14")) << "which makes them fp16";
+  EXPECT_TRUE(warned("0.1.0"));
+  EXPECT_TRUE(warned("0.2.6"));
+  EXPECT_FALSE(warned("0.3.0"));
 }
 
 TEST_F(WorkspaceOfAModel, IsRefusedWithAllFaultsAtOnce) {

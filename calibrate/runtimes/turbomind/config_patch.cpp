@@ -10,20 +10,25 @@ namespace kvcalib {
 namespace {
 
 constexpr size_t kContext = 3;
+constexpr const char* kSessionKey = "session_len";
 
 // A key that must have a value.
 struct Setting {
   const char* key;
-  const char* value;
+  std::string value;
   std::string why;
 };
 
-std::vector<Setting> settings_of(const TurboMindRelease& release) {
+std::vector<Setting> settings_of(const IniFile& config, const TurboMindRelease& release) {
   std::vector<Setting> settings = {
       {"quant_policy", "4", concat(release.name(), " would not use the scales")}};
   if (!release.int8_in_flash_attention)
     settings.push_back({"use_context_fmha", "0",
                         concat("flash attention of ", release.name(), " reads int8 KV as half")});
+  const int64_t longest = release.longest_int8_prefill;
+  if (longest > 0 && config.integer(kSessionKey, 0) > longest)
+    settings.push_back({kSessionKey, concat(longest),
+                        concat(release.name(), " prefills int8 KV for no more tokens")});
   return settings;
 }
 
@@ -113,7 +118,7 @@ std::string hunk(const Lines& before, const Lines& after, const Change* first, c
 
 IniFile patch_config(const IniFile& config, const TurboMindRelease& release) {
   IniFile patched = config;
-  for (const Setting& setting : settings_of(release))
+  for (const Setting& setting : settings_of(config, release))
     if (config.find(setting.key) != setting.value)
       patched = patched.with(setting.key, setting.value);
   return patched;
@@ -121,7 +126,7 @@ IniFile patch_config(const IniFile& config, const TurboMindRelease& release) {
 
 std::vector<std::string> config_faults(const IniFile& config, const TurboMindRelease& release) {
   std::vector<std::string> faults;
-  for (const auto& [key, value, why] : settings_of(release)) {
+  for (const auto& [key, value, why] : settings_of(config, release)) {
     const std::optional<std::string> found = config.find(key);
     if (found == value) continue;
     faults.push_back(concat(kTurboMindConfig, ": ",

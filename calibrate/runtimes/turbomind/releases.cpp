@@ -109,8 +109,9 @@ constexpr Row kRows[] = {
      }},
     {0, 11, 13, [](TurboMindRelease& is) { is.powers_of_two_only = true; }},
     {0, 14, 14, [](TurboMindRelease& is) { is.config_keys = kConvertKeys; }},
-    {1, 0, 0,  // a paged cache
+    {1, 0, 0,
      [](TurboMindRelease& is) {
+       is.pages_cache = true;
        is.crashes_without_scales = false;
        is.int8_in_flash_attention = true;
        is.longest_int8_prefill = 0;
@@ -135,6 +136,7 @@ constexpr Row kRows[] = {
      }},
     {2, 2, 4,
      [](TurboMindRelease& is) {
+       is.shares_free_memory = true;
        is.takes_outputs_stats_for_awq = true;
        is.config_defaults.cache_max_entry_count = "0.8";
      }},

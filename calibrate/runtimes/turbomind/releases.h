@@ -40,6 +40,10 @@ struct TurboMindRelease {
   bool int8_in_flash_attention = false;  // else prefill reads int8 as half: use_context_fmha = 0
   int64_t longest_int8_prefill = 4096;   // tokens of a session; 0: any
 
+  // The cache
+  bool pages_cache = false;         // in blocks of tokens, else a session at a time
+  bool shares_free_memory = false;  // the blocks are a share of free memory, else of all
+
   // Weights
   bool cuts_while_loading = false;    // files of one rank, for several that serve
   bool wants_exact_sizes = false;     // else a longer file is as good

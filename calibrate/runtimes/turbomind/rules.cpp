@@ -51,6 +51,8 @@ void check_attention(Case& c) {
   const ModelConfig& model = c.model;
   if (model.query_key_norm)
     c.fault_of_model(concat("q and k are normalised by head: ", no_release()));
+  if (model.mlp_bias)
+    c.fault_of_model(concat("gate, up and down have biases (mlp_bias): ", no_release()));
   if (effective_window(model, model.max_position_embeddings) > 0)
     c.fault_of_model(concat("attention through a sliding window of ", model.sliding_window, " of ",
                             model.max_position_embeddings, " positions: ", no_release()));
@@ -72,15 +74,6 @@ void check_type(Case& c) {
   if (!c.release.reads_bfloat16 && !c.model.own_rotation)  // a converter makes it fp16
     c.fault_of_model(concat("weight_type = bf16: ", release, " reads all weights as fp16; take ",
                             since(&Release::reads_bfloat16)));
-}
-
-void check_session(Case& c) {
-  const int64_t longest = c.release.longest_int8_prefill;
-  if (longest == 0 || c.model.session_length <= longest) return;
-  c.fault(concat("session_len = ", c.model.session_length, ": ", c.release.name(),
-                 " prefills int8 KV for up to ", longest,
-                 " tokens only; lower session_len, or serve ", "with ",
-                 since([](const Release& later) { return later.longest_int8_prefill == 0; })));
 }
 
 // What stretches a model's positions is not known to the release.
@@ -146,7 +139,7 @@ void check_stored_ranks(Case& c) {
   if (stored != 1 && stored != c.ranks) {
     c.fault(concat("tensor_para_size = ", stored, ": weights cut for ", stored,
                    " ranks cannot be served with ", c.ranks, "; serve with ", stored,
-                   ", or deploy again with --tp ", c.ranks, " or --tp 1"));
+                   ", or deploy again with --tp ", c.ranks, c.ranks == 1 ? "" : " or --tp 1"));
     return;
   }
   if (stored == 1 && c.ranks > 1 && !c.release.cuts_while_loading)
@@ -207,10 +200,9 @@ void check_head_size(Case& c) {
                   " has attention kernels for ", c.release.head_dim, " only"));
 }
 
-constexpr void (*kRules[])(Case&) = {check_shape,       check_attention,    check_type,
-                                     check_session,     check_rope_theta,   check_scaling_keys,
-                                     check_own_scaling, check_stored_ranks, check_new_ranks,
-                                     check_vocabulary,  check_head_size};
+constexpr void (*kRules[])(Case&) = {
+    check_shape,       check_attention,    check_type,      check_rope_theta, check_scaling_keys,
+    check_own_scaling, check_stored_ranks, check_new_ranks, check_vocabulary, check_head_size};
 
 Case judge(Case c) {
   for (const auto& rule : kRules) rule(c);
@@ -264,6 +256,14 @@ std::vector<std::string> calibration_warnings(const ServedModel& model, const Re
   if (config.query_key_norm)
     warnings.push_back(concat("q and k are normalised in this model; ", runtime,
                               " does not do that, and cannot serve it"));
+  if (config.mlp_bias)
+    warnings.push_back(concat("gate, up and down have biases in this model; ", runtime,
+                              " has none, and cannot serve it"));
+  if (release.longest_int8_prefill > 0 && config.session_length > release.longest_int8_prefill)
+    warnings.push_back(concat(
+        "session_len = ", config.session_length, ": ", runtime, " prefills int8 KV for up to ",
+        release.longest_int8_prefill, " tokens only, and is set to that; serve longer sessions ",
+        "with ", since([](const Release& later) { return later.longest_int8_prefill == 0; })));
   return warnings;
 }
 

@@ -8,6 +8,7 @@
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
@@ -45,8 +46,7 @@ std::map<ScaleFileId, std::filesystem::path> find_scale_files(
   std::map<ScaleFileId, std::filesystem::path> found;
   for (const std::string& name : list_directory(directory)) {
     const auto id = parse_scale_file_name(name);
-    std::error_code failure;
-    if (id && std::filesystem::exists(directory / name, failure)) found[*id] = directory / name;
+    if (id && kind_behind(directory / name) != FileKind::kNothing) found[*id] = directory / name;
   }
   if (found.empty()) {
     throw Error(concat(directory.string(), ": has no KV scale files (", kPrefix, "L", kMiddle, "R",

@@ -2,6 +2,7 @@
 #include "calibrate/runtimes/turbomind/verify.h"
 
 #include <algorithm>
+#include <set>
 
 #include "calibrate/output/file_operations.h"
 #include "calibrate/output/weights_transaction.h"
@@ -10,6 +11,7 @@
 #include "calibrate/runtimes/turbomind/verify_scales.h"
 #include "calibrate/runtimes/turbomind/verify_statistics.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/formats/turbomind_directory.h"
 
 namespace kvcalib {
@@ -29,9 +31,11 @@ class Verification {
     check_model();
     const ScaleFiles files =
         check_scale_files({directory_, names_, release_, model_.has_value()}, report_);
+    // Files for another number of ranks are one fault: none of them is what it would be for these.
+    const bool comparable = ranks_of_files() == report_.serving_ranks;
     if (model_ && has(kStatisticsFileName))
-      compare_with_statistics(directory_, *model_, weights_ ? &*weights_ : nullptr, release_, files,
-                              report_);
+      compare_with_statistics(directory_, *model_, weights_ ? &*weights_ : nullptr, release_,
+                              comparable ? files : ScaleFiles{}, report_);
     note_surroundings();
     return std::move(report_);
   }
@@ -50,6 +54,13 @@ class Verification {
     return std::binary_search(names_.begin(), names_.end(), name);
   }
 
+  int64_t ranks_of_files() const {
+    std::set<int64_t> ranks;
+    for (const std::string& name : names_)
+      if (const auto id = parse_scale_file_name(name)) ranks.insert(id->rank);
+    return static_cast<int64_t>(ranks.size());
+  }
+
   bool read_model_of_statistics(std::optional<int64_t> serving_ranks);
   void read_config(std::optional<int64_t> serving_ranks);
   void read_weights();
@@ -66,7 +77,8 @@ class Verification {
 
 // Scales made from a Hugging Face directory have no config.ini: statistics say what the model is.
 bool Verification::read_model_of_statistics(std::optional<int64_t> serving_ranks) {
-  if (fs::exists(directory_ / kTurboMindConfig) || !fs::exists(directory_ / kStatisticsFileName))
+  if (kind_behind(directory_ / kTurboMindConfig) != FileKind::kNothing ||
+      kind_behind(directory_ / kStatisticsFileName) == FileKind::kNothing)
     return false;
   try {
     const ModelConfig model = read_statistics(directory_ / kStatisticsFileName).provenance.model;
@@ -77,13 +89,8 @@ bool Verification::read_model_of_statistics(std::optional<int64_t> serving_ranks
   }
   note("no ", kTurboMindConfig, " here: the files are checked against ", kStatisticsFileName,
        "; the weights ", "they will be served with need quant_policy = 4");
-  const auto of_first_layer = [](const std::string& name) {
-    const auto id = parse_scale_file_name(name);
-    return id && id->layer == 0;
-  };
   report_.layers = model_->layers;
-  report_.serving_ranks = serving_ranks.value_or(
-      std::max<int64_t>(1, std::count_if(names_.begin(), names_.end(), of_first_layer)));
+  report_.serving_ranks = serving_ranks.value_or(std::max<int64_t>(1, ranks_of_files()));
   return true;
 }
 
@@ -139,8 +146,7 @@ void Verification::note_surroundings() {
 
 VerifyReport verify_directory(const fs::path& directory, const TurboMindRelease& release,
                               std::optional<int64_t> serving_ranks) {
-  std::error_code failure;
-  if (!fs::is_directory(directory, failure)) {
+  if (kind_behind(directory) != FileKind::kDirectory) {
     throw Error(concat(directory.string(), ": no directory; expected one with scale files and ",
                        kTurboMindConfig));
   }

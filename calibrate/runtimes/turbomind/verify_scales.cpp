@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/metadata_file.h"
 
 namespace kvcalib {
@@ -58,8 +59,8 @@ class ScaleFileCheck {
 
 void ScaleFileCheck::collect() {
   for (const std::string& name : place_.names) {
-    std::error_code failure;
-    if (!is_scale_file_name(name) || !fs::exists(place_.directory / name, failure)) continue;
+    if (!is_scale_file_name(name)) continue;
+    if (kind_behind(place_.directory / name) == FileKind::kNothing) continue;
     if (const auto id = parse_scale_file_name(name)) {
       files_[*id] = name;
     } else {
@@ -97,7 +98,7 @@ void ScaleFileCheck::check_grid() {
   }
   for (const auto& [layer, count] : layers) {
     fault("layer ", layer, ": has ", count, " scale files, but num_layer = ", report_.layers,
-          "; these files are another model's");
+          ": no layer reads them; remove them, or correct num_layer");
   }
 }
 

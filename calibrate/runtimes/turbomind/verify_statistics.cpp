@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/json_reader.h"
 #include "sharding/formats/fingerprint.h"
 #include "sharding/formats/turbomind_layout.h"
@@ -16,9 +17,7 @@ namespace fs = std::filesystem;
 // The method that summary.json names, if it is there and readable.  Throws Error for one that is
 // not known.
 std::optional<ScaleMethod> method_of_summary(const fs::path& directory, VerifyReport& report) {
-  std::error_code failure;
-  const fs::file_status status = fs::status(directory / kSummaryFileName, failure);
-  if (status.type() == fs::file_type::not_found) return std::nullopt;
+  if (kind_at(directory / kSummaryFileName) == FileKind::kNothing) return std::nullopt;
   std::string name;
   try {
     name = read_json(directory / kSummaryFileName).at("method").get<std::string>();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "calibrate/data/utf8.h"
+#include "sharding/files/utf8.h"
 
 #include <cstdint>
 #include <cstring>

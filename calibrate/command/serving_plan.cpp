@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "calibrate/command/commands.h"
+#include "calibrate/command/planned_model.h"
+#include "calibrate/data/window_request.h"
+#include "calibrate/engine/pass_plan.h"
+#include "calibrate/report/serving_table.h"
+#include "calibrate/report/standard_output.h"
+#include "calibrate/runtimes/turbomind/rules.h"
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr int64_t kMostSessions = 1'000'000;
+constexpr int64_t kMostTokens = 100'000'000;  // of a session
+constexpr int64_t kMostGigabytes = 100'000;
+
+void check_at_most(const char* option, int64_t value, int64_t most) {
+  if (value > most)
+    throw UsageError(
+        concat("--", option, " ", value, ": expected at most ", most, "; see kvcalib plan --help"));
+}
+
+// Throws Error with what speaks against serving the model so with int8, one reason a line.
+void check_service(const ModelConfig& config, const TurboMindRelease& release) {
+  const RuntimeFindings found =
+      findings_in_config({config, config.stored_ranks, 0, 0, false}, release);
+  const std::vector<std::string> faults =
+      found.faults.empty() ? deploy_faults(config, release, config.stored_ranks) : found.faults;
+  std::string text;
+  for (const std::string& fault : faults) text += concat(text.empty() ? "" : "\n", fault);
+  if (!text.empty()) throw Error(text);
+}
+
+ServingLoad load_of(const PlanOptions& options, const ModelConfig& config) {
+  ServingLoad load;
+  load.ranks = config.stored_ranks;
+  load.session_tokens = config.session_length;
+  load.prompt_tokens = options.prompt_tokens.value_or(load.session_tokens);
+  if (load.prompt_tokens > load.session_tokens)
+    throw UsageError(concat("--prompt ", load.prompt_tokens, ": longer than a session of ",
+                            load.session_tokens, " tokens; see kvcalib plan --help"));
+  load.card_bytes = static_cast<uint64_t>(options.card_gigabytes) << 30U;
+  return load;
+}
+
+// Two layers and the activations of the default windows on GPUs.
+uint64_t calibration_bytes(const PlannedModel& model, int64_t ranks) {
+  const WindowRequest windows;
+  PassSettings settings;
+  settings.device = c10::kCUDA;
+  return plan_memory(model.config, model.layer_bytes, windows.samples, windows.length, ranks,
+                     settings)
+      .total();
+}
+
+ModelConfig in_service(const PlannedModel& model, const PlanOptions& options) {
+  ModelConfig config = model.config;
+  config.stored_ranks = options.ranks.value_or(config.stored_ranks);
+  if (options.session_tokens) config.session_length = *options.session_tokens;
+  if (config.session_length == 0) config.session_length = kUsualSessionTokens;
+  return config;
+}
+
+void check_bounds(const PlanOptions& options) {
+  for (const int64_t sessions : options.sessions) check_at_most("batch", sessions, kMostSessions);
+  check_at_most("session", options.session_tokens.value_or(1), kMostTokens);
+  check_at_most("card", options.card_gigabytes, kMostGigabytes);
+}
+
+}  // namespace
+
+int run_plan(const PlanOptions& options) {
+  check_bounds(options);
+  const TurboMindRelease& release = find_turbomind_release(options.runtime.release);
+  const PlannedModel model = planned_model(options.weights, options.runtime.row());
+  const ModelConfig config = in_service(model, options);
+  check_service(config, release);
+  const MemorySettings settings =
+      memory_settings(release, model.directory ? model.directory->runtime_config() : nullptr);
+
+  ServingPlan plan;
+  plan.config = config;
+  plan.runtime = release.name();
+  plan.settings = settings.text();
+  plan.load = load_of(options, config);
+  plan.calibration_bytes = calibration_bytes(model, config.stored_ranks);
+  plan.notes = memory_notes(release, settings);
+  std::vector<int64_t> sessions = options.sessions;
+  if (sessions.empty()) sessions = {std::max<int64_t>(1, settings.max_batch_size)};
+  for (const int64_t at_once : sessions) {
+    ServingLoad load = plan.load;
+    load.sessions = at_once;
+    for (const CacheType type : {CacheType::kSixteenBits, CacheType::kInt8})
+      plan.rows.push_back({at_once, type, serving_memory(config, release, settings, load, type)});
+  }
+  plan.fitting_sixteen_bits =
+      sessions_that_fit(config, release, settings, plan.load, CacheType::kSixteenBits);
+  plan.fitting_int8 = sessions_that_fit(config, release, settings, plan.load, CacheType::kInt8);
+  print(options.json ? serving_json(plan) : format_serving(plan));
+  return 0;
+}
+
+}  // namespace kvcalib

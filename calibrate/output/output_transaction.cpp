@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/output/output_transaction.h"
+
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+
+void OutputTransaction::after_commit(const std::function<void()>& rest) const {
+  try {
+    rest();
+  } catch (const std::exception& failure) {
+    throw Error(concat(failure.what(), "; ", standing()));
+  }
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/report/serving_table.h"
+
+#include <array>
+#include <iomanip>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "calibrate/report/gigabytes.h"
+#include "sharding/formats/model_config_json.h"
+
+namespace kvcalib {
+namespace {
+
+struct Column {
+  const char* title;
+  const char* key;
+  uint64_t (*bytes)(const ServingMemory& memory);
+};
+
+constexpr std::array kColumns = {
+    Column{"weights", "weights_bytes", [](const ServingMemory& memory) { return memory.weights; }},
+    Column{"tables", "tables_bytes", [](const ServingMemory& memory) { return memory.tables; }},
+    Column{"cache", "cache_bytes", [](const ServingMemory& memory) { return memory.cache; }},
+    Column{"buffers", "buffers_bytes", [](const ServingMemory& memory) { return memory.buffers; }},
+    Column{"unfused", "unfused_attention_bytes",
+           [](const ServingMemory& memory) { return memory.unfused_attention; }},
+    Column{"context", "context_bytes", [](const ServingMemory& memory) { return memory.context; }},
+    Column{"all", "total_bytes", [](const ServingMemory& memory) { return memory.total(); }},
+};
+constexpr int kSessionsWidth = 8, kTypeWidth = 6, kColumnWidth = 9, kTokensWidth = 10;
+
+const char* cache_name(const ModelConfig& config, CacheType type) {
+  if (type == CacheType::kInt8) return "int8";
+  return config.weight_type == WeightType::kBFloat16 ? "bf16" : "fp16";
+}
+
+bool fits(const ServingPlan& plan, const ServingPlan::Row& row) {
+  return row.memory.total() <= plan.load.card_bytes;
+}
+
+std::string remark(const ServingPlan& plan, const ServingPlan::Row& row) {
+  if (!fits(plan, row)) return "  more than the card has";
+  if (row.memory.cached_sessions >= row.sessions) return "";
+  return "  room for " + std::to_string(row.memory.cached_sessions) + " of the sessions";
+}
+
+void add_table(std::ostream& text, const ServingPlan& plan) {
+  text << std::right << std::setw(kSessionsWidth) << "sessions" << std::setw(kTypeWidth) << "KV";
+  for (const Column& column : kColumns) text << std::setw(kColumnWidth) << column.title;
+  text << std::setw(kTokensWidth) << "tokens"
+       << "\n"
+       << std::fixed << std::setprecision(2);
+  for (const ServingPlan::Row& row : plan.rows) {
+    text << std::setw(kSessionsWidth) << row.sessions << std::setw(kTypeWidth)
+         << cache_name(plan.config, row.type);
+    for (const Column& column : kColumns)
+      text << std::setw(kColumnWidth) << static_cast<double>(column.bytes(row.memory)) / 1e9;
+    text << std::setw(kTokensWidth) << row.memory.cached_tokens << remark(plan, row) << "\n";
+  }
+}
+
+}  // namespace
+
+std::string format_serving(const ServingPlan& plan) {
+  const ModelConfig& config = plan.config;
+  const auto card = plan.load.card_bytes >> 30U;
+  std::ostringstream text;
+  text << "model     " << config.layers << " layers, hidden " << config.hidden << ", "
+       << config.heads << " heads, " << config.kv_heads << " kv heads x " << config.head_dim
+       << ", intermediate " << config.intermediate << ", vocab " << config.vocab << "\n"
+       << "service   " << plan.load.ranks << " GPU(s) of " << card << " GB, TurboMind "
+       << plan.runtime << ", sessions of " << plan.load.session_tokens
+       << " tokens, all begun in one prefill, the longest prompt " << plan.load.prompt_tokens
+       << "\n"
+       << "settings  " << plan.settings << "\n\n"
+       << "GB on each GPU at the peak; tokens: that the cache has room for\n";
+  add_table(text, plan);
+  text << "\nroom for  " << plan.fitting_sixteen_bits << " sessions with "
+       << cache_name(config, CacheType::kSixteenBits) << ", " << plan.fitting_int8 << " with int8\n"
+       << "calibrate " << gigabytes(plan.calibration_bytes)
+       << " on each of as many GPUs, with its defaults\n";
+  for (const std::string& note : plan.notes) text << "note      " << note << "\n";
+  return text.str();
+}
+
+std::string serving_json(const ServingPlan& plan) {
+  const nlohmann::json model = plan.config;
+  nlohmann::ordered_json json;
+  for (const char* key : kDimensionKeys) json[key] = model[key];
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const ServingPlan::Row& row : plan.rows) {
+    nlohmann::ordered_json one = {{"sessions", row.sessions},
+                                  {"kv", cache_name(plan.config, row.type)}};
+    for (const Column& column : kColumns) one[column.key] = column.bytes(row.memory);
+    one.update({{"cached_tokens", row.memory.cached_tokens},
+                {"cached_sessions", row.memory.cached_sessions},
+                {"fits", fits(plan, row)}});
+    rows.push_back(one);
+  }
+  json.update({{"devices", plan.load.ranks},
+               {"card_bytes", plan.load.card_bytes},
+               {"runtime", plan.runtime},
+               {"session_tokens", plan.load.session_tokens},
+               {"prompt_tokens", plan.load.prompt_tokens},
+               {"settings", plan.settings},
+               {"rows", rows},
+               {"sessions_that_fit",
+                {{cache_name(plan.config, CacheType::kSixteenBits), plan.fitting_sixteen_bits},
+                 {"int8", plan.fitting_int8}}},
+               {"calibrate_bytes_per_device", plan.calibration_bytes},
+               {"notes", plan.notes}});
+  return json.dump(2) + "\n";
+}
+
+}  // namespace kvcalib

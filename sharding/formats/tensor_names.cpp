@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sharding/formats/tensor_names.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+// What stands before `name` in the names that end with it, at a dot.
+std::vector<std::string> prefixes_of(const SafetensorsIndex& index, const std::string& name) {
+  std::vector<std::string> found;
+  for (const auto& [stored, place] : index.tensors) {
+    if (!stored.ends_with(name)) continue;
+    std::string prefix = stored.substr(0, stored.size() - name.size());
+    if (prefix.empty() || prefix.back() == '.') found.push_back(std::move(prefix));
+  }
+  return found;
+}
+
+// The only one.  Throws Error naming two of several.
+std::string only(const std::vector<std::string>& prefixes, const std::string& name,
+                 const std::string& origin) {
+  if (prefixes.size() > 1)
+    throw Error(concat(origin, ": has tensors '", prefixes[0], name, "' and '", prefixes[1], name,
+                       "', expected those of one model; take the other's out"));
+  return prefixes.front();
+}
+
+}  // namespace
+
+TensorNames::TensorNames(const SafetensorsIndex& index, const ModelFamily& family,
+                         const std::string& origin)
+    : own_(family.layers.substr(0, family.layers.rfind('.') + 1)), inner_(own_) {
+  const std::string first =
+      concat(family.layers.substr(own_.size()), ".0.", family.attention_norm, ".weight");
+  const std::vector<std::string> models = prefixes_of(index, first);
+  if (models.empty() || std::find(models.begin(), models.end(), own_) != models.end()) return;
+  inner_ = only(models, first, origin);
+  outer_ = inner_.ends_with(own_) ? inner_.substr(0, inner_.size() - own_.size()) : inner_;
+  const std::string head = concat(family.head, ".weight");
+  std::vector<std::string> heads = prefixes_of(index, head);
+  std::erase_if(heads, [&](const std::string& prefix) { return !inner_.starts_with(prefix); });
+  if (!heads.empty()) outer_ = only(heads, head, origin);
+}
+
+std::string TensorNames::stored(std::string_view name) const {
+  if (name.starts_with(own_)) return concat(inner_, name.substr(own_.size()));
+  return concat(outer_, name);
+}
+
+}  // namespace kvcalib

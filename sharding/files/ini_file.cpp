@@ -81,6 +81,8 @@ void IniFile::read_line(size_t begin, size_t end, int64_t line) {
     refuse_line(line, "is indented, which continues the value above it; remove the indentation");
   }
   if (text_[start] == '[') {
+    if (start > begin && in_llama_)  // behind a key that is still to come, it would continue that
+      refuse_line(line, "is an indented [section]; remove the indentation");
     const std::string_view rest = std::string_view(text_).substr(start + 1, end - start - 1);
     const size_t close = find_or_comment(rest, "]");
     if (close == rest.size() || rest[close] != ']')

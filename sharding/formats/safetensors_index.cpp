@@ -9,6 +9,7 @@
 #include <span>
 
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
 #include "sharding/files/json_reader.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/files/safetensors_header.h"
@@ -35,11 +36,12 @@ std::optional<WeightMap> read_weight_map(const fs::path& directory) {
   for (const auto& [tensor, entry] : index["weight_map"].items()) {
     const fs::path file = entry.is_string() ? entry.get<std::string>() : std::string();
     if (file.empty() || file != file.filename() || entry.get<std::string>().size() > NAME_MAX)
-      throw Error(concat(path.string(), ": tensor '", tensor, "' lies in ", json_excerpt(entry),
-                         ", expected the name of a file beside the index"));
+      throw Error(concat(path.string(), ": tensor '", excerpt(tensor), "' lies in ",
+                         json_excerpt(entry), ", expected the name of a file beside the index"));
     if (!fs::is_regular_file(directory / file))
       throw Error(concat(path.string(), ": names ", file.string(),
-                         ", which is no file here; get it, it holds tensor '", tensor, "'"));
+                         ", which is no file here; get it, it holds tensor '", excerpt(tensor),
+                         "'"));
     files[tensor] = directory / file;
   }
   return files;
@@ -86,9 +88,10 @@ void add_file(const fs::path& path, const WeightMap& weight_map, SafetensorsInde
         name, TensorPlace{path, data + tensor.begin, tensor.end - tensor.begin,
                           std::move(tensor.dtype), std::move(tensor.shape)});
     if (!is_new)
-      throw Error(concat(
-          path.string(), ": tensor '", name, "' is in ", place->second.file.filename().string(),
-          " too, and no index says which counts; take one of the files out of the ", "directory"));
+      throw Error(concat(path.string(), ": tensor '", excerpt(name), "' is in ",
+                         place->second.file.filename().string(),
+                         " too, and no index says which counts; take one of the files out of the ",
+                         "directory"));
   }
 }
 
@@ -115,8 +118,8 @@ SafetensorsIndex read_safetensors_index(const fs::path& directory) {
   if (!weight_map) return index;
   for (const auto& [tensor, file] : *weight_map) {
     if (!index.has(tensor))
-      throw Error(concat(file.string(), ": has no tensor '", tensor, "', which ", kIndexFile,
-                         " says it holds; get both again, of one model"));
+      throw Error(concat(file.string(), ": has no tensor '", excerpt(tensor), "', which ",
+                         kIndexFile, " says it holds; get both again, of one model"));
   }
   return index;
 }

@@ -121,6 +121,13 @@ TEST(IniFile, ReadsAFileByteForByte) {
   std::filesystem::remove(path);
 }
 
+TEST(IniFile, RefusesASectionThatWouldContinueAKeyThatIsAdded) {
+  EXPECT_HOLDS("file: line 2 is an indented [section]",
+               message_of([] { IniFile::parse("[llama]\n  [other]\n", "file"); }));
+  const IniFile file = IniFile::parse("  [llama]\n[other]\n", "file");
+  EXPECT_EQ(file.with("quant_policy", "4").text(), "  [llama]\nquant_policy = 4\n[other]\n");
+}
+
 TEST(IniFile, EchoesWhatItRefusesInOneShortLine) {
   const std::string long_text(100'000, 'x');
   const IniFile file = IniFile::parse("[llama]\nnum_layer = " + long_text + "\n", "config.ini");

@@ -13,7 +13,7 @@ constexpr size_t kPiece = 100;  // bytes, so that members and blocks are cut
 
 // A gzip file that arrives in pieces, then any part of its contents.
 void fuzz(std::string_view bytes) {
-  static const MemoryFile file;
+  static const MemoryFile kFile;
   GzipScanner scanner("file");
   std::string contents;
   const ByteConsumer sink = [&](std::string_view piece) {
@@ -22,7 +22,7 @@ void fuzz(std::string_view bytes) {
   };
   for (size_t at = 0; at < bytes.size(); at += kPiece) scanner.feed(bytes.substr(at, kPiece), sink);
   const GzipIndex index = scanner.finish();
-  const InputFile input(file.hold(bytes));
+  const InputFile input(kFile.hold(bytes));
   const size_t half = contents.size() / 2;
   require(index.read(input, 0, contents.size()) == contents);
   require(index.read(input, half, contents.size() - half) == contents.substr(half));

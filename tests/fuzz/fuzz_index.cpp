@@ -30,10 +30,11 @@ class Model {
 
 // The index of a model.
 void fuzz(std::string_view bytes) {
-  static const Model model;
-  fixture::write_file(model.path() / "model.safetensors.index.json", std::string(bytes));
-  for (const auto& [name, place] : read_safetensors_index(model.path()))
-    require(place.bytes == 4 && place.file.parent_path() == model.path());
+  static const Model kModel;
+  fixture::write_file(kModel.path() / "model.safetensors.index.json", std::string(bytes));
+  const SafetensorsIndex index = read_safetensors_index(kModel.path());
+  for (const auto& [name, place] : index.tensors)
+    require(place.bytes == 4 && place.file.parent_path() == kModel.path());
 }
 
 }  // namespace kvcalib

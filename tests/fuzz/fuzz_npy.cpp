@@ -8,8 +8,8 @@ namespace kvcalib {
 
 // A NumPy file of token ids.
 void fuzz(std::string_view bytes) {
-  static const MemoryFile file;
-  const NpyReader reader(file.hold(bytes));
+  static const MemoryFile kFile;
+  const NpyReader reader(kFile.hold(bytes));
   require(reader.dimensions() == 1 || reader.dimensions() == 2);
   const int64_t count = reader.rows() * reader.columns();
   require(count >= 0 && static_cast<uint64_t>(count) <= bytes.size());

@@ -7,8 +7,8 @@ namespace kvcalib {
 
 // A preset, as --dry-run reads it.
 void fuzz(std::string_view bytes) {
-  static const MemoryFile file;
-  require_sane(read_preset(file.hold(bytes)));
+  static const MemoryFile kFile;
+  require_sane(read_preset(kFile.hold(bytes)));
 }
 
 }  // namespace kvcalib

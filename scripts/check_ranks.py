@@ -7,7 +7,7 @@ usage: check_ranks.py [--program build-ci/kvcalib] [--device gpu|cpu] [--ranks 1
 Models of 96M parameters with random weights, cut for 8 ranks and for 1, as fp16 and as bf16. Statistics and scale
 files must be the same on every number of ranks, also when the ranks are started one by one with RANK, WORLD_SIZE,
 MASTER_ADDR and MASTER_PORT, and by torchrun. A rank that is killed must end the run within ten seconds, named, with
-nothing written, one that is stopped within fifteen; a GPU without memory must be refused with what is needed and what
+nothing written, and so must one that is stopped; a GPU without memory must be refused with what is needed and what
 it has; NVLink multicast must not be used. Prints a table; exit code 1 when something is off.
 """
 
@@ -159,7 +159,7 @@ class RankChecks(Checks):
         name, distinct, windows = LONG_RUN[self.device]
         weights, ids = self.weights(name, "fp16", 2, windows, distinct)
         self.struck(weights, ids, "a rank killed", signal.SIGKILL, SECONDS_TO_END, "signal 9")
-        self.struck(weights, ids, "a rank stopped", signal.SIGSTOP, 1.5 * SECONDS_TO_END, "has not been heard of")
+        self.struck(weights, ids, "a rank stopped", signal.SIGSTOP, SECONDS_TO_END, "has not been heard of")
         self.killed_alone(weights, ids)
         if self.device == "gpu":
             self.short_of_memory(weights, ids)

@@ -74,7 +74,12 @@ std::string DeviceList::text() const {
 
 DeviceList choose_devices(const std::string& text, bool planned) {
   if (text == "cpu") return cpus(1);
-  if (text.starts_with("cpu:")) return cpus(read_number(text, std::string_view(text).substr(4), 1));
+  if (text.starts_with("cpu:")) {
+    const int64_t ranks = read_number(text, std::string_view(text).substr(4), 1);
+    if (ranks > kMostCpuRanks)
+      throw UsageError(concat("--devices '", text, "': at most ", kMostCpuRanks, " CPU ranks"));
+    return cpus(ranks);
+  }
   const int64_t present = planned && !text.empty() && text != "gpu" ? kMostDevices : gpu_count();
   if (text.empty()) return present > 0 ? first_gpus(text, present, present) : cpus(1);
   if (text == "gpu") return first_gpus(text, std::max<int64_t>(present, 1), present);

@@ -216,7 +216,8 @@ class Launch {
   static constexpr const char* kNoReason = "the ranks lost each other";
 
   void look_for_losses() {
-    if (store_.is_empty() && Clock::now() > started_ + Heartbeats::kStarting)
+    waited_ += kTick;
+    if (waited_ > Heartbeats::kStarting && store_.is_empty())
       lose(Loss{Loss::Kind::kNotStarted, 0}, Clock::duration{0});
     if (through_) return;
     if (const std::optional<int64_t> rank = ranks_.stopped(Heartbeats::kSilence))
@@ -254,7 +255,7 @@ class Launch {
 
   Ranks& ranks_;
   const LocalStore store_;
-  const Clock::time_point started_ = Clock::now();
+  Clock::duration waited_{0};  // this process, for anything to happen
   Clock::time_point give_up_ = Clock::time_point::max();
   bool through_ = false;  // rank 0 is
   bool lost_ = false;     // a rank by its peers

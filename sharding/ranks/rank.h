@@ -6,6 +6,9 @@
 
 namespace kvcalib {
 
+// Ranks that compute on CPUs share memory, which is laid out for so many.
+inline constexpr int64_t kMostCpuRanks = 64;
+
 // Which process of the run this is, as torchrun names it in the environment.
 struct Rank {
   int64_t index = 0;        // RANK

@@ -18,7 +18,6 @@
 namespace kvcalib {
 namespace {
 
-constexpr int64_t kMaximumRanks = 64;
 constexpr size_t kSlotBytes = size_t{1} << 20;
 
 std::string machine_identity() {
@@ -48,8 +47,8 @@ struct SharedMemoryCommunicator::Header {
 
 SharedMemoryCommunicator::SharedMemoryCommunicator(const Rank& rank, Rendezvous& rendezvous)
     : rank_(rank.index), size_(rank.world), rendezvous_(rendezvous) {
-  if (size_ > kMaximumRanks)
-    throw Error(concat("--devices: ", size_, " CPU ranks, at most ", kMaximumRanks));
+  if (size_ > kMostCpuRanks)
+    throw Error(concat("--devices: ", size_, " CPU ranks, at most ", kMostCpuRanks));
   mapped_bytes_ = 4096 + static_cast<size_t>(size_) * kSlotBytes;
   static_assert(sizeof(Header) <= 4096);
 

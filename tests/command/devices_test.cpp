@@ -18,7 +18,7 @@ TEST(ChooseDevices, GivesARankToEveryDeviceNamed) {
 
 TEST(ChooseDevices, RefusesWhatNamesNoDevices) {
   for (const char* text :
-       {"tpu", "cpu:0", "cpu:x", "gpu:", "gpu:-1", "0,", "0,,1", "-1", "1;2", "128"})
+       {"tpu", "cpu:0", "cpu:65", "cpu:x", "gpu:", "gpu:-1", "0,", "0,,1", "-1", "1;2", "128"})
     EXPECT_THROW(choose_devices(text), UsageError) << text;
   EXPECT_HOLDS("names a GPU twice", message_of([] { choose_devices("0,1,0", true); }));
 }

@@ -49,13 +49,27 @@ bool ends_in_zeros(const ImagePiece& piece, std::span<const std::byte> last_byte
   return std::all_of(few.begin(), few.end(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
-// A file holds biases alone or none.
-bool holds_biases(const LayerPlan& plan, const FileRange& range) {
-  return std::any_of(plan.blocks.begin(), plan.blocks.end(), [&](const TensorBlock& block) {
-    const bool inside = block.image_offset >= range.image_offset &&
-                        block.image_offset < range.image_offset + range.bytes;
-    return inside &&
-           (block.tensor == LayerTensor::kQkvBias || block.tensor == LayerTensor::kOutputBias);
+// Matrices and norms: biases may be zeros.
+bool must_hold_values(LayerTensor tensor) {
+  switch (tensor) {
+    case LayerTensor::kAttentionNorm:
+    case LayerTensor::kQkv:
+    case LayerTensor::kOutput:
+    case LayerTensor::kFfnNorm:
+    case LayerTensor::kGateUp:
+    case LayerTensor::kDown:
+    case LayerTensor::kQueryNorm:
+    case LayerTensor::kKeyNorm:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool may_hold_zeros(const LayerPlan& plan, const FileRange& range) {
+  return std::none_of(plan.blocks.begin(), plan.blocks.end(), [&](const TensorBlock& block) {
+    return block.image_offset >= range.image_offset &&
+           block.image_offset < range.image_offset + range.bytes && must_hold_values(block.tensor);
   });
 }
 
@@ -95,7 +109,7 @@ std::vector<ImagePiece> cut_image(const LayerPlan& plan, uint64_t first, uint64_
   for (const FileRange& range : plan.ranges) {
     uint64_t begin = std::max(first, range.image_offset);
     const uint64_t end = std::min(last, range.image_offset + range.bytes);
-    const bool may_be_zeros = begin < end && holds_biases(plan, range);
+    const bool may_be_zeros = begin < end && may_hold_zeros(plan, range);
     while (begin < end) {
       const uint64_t bytes = std::min(piece_bytes, end - begin);
       pieces.push_back({&range, begin, bytes, may_be_zeros});

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <mutex>
 #include <span>
 
 #include "calibrate/output/file_operations.h"
@@ -54,19 +55,24 @@ void check_trace_place(const fs::path& file, const fs::path& weights, bool force
 void write_trace(const fs::path& file, const std::vector<std::string>& events) {
   fs::path temporary = file;
   temporary += concat(".", getpid());
+  std::mutex writing;
   const auto take_back = [&] { unlink(temporary.c_str()); };
   const BeforeLeaving leaving([&](int) {
+    const std::lock_guard lock(writing);
     take_back();
     return "";
   });
+  std::unique_lock lock(writing);
   write_new_file(temporary, chrome_trace(events, Trace::microseconds_at_start()));
   try {
     check_replaced(file);
-    rename_path(temporary, file);
+    if (leaving_signal() == 0) rename_path(temporary, file);
   } catch (const Error&) {
     take_back();
     throw;
   }
+  lock.unlock();
+  wait_if_leaving();
 }
 
 }  // namespace kvcalib

@@ -17,10 +17,7 @@ inline StatisticsFile statistics_of(const ModelConfig& model) {
     maximum.assign(maximum.size(), 2.0f);
     minimum.back() = -100.0f;
   }
-  file.provenance.program_version = "0.0.1";
-  file.provenance.weights_fingerprint = std::string(64, 'f');
-  file.provenance.model = model;
-  file.provenance.runtime = "v0.3.0";
+  file.provenance = provenance_of(model);
   file.provenance.samples = 4;
   file.provenance.length = 64;
   return file;

@@ -58,6 +58,9 @@ void check_limit(const Parser& parser, const char* option, int64_t value, int64_
 }
 
 constexpr int64_t kMostRanks = int64_t{1} << 16;
+constexpr int64_t kMostSessions = 1'000'000;
+constexpr int64_t kMostSessionTokens = 100'000'000;
+constexpr int64_t kMostCardGigabytes = 100'000;
 
 void check_serving(const Parser& parser, const std::optional<int64_t>& ranks) {
   check_limit(parser, "serving-tp", ranks.value_or(1), kMostRanks);
@@ -185,8 +188,8 @@ PlanOptions parse_plan(const Heading& heading, const std::vector<std::string>& a
       options.weights);
   parser.require("weights");
   parser.number<int64_t>({"Service", "devices",
-                          "GPUs that serve, a rank each (default: the ranks the weights are cut "
-                          "for)",
+                          "how many GPUs serve, a rank each (default: the ranks the weights are "
+                          "cut for)",
                           "N"},
                          1, options.ranks);
   parser.value(
@@ -208,10 +211,16 @@ PlanOptions parse_plan(const Heading& heading, const std::vector<std::string>& a
       options.prompt_tokens);
   parser.number<int64_t>(
       {"Service", "card",
-       concat("memory of a GPU as cards are named (default ", options.card_gigabytes, ")"), "GB"},
+       concat("memory of a GPU in GiB, as cards are named (default ", options.card_gigabytes, ")"),
+       "GB"},
       1, options.card_gigabytes);
   add_json(parser, options.json);
   parser.parse(arguments);
+  for (const int64_t sessions : options.sessions)
+    check_limit(parser, "batch", sessions, kMostSessions);
+  check_limit(parser, "devices", options.ranks.value_or(1), kMostRanks);
+  check_limit(parser, "session", options.session_tokens.value_or(1), kMostSessionTokens);
+  check_limit(parser, "card", options.card_gigabytes, kMostCardGigabytes);
   return options;
 }
 

@@ -18,15 +18,17 @@ struct GroupFiles {
   const char* mount;
   const char* limit;
   const char* usage;
-  std::vector<std::string_view> file_pages;  // of memory.stat
+  std::vector<std::string_view> given_back;  // of memory.stat: what is free when it is wanted
 };
 
 const GroupFiles kVersion1 = {"sys/fs/cgroup/memory",
                               "memory.limit_in_bytes",
                               "memory.usage_in_bytes",
                               {"total_active_file", "total_inactive_file"}};
-const GroupFiles kVersion2 = {
-    "sys/fs/cgroup", "memory.max", "memory.current", {"active_file", "inactive_file"}};
+const GroupFiles kVersion2 = {"sys/fs/cgroup",
+                              "memory.max",
+                              "memory.current",
+                              {"active_file", "inactive_file", "slab_reclaimable"}};
 
 std::optional<uint64_t> number(std::string_view text) {
   uint64_t value = 0;
@@ -64,10 +66,10 @@ std::optional<HostMemory> memory_of_group(const path& folder, const GroupFiles& 
   const auto limit = number_in(folder / files.limit);
   const auto usage = number_in(folder / files.usage);
   if (!limit || !usage) return std::nullopt;
-  uint64_t file_pages = 0;
-  for (const std::string_view name : files.file_pages)
-    file_pages += number_named(folder / "memory.stat", name).value_or(0);
-  const uint64_t used = *usage - std::min(file_pages, *usage);
+  uint64_t given_back = 0;
+  for (const std::string_view name : files.given_back)
+    given_back += number_named(folder / "memory.stat", name).value_or(0);
+  const uint64_t used = *usage - std::min(given_back, *usage);
   return HostMemory{*limit - std::min(used, *limit), *limit, (folder / files.limit).string()};
 }
 

@@ -90,7 +90,7 @@ std::string plan_json(const CalibrationPlan& plan) {
                {"memory_bytes_per_device", plan.memory().total()},
                {"scale_files", plan.config.layers * plan.target.ranks},
                {"warnings", plan.target.warnings}});
-  return json.dump(2) + "\n";
+  return json_text(std::move(json));
 }
 
 }  // namespace kvcalib

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 
 #include "calibrate/command/commands.h"
 #include "calibrate/command/planned_model.h"
@@ -13,16 +14,6 @@
 namespace kvcalib {
 namespace {
 
-constexpr int64_t kMostSessions = 1'000'000;
-constexpr int64_t kMostTokens = 100'000'000;  // of a session
-constexpr int64_t kMostGigabytes = 100'000;
-
-void check_at_most(const char* option, int64_t value, int64_t most) {
-  if (value > most)
-    throw UsageError(
-        concat("--", option, " ", value, ": expected at most ", most, "; see kvcalib plan --help"));
-}
-
 // Throws Error with what speaks against serving the model so with int8, one reason a line.
 void check_service(const ModelConfig& config, const TurboMindRelease& release) {
   const RuntimeFindings found =
@@ -31,7 +22,7 @@ void check_service(const ModelConfig& config, const TurboMindRelease& release) {
       found.faults.empty() ? deploy_faults(config, release, config.stored_ranks) : found.faults;
   std::string text;
   for (const std::string& fault : faults) text += concat(text.empty() ? "" : "\n", fault);
-  if (!text.empty()) throw Error(text);
+  if (!text.empty()) throw Error(concat("int8 KV cannot be served so:\n", text));
 }
 
 ServingLoad load_of(const PlanOptions& options, const ModelConfig& config) {
@@ -73,16 +64,9 @@ ModelConfig in_service(const PlannedModel& model, const PlanOptions& options,
   return config;
 }
 
-void check_bounds(const PlanOptions& options) {
-  for (const int64_t sessions : options.sessions) check_at_most("batch", sessions, kMostSessions);
-  check_at_most("session", options.session_tokens.value_or(1), kMostTokens);
-  check_at_most("card", options.card_gigabytes, kMostGigabytes);
-}
-
 }  // namespace
 
 int run_plan(const PlanOptions& options) {
-  check_bounds(options);
   const TurboMindRelease& release = find_turbomind_release(options.runtime.release);
   const PlannedModel model = planned_model(options.weights, options.runtime.row());
   const ModelConfig config = in_service(model, options, release);
@@ -108,6 +92,10 @@ int run_plan(const PlanOptions& options) {
   plan.fitting_sixteen_bits =
       sessions_that_fit(config, release, settings, plan.load, CacheType::kSixteenBits);
   plan.fitting_int8 = sessions_that_fit(config, release, settings, plan.load, CacheType::kInt8);
+  plan.limited_by_entries =
+      !release.pages_cache &&
+      static_cast<double>(std::max(plan.fitting_sixteen_bits, plan.fitting_int8)) ==
+          std::floor(settings.cache_max_entry_count);
   print(options.json ? serving_json(plan) : format_serving(plan));
   return 0;
 }

@@ -28,7 +28,7 @@ std::vector<path> matches_of(const std::string& pattern) {
   static thread_local int reason = 0;
   const auto stops = [](const char* /*folder*/, int error) {
     reason = error;
-    return static_cast<int>(error != ENOENT && error != ENOTDIR);
+    return static_cast<int>(error != ENOENT && error != ENOTDIR && error != EACCES);
   };
   const int status = glob(pattern.c_str(), 0, stops, &found);
   if (status == GLOB_NOSPACE) throw std::bad_alloc();

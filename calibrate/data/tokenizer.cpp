@@ -35,10 +35,14 @@ path parent_of(const path& weights_dir) {
 constexpr const char* kSpace = "\u2581";  // as pieces have it
 
 std::string with_spaces(std::string_view text) {
-  std::string plain(text);
-  for (size_t at = 0; (at = plain.find(kSpace, at)) != std::string::npos; ++at)
-    plain.replace(at, std::string_view(kSpace).size(), " ");
-  return plain;
+  std::string plain;
+  size_t begin = 0;
+  for (size_t at; (at = text.find(kSpace, begin)) != std::string_view::npos;) {
+    plain += text.substr(begin, at - begin);
+    plain += ' ';
+    begin = at + std::string_view(kSpace).size();
+  }
+  return plain += text.substr(begin);
 }
 
 }  // namespace

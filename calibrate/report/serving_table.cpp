@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "calibrate/report/gigabytes.h"
+#include "sharding/files/json_writer.h"
 #include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {
@@ -65,19 +66,21 @@ void add_table(std::ostream& text, const ServingPlan& plan) {
 std::string format_serving(const ServingPlan& plan) {
   const ModelConfig& config = plan.config;
   const auto card = plan.load.card_bytes >> 30U;
+  const char* gpus = plan.load.ranks == 1 ? " GPU of " : " GPUs of ";
   std::ostringstream text;
   text << "model     " << config.layers << " layers, hidden " << config.hidden << ", "
        << config.heads << " heads, " << config.kv_heads << " kv heads x " << config.head_dim
        << ", intermediate " << config.intermediate << ", vocab " << config.vocab << "\n"
-       << "service   " << plan.load.ranks << " GPU(s) of " << card << " GB, TurboMind "
-       << plan.runtime << ", sessions of " << plan.load.session_tokens
-       << " tokens, all begun in one prefill, the longest prompt " << plan.load.prompt_tokens
-       << "\n"
+       << "service   " << plan.load.ranks << gpus << card << " GiB ("
+       << gigabytes(plan.load.card_bytes) << "), TurboMind " << plan.runtime << ", sessions of "
+       << plan.load.session_tokens << " tokens, all begun in one prefill, the longest prompt "
+       << plan.load.prompt_tokens << "\n"
        << "settings  " << plan.settings << "\n\n"
        << "GB on each GPU at the peak; tokens: that the cache has room for\n";
   add_table(text, plan);
   text << "\nroom for  " << plan.fitting_sixteen_bits << " sessions with "
-       << cache_name(config, CacheType::kSixteenBits) << ", " << plan.fitting_int8 << " with int8\n"
+       << cache_name(config, CacheType::kSixteenBits) << ", " << plan.fitting_int8 << " with int8"
+       << (plan.limited_by_entries ? ", as cache_max_entry_count allows" : "") << "\n"
        << "calibrate " << gigabytes(plan.calibration_bytes)
        << " on each of as many GPUs, with its defaults\n";
   for (const std::string& note : plan.notes) text << "note      " << note << "\n";
@@ -110,7 +113,7 @@ std::string serving_json(const ServingPlan& plan) {
                  {"int8", plan.fitting_int8}}},
                {"calibrate_bytes_per_device", plan.calibration_bytes},
                {"notes", plan.notes}});
-  return json.dump(2) + "\n";
+  return json_text(std::move(json));
 }
 
 }  // namespace kvcalib

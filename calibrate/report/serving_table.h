@@ -24,7 +24,8 @@ struct ServingPlan {
   ServingLoad load;  // `sessions` aside
   std::vector<Row> rows;
   int64_t fitting_sixteen_bits = 0, fitting_int8 = 0;  // sessions
-  uint64_t calibration_bytes = 0;                      // on each of as many GPUs, by default
+  bool limited_by_entries = false;  // of the cache, not by the memory, in one of the two
+  uint64_t calibration_bytes = 0;   // on each of as many GPUs, by default
   std::vector<std::string> notes;
 };
 

@@ -103,10 +103,11 @@ class Builder final : public JsonEvents {
     if (open_.empty()) return &(root = std::move(value));
     json& parent = *open_.back();
     if (parent.is_array()) return &parent.emplace_back(std::move(value));
-    const auto [place, is_new] = parent.emplace(key_, std::move(value));
-    if (!is_new)
+    const auto stated = parent.find(key_);
+    if (stated == parent.end()) return &(parent[key_] = std::move(value));
+    if (value.is_structured() || *stated != value)
       throw Error(concat(origin_, ": states '", excerpt(key_), "' twice; keep one of the two"));
-    return &*place;
+    return &*stated;
   }
 
   const std::string& origin_;

@@ -14,8 +14,7 @@ UnchangedFiles::State UnchangedFiles::state_of(const std::filesystem::path& file
   struct stat status {};
   if (::stat(file.c_str(), &status) != 0)
     throw Error(concat(file.string(), ": cannot be read: ", std::strerror(errno)));
-  return {status.st_dev, status.st_ino, status.st_size, status.st_mtim.tv_sec,
-          status.st_mtim.tv_nsec};
+  return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
 
 void UnchangedFiles::add(const std::vector<std::filesystem::path>& files) {

@@ -56,8 +56,10 @@ TEST(JsonReader, NamesTheRuleThatATextBreaks) {
   EXPECT_HOLDS(": the text is not UTF-8", refusal("[\"\xe9t\xe9\"]"));
 }
 
-TEST(JsonReader, KeepsOnlyWhatIsStatedOnce) {
-  EXPECT_HOLDS("a.json: states 'b' twice", refusal(R"({"a": {"b": 1, "c": 2, "b": 1}})"));
+TEST(JsonReader, RefusesAKeyThatIsStatedTwiceUnlessAlike) {
+  EXPECT_EQ(parse_json(R"({"a": 1, "a": 1})", ""), json::parse(R"({"a": 1})"));
+  EXPECT_HOLDS("'a' twice", refusal(R"({"a": [], "a": []})"));
+  EXPECT_HOLDS("a.json: states 'b' twice", refusal(R"({"a": {"b": 1, "c": 2, "b": 3}})"));
   EXPECT_EQ(parse_json(R"([{"b": 1}, {"b": 2}])", ""), json::parse(R"([{"b": 1}, {"b": 2}])"));
 }
 

@@ -59,6 +59,22 @@ TEST(HuggingFaceFindings, TakesNoOneOfTwoModelsUnlessOneHasTheFamilysNames) {
       refusal(folder));
 }
 
+TEST(HuggingFaceFindings, NamesAHeadThatIsMissingByWholeWords) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"model.", "'lm_head.weight'"},
+      {"language_model.model.", "'language_model.lm_head.weight'"},
+      {"model.language_model.", "'lm_head.weight'"},
+      {"submodel.", "'lm_head.weight'"}};
+  for (const auto& [front, missing] : cases) {
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), small_model(), {.has_head = false});
+    rename_tensors(folder, [front = std::string(front)](const std::string& name) {
+      return front + name.substr(std::string_view("model.").size());
+    });
+    EXPECT_HOLDS(concat("no safetensors file holds tensor ", missing), refusal(folder));
+  }
+}
+
 TEST(HuggingFaceFindings, StatesWhatItFindsAndNoCauseThatItDoesNotKnow) {
   const std::string norm = "model.layers.1.input_layernorm.weight";
   const auto refusal_with = [&](const std::string& name, const SafetensorsTensor& tensor) {

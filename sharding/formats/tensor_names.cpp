@@ -2,6 +2,7 @@
 #include "sharding/formats/tensor_names.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -42,8 +43,15 @@ TensorNames::TensorNames(const SafetensorsIndex& index, const ModelFamily& famil
     : own_(family.layers.substr(0, family.layers.rfind('.') + 1)), inner_(own_) {
   const std::string first =
       concat(family.layers.substr(own_.size()), ".0.", family.attention_norm, ".weight");
-  const std::vector<std::string> models = prefixes_of(index, first);
+  std::vector<std::string> models = prefixes_of(index, first);
   if (models.empty() || std::find(models.begin(), models.end(), own_) != models.end()) return;
+  const auto is_whole = [&](const std::string& prefix) {
+    return index.has(concat(prefix, family.embedding.substr(own_.size()), ".weight")) &&
+           index.has(concat(prefix, family.final_norm.substr(own_.size()), ".weight"));
+  };
+  // Layers of other parts can be named alike, as those of a vision tower.
+  if (std::any_of(models.begin(), models.end(), is_whole))
+    std::erase_if(models, std::not_fn(is_whole));
   inner_ = only(models, first, origin);
   outer_ = before(inner_, own_).value_or("");
   const std::string head = concat(family.head, ".weight");

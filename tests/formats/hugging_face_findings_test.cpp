@@ -59,6 +59,19 @@ TEST(HuggingFaceFindings, TakesNoOneOfTwoModelsUnlessOneHasTheFamilysNames) {
       refusal(folder));
 }
 
+TEST(HuggingFaceFindings, TakesTheLayersThatHaveAnEmbeddingAndAFinalNormWithThem) {
+  for (const char* const tower : {"vision_tower.model.", "audio.", ""}) {
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), small_model());
+    rename_tensors(folder, [](const std::string& name) { return "language_model." + name; });
+    change_tensors(folder, [&](auto& tensors) {
+      tensors[concat(tower, "layers.0.input_layernorm.weight")] = {"F16", {1}, "ab"};
+      tensors[concat(tower, "norm.weight")] = {"F16", {1}, "ab"};
+    });
+    EXPECT_EQ(wrong_elements(*open_weights(folder.path())), 0) << tower;
+  }
+}
+
 TEST(HuggingFaceFindings, NamesAHeadThatIsMissingByWholeWords) {
   const std::pair<const char*, const char*> cases[] = {
       {"model.", "'lm_head.weight'"},

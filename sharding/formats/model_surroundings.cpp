@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
 
 namespace kvcalib {
 namespace {
@@ -45,11 +46,17 @@ std::vector<std::string> check_surroundings(const fs::path& directory, const Jso
     warnings.push_back(concat((directory / kAdapterConfig).string(), ": tells of an adapter ",
                               "(LoRA) whose weights are not here; the model is read without it"));
   const nlohmann::json* const code = config.find("auto_map");
-  if (family.rotation == RotationRule::kParameters && code != nullptr && code->is_object() &&
+  if (!has_own_code(family) && code != nullptr && code->is_object() &&
       code->contains("AutoModelForCausalLM"))
     warnings.push_back(concat(config.origin(), ": auto_map names code that comes with the model, ",
                               "which is not read; what is computed is ",
                               family.architectures.front(), " as transformers has it"));
+  const std::string type = config.text("model_type", family.model_type);
+  if (type != family.model_type)
+    warnings.push_back(concat(config.origin(), ": model_type is '", excerpt(type), "', where a ",
+                              family.architectures.front(), " has '", family.model_type,
+                              "'; it is not gone by, what is computed is ",
+                              family.architectures.front()));
   if (!config.object("quantization_config").is_empty())
     warnings.push_back(concat(config.origin(), ": quantization_config is for the cache of another ",
                               "runtime only; it is not read"));

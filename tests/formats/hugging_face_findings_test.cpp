@@ -181,6 +181,19 @@ TEST(HuggingFaceFindings, WarnsOfCodeOfTheModelsOwnWhereTransformersHasTheFamily
   EXPECT_EQ(warnings_of(internlm), "");
 }
 
+TEST(HuggingFaceFindings, WarnsOfAnotherModelTypeWhereTheModelBringsItsCode) {
+  for (const char* const architecture :
+       {"InternLMForCausalLM", "InternLM2ForCausalLM", "QWenLMHeadModel", "BaichuanForCausalLM"}) {
+    const bool is_qwen = std::string_view(architecture) == "QWenLMHeadModel";
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), is_qwen ? biased_model() : small_model(),
+                       {.architecture = architecture,
+                        .config_changes = {{"model_type", "other"}, {"bias", false}}});
+    EXPECT_HOLDS(concat("config.json: model_type is 'other', where a ", architecture, " has '"),
+                 warnings_of(folder));
+  }
+}
+
 TEST(HuggingFaceFindings, NamesATensorThatIsMissingOfAnotherShapeOrOneTooMany) {
   ModelConfig config = small_model();
   config.layers = 2;

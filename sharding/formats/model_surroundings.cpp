@@ -5,6 +5,7 @@
 
 #include "sharding/files/error.h"
 #include "sharding/files/excerpt.h"
+#include "sharding/files/file_kind.h"
 
 namespace kvcalib {
 namespace {
@@ -18,8 +19,12 @@ constexpr const char* kMerge =
 
 std::optional<fs::path> adapter_weights(const fs::path& directory) {
   for (const char* const name : {"adapter_model.safetensors", "adapter_model.bin"})
-    if (fs::exists(directory / name)) return directory / name;
+    if (kind_behind(directory / name) != FileKind::kNothing) return directory / name;
   return std::nullopt;
+}
+
+bool has_adapter_config(const fs::path& directory) {
+  return kind_behind(directory / kAdapterConfig) != FileKind::kNothing;
 }
 
 bool is_of_adapter(std::string_view name) {
@@ -42,7 +47,7 @@ std::vector<std::string> check_surroundings(const fs::path& directory, const Jso
                          "is not merged into the weights; ", kMerge));
   }
   std::vector<std::string> warnings = index.warnings;
-  if (fs::exists(directory / kAdapterConfig))
+  if (has_adapter_config(directory))
     warnings.push_back(concat((directory / kAdapterConfig).string(), ": tells of an adapter ",
                               "(LoRA) whose weights are not here; the model is read without it"));
   const nlohmann::json* const code = config.find("auto_map");
@@ -64,7 +69,7 @@ std::vector<std::string> check_surroundings(const fs::path& directory, const Jso
 }
 
 void refuse_lone_adapter(const fs::path& directory) {
-  if (!fs::exists(directory / kAdapterConfig) && !adapter_weights(directory)) return;
+  if (!has_adapter_config(directory) && !adapter_weights(directory)) return;
   throw Error(concat(directory.string(), ": holds an adapter (LoRA), and no model; ", kMerge,
                      ", and give TO"));
 }

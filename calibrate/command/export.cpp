@@ -7,6 +7,7 @@
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/formats/model_difference.h"
 #include "sharding/formats/open_weights.h"
 
 namespace kvcalib {
@@ -23,34 +24,22 @@ void check_same_model(const StatisticsFile& statistics, const ExportOptions& opt
 }
 
 // K depends on how a release rotates it: statistics of one serve another only where both rotate
-// alike.
-void check_same_rotation(const StatisticsFile& statistics, const ExportOptions& options,
-                         const WeightDirectory& directory, const Runtime& runtime) {
+// alike, and where the model is still read as it was.
+void check_same_arithmetic(const StatisticsFile& statistics, const ExportOptions& options,
+                           const WeightDirectory& directory, const Runtime& runtime) {
   const Provenance& provenance = statistics.provenance;
   const auto observed = options.scales.runtime.row().open(provenance.runtime);
   const ModelConfig& config = directory.config();
   if (observed->rotation(provenance.model, provenance.length) !=
       runtime.rotation(config, provenance.length))
-    throw Error(
-        concat(options.statistics.string(), ": was taken as ", observed->release(), " rotates K; ",
-               runtime.release(), " rotates this model's otherwise (rope, NTK ",
-               "and logn keys of config.ini); calibrate with --runtime ", runtime.release()));
-  if (effective_window(provenance.model, provenance.length) !=
-          effective_window(config, provenance.length) ||
-      provenance.model.query_key_norm != config.query_key_norm)
-    throw Error(concat(options.statistics.string(), ": was taken with a sliding window of ",
-                       provenance.model.sliding_window, " tokens (0: none) and ",
-                       provenance.model.query_key_norm ? "" : "no ",
-                       "normalised q and k, which the model in ", options.weights.string(),
-                       " has otherwise; calibrate these weights"));
-  if (provenance.model.norm_eps != config.norm_eps ||
-      provenance.model.attention_bias != config.attention_bias ||
-      provenance.model.mlp_bias != config.mlp_bias)
-    throw Error(concat(options.statistics.string(),
-                       ": was taken with norm_eps = ", provenance.model.norm_eps,
-                       " and attn_bias = ", provenance.model.attention_bias, ", config.ini of ",
-                       options.weights.string(), " now says ", config.norm_eps, " and ",
-                       config.attention_bias, "; calibrate again"));
+    throw Error(concat(options.statistics.string(), ": was taken as ", observed->release(),
+                       " rotates K; ", runtime.release(),
+                       " rotates this model's otherwise (its keys of rope, NTK and logn); ",
+                       "calibrate with --runtime ", runtime.release()));
+  if (const auto other = find_difference(provenance.model, config, provenance.length))
+    throw Error(concat(options.statistics.string(), ": was taken with ", other->name, " = ",
+                       other->first, ", and the model in ", options.weights.string(), " has ",
+                       other->second, "; calibrate it again, or give the model as it was"));
 }
 
 }  // namespace
@@ -63,7 +52,7 @@ int run_export(const ExportOptions& options) {
   const StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options, directory);
   const Target target = resolve_target(directory, options.scales, statistics.provenance.length);
-  check_same_rotation(statistics, options, directory, *target.runtime);
+  check_same_arithmetic(statistics, options, directory, *target.runtime);
   warn(std::cerr, target.warnings);
   const Summary summary = summarise(
       make_delivery(directory, target, statistics,

@@ -161,6 +161,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
       {job.target.runtime->rotation(config, shape.length), shape.samples, shape.length},
       {rank, device, options.micro_batch_tokens, tracing}, rendezvous);
   const TokenWindows drawn = drawing.get();
+  warn(std::cerr, drawn.warnings);
   if (rank.world > 1) send_ids(rendezvous, drawn.ids);
 
   RunCost cost;

@@ -45,6 +45,8 @@ class Tokenizer {
   // The piece that an id stands for.
   std::string piece(int32_t id) const;
   const std::filesystem::path& model() const { return path_; }
+  // What to know of how the files beside the model were read, a sentence each.
+  const std::vector<std::string>& warnings() const { return settings_.warnings; }
 
  private:
   using Processor = sentencepiece::SentencePieceProcessor;

@@ -128,6 +128,19 @@ void read_roles(const File& file, TokenizerSettings& settings) {
     settings.more_special.push_back(token_of(file, kMoreSpecial, value));
 }
 
+// A damaged one, or one that was not fetched, keeps nobody from the tokenizer.model beside it.
+AddedById read_other_form(const path& file, std::vector<std::string>& warnings) {
+  try {
+    AddedById added;
+    read_added_of_tokenizer(read(file), added);
+    return added;
+  } catch (const Error& error) {
+    warnings.push_back(concat(error.what(), " (tokenizer.model is used without the tokens that ",
+                              "this file may add)"));
+    return {};
+  }
+}
+
 // A token with a part to play is looked for as it is stated where tokens are listed with all that
 // they are.
 void take_from(const AddedById& listed, AddedToken& special) {
@@ -156,7 +169,7 @@ TokenizerSettings read_tokenizer_settings(const path& folder) {
   } else {
     read_roles(read(folder / "special_tokens_map.json"), settings);
     read_added_tokens(read(folder / "added_tokens.json"), added);
-    read_added_of_tokenizer(read(folder / "tokenizer.json"), listed);
+    listed = read_other_form(folder / "tokenizer.json", settings.warnings);
     for (const auto& [id, token] : listed) added[id] = token;
   }
   for (auto& [role, token] : settings.roles) {

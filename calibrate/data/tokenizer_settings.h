@@ -26,11 +26,12 @@ struct TokenizerSettings {
   std::vector<AddedToken> added;   // with their ids
   Roles roles;
   std::vector<AddedToken> more_special;  // without ids, as those with a role
+  std::vector<std::string> warnings;     // of what is not read, a sentence each
 };
 
 // Of tokenizer_config.json, special_tokens_map.json, added_tokens.json and tokenizer.json in a
 // folder, as far as they are there.  Throws Error naming file and key for what cannot be
-// understood.
+// understood; a tokenizer.json, which is another form of the tokenizer, is warned of and left out.
 TokenizerSettings read_tokenizer_settings(const std::filesystem::path& folder);
 
 // The parts to play, in the order in which new tokens are given ids.

@@ -116,6 +116,7 @@ TokenWindows windows_of_text(const std::vector<path>& paths, const path& tokeniz
   const Tokenizer tokenizer(tokenizer_model);
   TextDocuments documents(paths, tokenizer);
   TokenWindows windows{request.samples, request.length, {}, {}, documents.count()};
+  windows.warnings = tokenizer.warnings();
   for (const DocumentFile& file : documents.files()) windows.files.push_back(file.file());
   windows.ids = draw_from(documents, request, vocab);
   return windows;

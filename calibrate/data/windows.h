@@ -20,6 +20,7 @@ struct TokenWindows {
   std::vector<HashedFile> files;  // in the order given, offsets behind their ids
   // Of text, and of ids with offsets; rows of .npy files of two dimensions; 1 for a stream.
   int64_t documents = 0;
+  std::vector<std::string> warnings = {};  // of the tokenizer's files
 };
 
 // The files that names and glob(3) patterns stand for: patterns in the order given, the matches of

@@ -101,7 +101,7 @@ const ModelFamily& read_family(const JsonObject& config) {
                            ": they disagree; leave in the one whose weights these are"));
   }
   const std::string type = config.text("model_type", family.model_type);
-  if (type != family.model_type)
+  if (type != family.model_type && !has_own_code(family))
     config.refuse(concat("model_type is '", type, "', and architectures names ", names.front(),
                          ", whose model_type is '", family.model_type, "': they disagree; mend ",
                          "the one that is wrong (transformers goes by model_type)"));

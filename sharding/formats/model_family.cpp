@@ -119,6 +119,10 @@ std::vector<std::string_view> keys_of(WindowRule rule) {
 
 }  // namespace
 
+bool has_own_code(const ModelFamily& family) {
+  return family.rotation != RotationRule::kParameters;
+}
+
 bool reads(const ModelFamily& family, std::string_view key) {
   std::vector<std::string_view> keys = keys_of(family.rotation);
   for (const std::string_view other : keys_of(family.window)) keys.push_back(other);

@@ -76,6 +76,9 @@ struct ModelFamily {
       0;  // the vocab_size of models that bring the head's rows to length 1
 };
 
+// Whether the family's code comes with its models (auto_map), as transformers has none.
+bool has_own_code(const ModelFamily& family);
+
 // Whether the family's code reads a key of config.json that other families' code reads too.
 bool reads(const ModelFamily& family, std::string_view key);
 

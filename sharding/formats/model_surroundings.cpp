@@ -4,6 +4,8 @@
 #include <optional>
 
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
+#include "sharding/files/file_kind.h"
 
 namespace kvcalib {
 namespace {
@@ -17,8 +19,12 @@ constexpr const char* kMerge =
 
 std::optional<fs::path> adapter_weights(const fs::path& directory) {
   for (const char* const name : {"adapter_model.safetensors", "adapter_model.bin"})
-    if (fs::exists(directory / name)) return directory / name;
+    if (kind_behind(directory / name) != FileKind::kNothing) return directory / name;
   return std::nullopt;
+}
+
+bool has_adapter_config(const fs::path& directory) {
+  return kind_behind(directory / kAdapterConfig) != FileKind::kNothing;
 }
 
 bool is_of_adapter(std::string_view name) {
@@ -41,15 +47,21 @@ std::vector<std::string> check_surroundings(const fs::path& directory, const Jso
                          "is not merged into the weights; ", kMerge));
   }
   std::vector<std::string> warnings = index.warnings;
-  if (fs::exists(directory / kAdapterConfig))
+  if (has_adapter_config(directory))
     warnings.push_back(concat((directory / kAdapterConfig).string(), ": tells of an adapter ",
                               "(LoRA) whose weights are not here; the model is read without it"));
   const nlohmann::json* const code = config.find("auto_map");
-  if (family.rotation == RotationRule::kParameters && code != nullptr && code->is_object() &&
+  if (!has_own_code(family) && code != nullptr && code->is_object() &&
       code->contains("AutoModelForCausalLM"))
     warnings.push_back(concat(config.origin(), ": auto_map names code that comes with the model, ",
                               "which is not read; what is computed is ",
                               family.architectures.front(), " as transformers has it"));
+  const std::string type = config.text("model_type", family.model_type);
+  if (type != family.model_type)
+    warnings.push_back(concat(config.origin(), ": model_type is '", excerpt(type), "', where a ",
+                              family.architectures.front(), " has '", family.model_type,
+                              "'; it is not gone by, what is computed is ",
+                              family.architectures.front()));
   if (!config.object("quantization_config").is_empty())
     warnings.push_back(concat(config.origin(), ": quantization_config is for the cache of another ",
                               "runtime only; it is not read"));
@@ -57,7 +69,7 @@ std::vector<std::string> check_surroundings(const fs::path& directory, const Jso
 }
 
 void refuse_lone_adapter(const fs::path& directory) {
-  if (!fs::exists(directory / kAdapterConfig) && !adapter_weights(directory)) return;
+  if (!has_adapter_config(directory) && !adapter_weights(directory)) return;
   throw Error(concat(directory.string(), ": holds an adapter (LoRA), and no model; ", kMerge,
                      ", and give TO"));
 }

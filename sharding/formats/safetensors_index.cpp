@@ -10,6 +10,7 @@
 
 #include "sharding/files/error.h"
 #include "sharding/files/excerpt.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/json_reader.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/files/safetensors_header.h"
@@ -27,7 +28,7 @@ using WeightMap = std::map<std::string, fs::path>;
 
 std::optional<WeightMap> read_weight_map(const fs::path& directory) {
   const fs::path path = directory / kIndexFile;
-  if (!fs::exists(path)) return std::nullopt;
+  if (kind_behind(path) == FileKind::kNothing) return std::nullopt;
   const nlohmann::json index = read_json(path);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     throw Error(
@@ -38,7 +39,7 @@ std::optional<WeightMap> read_weight_map(const fs::path& directory) {
     if (file.empty() || file != file.filename() || entry.get<std::string>().size() > NAME_MAX)
       throw Error(concat(path.string(), ": tensor '", excerpt(tensor), "' lies in ",
                          json_excerpt(entry), ", expected the name of a file beside the index"));
-    if (!fs::is_regular_file(directory / file))
+    if (kind_behind(directory / file) != FileKind::kFile)
       throw Error(concat(path.string(), ": names ", file.string(),
                          ", which is no file here; get it, it holds tensor '", excerpt(tensor),
                          "'"));
@@ -111,7 +112,7 @@ SafetensorsIndex read_safetensors_index(const fs::path& directory) {
     index.warnings = warnings_of(directory, others);
   }
   for (const fs::path& file : files) {
-    if (!fs::is_regular_file(file))
+    if (kind_behind(file) != FileKind::kFile)
       throw Error(concat(file.string(), ": is no file, expected a safetensors file"));
     add_file(file, weight_map.value_or(WeightMap{}), index);
   }

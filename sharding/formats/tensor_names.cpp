@@ -2,6 +2,8 @@
 #include "sharding/formats/tensor_names.h"
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "sharding/files/error.h"
@@ -9,14 +11,19 @@
 namespace kvcalib {
 namespace {
 
-// What stands before `name` in the names that end with it, at a dot.
+// What stands before `name` in a text that ends with it, at a dot.
+std::optional<std::string> before(const std::string& text, const std::string& name) {
+  if (!text.ends_with(name)) return std::nullopt;
+  std::string prefix = text.substr(0, text.size() - name.size());
+  if (!prefix.empty() && prefix.back() != '.') return std::nullopt;
+  return prefix;
+}
+
 std::vector<std::string> prefixes_of(const SafetensorsIndex& index, const std::string& name) {
   std::vector<std::string> found;
-  for (const auto& [stored, place] : index.tensors) {
-    if (!stored.ends_with(name)) continue;
-    std::string prefix = stored.substr(0, stored.size() - name.size());
-    if (prefix.empty() || prefix.back() == '.') found.push_back(std::move(prefix));
-  }
+  for (const auto& [stored, place] : index.tensors)
+    if (std::optional<std::string> prefix = before(stored, name))
+      found.push_back(*std::move(prefix));
   return found;
 }
 
@@ -36,10 +43,17 @@ TensorNames::TensorNames(const SafetensorsIndex& index, const ModelFamily& famil
     : own_(family.layers.substr(0, family.layers.rfind('.') + 1)), inner_(own_) {
   const std::string first =
       concat(family.layers.substr(own_.size()), ".0.", family.attention_norm, ".weight");
-  const std::vector<std::string> models = prefixes_of(index, first);
+  std::vector<std::string> models = prefixes_of(index, first);
   if (models.empty() || std::find(models.begin(), models.end(), own_) != models.end()) return;
+  const auto is_whole = [&](const std::string& prefix) {
+    return index.has(concat(prefix, family.embedding.substr(own_.size()), ".weight")) &&
+           index.has(concat(prefix, family.final_norm.substr(own_.size()), ".weight"));
+  };
+  // Layers of other parts can be named alike, as those of a vision tower.
+  if (std::any_of(models.begin(), models.end(), is_whole))
+    std::erase_if(models, std::not_fn(is_whole));
   inner_ = only(models, first, origin);
-  outer_ = inner_.ends_with(own_) ? inner_.substr(0, inner_.size() - own_.size()) : inner_;
+  outer_ = before(inner_, own_).value_or("");
   const std::string head = concat(family.head, ".weight");
   std::vector<std::string> heads = prefixes_of(index, head);
   std::erase_if(heads, [&](const std::string& prefix) { return !inner_.starts_with(prefix); });

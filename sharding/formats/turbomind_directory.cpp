@@ -5,6 +5,7 @@
 
 #include "sharding/files/error.h"
 #include "sharding/files/excerpt.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/formats/model_bounds.h"
 
@@ -156,7 +157,7 @@ ModelConfig read_model_config(const IniFile& config) {
 }
 
 TurboMindDirectory TurboMindDirectory::open(const fs::path& path) {
-  if (!fs::is_directory(path))
+  if (kind_behind(path) != FileKind::kDirectory)
     throw Error(concat(path.string(), ": not a directory; --weights wants the folder that holds ",
                        "config.ini, as workspace/triton_models/weights"));
   TurboMindDirectory directory(path, IniFile::read(path / kTurboMindConfig));

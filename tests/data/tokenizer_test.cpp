@@ -200,6 +200,26 @@ TEST_F(TokenizerTest, FindsTheTokensThatAnotherFormOfTheTokenizerAdds) {
   EXPECT_EQ(Tokenizer(model()).encode("a [X] b"), (Ids{1, 261, 2048, 1966, 273}));
 }
 
+TEST_F(TokenizerTest, DoesWithoutAnotherFormOfTheTokenizerThatCannotBeReadAndWarns) {
+  const Ids ids = Tokenizer(model()).encode("a [X] b");
+  EXPECT_TRUE(Tokenizer(model()).warnings().empty());
+  const std::pair<std::string, const char*> cases[] = {
+      {R"({"added_tokens": [)", "tokenizer.json: "},
+      {concat("version https://git-lfs.github.com/spec/v1\noid sha256:", std::string(64, 'a'),
+              "\nsize 12345\n"),
+       "tokenizer.json: is a Git LFS pointer"},
+      {R"({"added_tokens": [{"id": 2048, "content": "[X]"}, {"id": -1, "content": "b"}]})",
+       "tokenizer.json: the id of 'b' is not understood"}};
+  for (const auto& [bytes, words] : cases) {
+    write(folder_.path() / "tokenizer.json", bytes);
+    const Tokenizer tokenizer(model());
+    EXPECT_EQ(tokenizer.encode("a [X] b"), ids) << bytes;
+    ASSERT_EQ(tokenizer.warnings().size(), 1u) << bytes;
+    EXPECT_HOLDS(words, tokenizer.warnings().front());
+    EXPECT_HOLDS("tokenizer.model is used without the tokens", tokenizer.warnings().front());
+  }
+}
+
 TEST_F(TokenizerTest, TakesTheBosThatTheConfigNames) {
   configure(R"({"bos_token": "<begin>"})");
   EXPECT_EQ(Tokenizer(model()).encode("a"), (Ids{2048, 261}));

@@ -340,6 +340,17 @@ TEST_F(Windows, NeedATokenizerForText) {
                message_of([&] { draw_windows({text}, {}, {}, kVocab); }));
 }
 
+TEST_F(Windows, TellWhatTheTokenizerWarnsOf) {
+  const path text = save("a.txt", "text");
+  const path model = folder_.path() / "tokenizer.model";
+  std::filesystem::copy(tiny_tokenizer(), model);
+  EXPECT_TRUE(draw_windows({text}, model, {1, 1, 0, false}, kVocab).warnings.empty());
+  save("tokenizer.json", "{");
+  const TokenWindows windows = draw_windows({text}, model, {1, 1, 0, false}, kVocab);
+  ASSERT_EQ(windows.warnings.size(), 1u);
+  EXPECT_HOLDS("tokenizer.json: ", windows.warnings.front());
+}
+
 TEST_F(Windows, RefuseSenselessRequests) {
   const path text = save("a.txt", "text");
   EXPECT_HOLDS("--samples 0: expected 1 or more", refusal({text}, {0, 4, 0, false}));

@@ -59,6 +59,35 @@ TEST(HuggingFaceFindings, TakesNoOneOfTwoModelsUnlessOneHasTheFamilysNames) {
       refusal(folder));
 }
 
+TEST(HuggingFaceFindings, TakesTheLayersThatHaveAnEmbeddingAndAFinalNormWithThem) {
+  for (const char* const tower : {"vision_tower.model.", "audio.", ""}) {
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), small_model());
+    rename_tensors(folder, [](const std::string& name) { return "language_model." + name; });
+    change_tensors(folder, [&](auto& tensors) {
+      tensors[concat(tower, "layers.0.input_layernorm.weight")] = {"F16", {1}, "ab"};
+      tensors[concat(tower, "norm.weight")] = {"F16", {1}, "ab"};
+    });
+    EXPECT_EQ(wrong_elements(*open_weights(folder.path())), 0) << tower;
+  }
+}
+
+TEST(HuggingFaceFindings, NamesAHeadThatIsMissingByWholeWords) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"model.", "'lm_head.weight'"},
+      {"language_model.model.", "'language_model.lm_head.weight'"},
+      {"model.language_model.", "'lm_head.weight'"},
+      {"submodel.", "'lm_head.weight'"}};
+  for (const auto& [front, missing] : cases) {
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), small_model(), {.has_head = false});
+    rename_tensors(folder, [front = std::string(front)](const std::string& name) {
+      return front + name.substr(std::string_view("model.").size());
+    });
+    EXPECT_HOLDS(concat("no safetensors file holds tensor ", missing), refusal(folder));
+  }
+}
+
 TEST(HuggingFaceFindings, StatesWhatItFindsAndNoCauseThatItDoesNotKnow) {
   const std::string norm = "model.layers.1.input_layernorm.weight";
   const auto refusal_with = [&](const std::string& name, const SafetensorsTensor& tensor) {
@@ -150,6 +179,19 @@ TEST(HuggingFaceFindings, WarnsOfCodeOfTheModelsOwnWhereTransformersHasTheFamily
   write_hugging_face(internlm.path(), small_model(),
                      {.architecture = "InternLM2ForCausalLM", .config_changes = code});
   EXPECT_EQ(warnings_of(internlm), "");
+}
+
+TEST(HuggingFaceFindings, WarnsOfAnotherModelTypeWhereTheModelBringsItsCode) {
+  for (const char* const architecture :
+       {"InternLMForCausalLM", "InternLM2ForCausalLM", "QWenLMHeadModel", "BaichuanForCausalLM"}) {
+    const bool is_qwen = std::string_view(architecture) == "QWenLMHeadModel";
+    const TemporaryFolder folder;
+    write_hugging_face(folder.path(), is_qwen ? biased_model() : small_model(),
+                       {.architecture = architecture,
+                        .config_changes = {{"model_type", "other"}, {"bias", false}}});
+    EXPECT_HOLDS(concat("config.json: model_type is 'other', where a ", architecture, " has '"),
+                 warnings_of(folder));
+  }
 }
 
 TEST(HuggingFaceFindings, NamesATensorThatIsMissingOfAnotherShapeOrOneTooMany) {

@@ -2,11 +2,14 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <functional>
+
 #include "sharding/formats/open_weights.h"
 #include "sharding/formats/preset.h"
 #include "sharding/formats/safetensors_index.h"
+#include "sharding/formats/turbomind_directory.h"
+#include "tests/hugging_face_fixture.h"
 #include "tests/message_of.h"
-#include "tests/turbomind_fixture.h"
 
 namespace kvcalib {
 namespace {
@@ -60,6 +63,30 @@ TEST_F(SpecialFiles, AreNamedWhereTheyArePointersOfGitLfs) {
   expect_named("preset.json", [](const path& file) { read_preset(file); });
   expect_named("model.safetensors.index.json", index);
   expect_named("model.safetensors", index);
+}
+
+TEST_F(SpecialFiles, AreNamedWhereTheSystemCannotLookBehindALink) {
+  const auto expect_named = [&](const char* name, const std::function<void()>& read) {
+    const path link = folder_.path() / name;
+    std::filesystem::remove(link);
+    std::filesystem::create_symlink(link, link);
+    EXPECT_HOLDS(concat(name, ": cannot be looked at: Too many levels of symbolic links"),
+                 message_of(read));
+    std::filesystem::remove(link);
+  };
+  const auto read_index = [&] { read_safetensors_index(folder_.path()); };
+  const auto open = [&] { open_weights(folder_.path()); };
+  expect_named("model.safetensors.index.json", read_index);
+  expect_named("model.safetensors", read_index);
+  expect_named("adapter_config.json", open);
+  expect_named("adapter_model.bin", open);
+  expect_named("weights", [&] { TurboMindDirectory::open(folder_.path() / "weights"); });
+  fixture::write_hugging_face(folder_.path(), fixture::small_model());
+  expect_named("adapter_config.json", open);
+  expect_named("adapter_model.safetensors", open);
+  fixture::write_file(folder_.path() / "model.safetensors.index.json",
+                      R"({"weight_map": {"a": "model.safetensors"}})");
+  expect_named("model.safetensors", read_index);
 }
 
 }  // namespace

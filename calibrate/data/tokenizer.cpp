@@ -9,6 +9,7 @@
 #include "calibrate/data/sentencepiece_model.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_kind.h"
+#include "sharding/files/ranged_file.h"
 
 namespace kvcalib {
 namespace {
@@ -18,8 +19,6 @@ using std::filesystem::path;
 constexpr const char* kModelName = "tokenizer.model";
 constexpr const char* kOtherKind =
     "; write the token ids with scripts/tokenize_text.py and give them as --data IDS.npy";
-
-bool is_file(const path& file) { return kind_behind(file) == FileKind::kFile; }
 
 bool is_other_kind(const path& file) {
   return file.extension() == ".json" || file.extension() == ".tiktoken";
@@ -50,11 +49,11 @@ std::string with_spaces(std::string_view text) {
 path find_tokenizer(const path& weights_dir) {
   const std::vector<path> folders{parent_of(weights_dir) / "tokenizer", weights_dir};
   for (const path& folder : folders) {
-    if (is_file(folder / kModelName)) return folder / kModelName;
+    if (is_file_there(folder / kModelName)) return folder / kModelName;
   }
   for (const path& folder : folders) {
     for (const char* name : {"tokenizer.json", "qwen.tiktoken"}) {
-      if (!is_file(folder / name)) continue;
+      if (!is_file_there(folder / name)) continue;
       throw Error(concat((folder / name).string(),
                          ": is no SentencePiece model, and no tokenizer.model is beside it",
                          kOtherKind));

@@ -11,6 +11,7 @@
 #include "sharding/files/error.h"
 #include "sharding/files/file_kind.h"
 #include "sharding/files/json_reader.h"
+#include "sharding/files/ranged_file.h"
 
 namespace kvcalib {
 namespace {
@@ -29,7 +30,8 @@ bool belongs_to_tokenizer(const fs::path& file) {
 std::vector<fs::path> plain_files(const fs::path& folder, bool (*wanted)(const fs::path&)) {
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.is_regular_file() && wanted(entry.path())) files.push_back(entry.path());
+    if (!wanted(entry.path()) || kind_behind(entry.path()) == FileKind::kDirectory) continue;
+    if (is_file_there(entry.path())) files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -77,8 +79,7 @@ BoundaryIds boundary_ids(const fs::path& model) {
   if (!config.is_object()) throw Error(concat(config_file.string(), ": is not a JSON object"));
   if (config.value("model_type", nlohmann::json()) == "qwen") return kQwen;
   const fs::path file = model / "tokenizer.model";
-  const bool is_sentencepiece =
-      kind_behind(file) == FileKind::kFile && !is_tiktoken_vocabulary(file);
+  const bool is_sentencepiece = is_file_there(file) && !is_tiktoken_vocabulary(file);
   const BoundaryIds pieces = is_sentencepiece ? boundary_pieces(file) : BoundaryIds{-1, -1};
   BoundaryIds ids{choose(stated_ids(config, "bos_token_id"), pieces.start),
                   choose(stated_ids(config, "eos_token_id"), pieces.end)};

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/restarted.h"
 
 namespace kvcalib {
@@ -106,6 +107,12 @@ void RangedFile::read(uint64_t offset, std::span<std::byte> out) const {
   if (got < out.size())
     throw Error(
         concat(path_.string(), ": ends at byte ", offset + got, "; it shrank during the run"));
+}
+
+bool is_file_there(const std::filesystem::path& path) {
+  if (kind_at(path) == FileKind::kNothing) return false;
+  const RangedFile file(path);
+  return true;
 }
 
 }  // namespace kvcalib

@@ -38,4 +38,8 @@ class RangedFile {
   uint64_t bytes_ = 0;
 };
 
+// Whether a file is there to be read: false only where nothing has that name.  Throws Error as
+// RangedFile does for what is there and is none, as a link to nothing or a pipe.
+bool is_file_there(const std::filesystem::path& path);
+
 }  // namespace kvcalib

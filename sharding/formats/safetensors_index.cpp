@@ -28,7 +28,7 @@ using WeightMap = std::map<std::string, fs::path>;
 
 std::optional<WeightMap> read_weight_map(const fs::path& directory) {
   const fs::path path = directory / kIndexFile;
-  if (kind_behind(path) == FileKind::kNothing) return std::nullopt;
+  if (!is_file_there(path)) return std::nullopt;
   const nlohmann::json index = read_json(path);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     throw Error(

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "calibrate/data/tokenizer.h"
 #include "tests/data/data_fixture.h"
 
 namespace kvcalib {
@@ -53,6 +56,16 @@ TEST_F(BoundaryIdsTest, AreTheModelsBesideAnotherKindOfTokenizer) {
   write(folder_.path() / "tokenizer.model", "IQ== 0\nIg== 1\n");
   expect(128000, 128001, R"({"bos_token_id": 128000, "eos_token_id": [128001, 128009]})");
   expect(0, 151643, R"({"model_type": "qwen"})");
+}
+
+TEST_F(BoundaryIdsTest, AreRefusedWhereTheTokenizerIsALinkToNothing) {
+  configure(R"({"bos_token_id": 1, "eos_token_id": 2})");
+  create_symlink("nobody", folder_.path() / "tokenizer.model");
+  for (const auto& reading :
+       {std::function<void()>([&] { boundary_ids(folder_.path()); }),
+        std::function<void()>([&] { find_tokenizer(folder_.path()); }),
+        std::function<void()>([&] { tokenizer_files_of_model(folder_.path()); })})
+    EXPECT_HOLDS("tokenizer.model: cannot be read: No such file", message_of(reading));
 }
 
 TEST_F(BoundaryIdsTest, AreMissedWhereNeitherStatesThem) {

@@ -51,5 +51,19 @@ TEST_F(RangedFileTest, NamesAFileThatIsNotThere) {
                message_of([&] { RangedFile file(folder_.path() / "nobody"); }));
 }
 
+TEST_F(RangedFileTest, IsThereUnlessNothingHasItsName) {
+  EXPECT_TRUE(is_file_there(path_));
+  EXPECT_FALSE(is_file_there(folder_.path() / "nobody"));
+  EXPECT_FALSE(is_file_there(path_ / "below a file"));
+}
+
+TEST_F(RangedFileTest, IsNotTakenForAbsentWhereItsNameIsTaken) {
+  const std::filesystem::path link = folder_.path() / "link";
+  create_symlink(folder_.path() / "nobody", link);
+  EXPECT_HOLDS("/link: cannot be read: No such file", message_of([&] { is_file_there(link); }));
+  EXPECT_HOLDS("is a directory, expected a regular file",
+               message_of([&] { is_file_there(folder_.path()); }));
+}
+
 }  // namespace
 }  // namespace kvcalib

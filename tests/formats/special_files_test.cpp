@@ -70,8 +70,9 @@ TEST_F(SpecialFiles, AreNamedWhereTheSystemCannotLookBehindALink) {
     const path link = folder_.path() / name;
     std::filesystem::remove(link);
     std::filesystem::create_symlink(link, link);
-    EXPECT_HOLDS(concat(name, ": cannot be looked at: Too many levels of symbolic links"),
-                 message_of(read));
+    const std::string message = message_of(read);
+    EXPECT_HOLDS(concat(name, ": cannot be "), message);
+    EXPECT_HOLDS(": Too many levels of symbolic links", message);
     std::filesystem::remove(link);
   };
   const auto read_index = [&] { read_safetensors_index(folder_.path()); };

@@ -13,11 +13,11 @@
 #include <cstring>
 #include <future>
 #include <string>
-#include <thread>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "sharding/files/error.h"
+#include "sharding/ranks/run_until.h"
 
 namespace kvcalib {
 namespace {
@@ -81,13 +81,13 @@ StorePointer connect_store(const MeetingPlace& place, bool serve,
   options.isServer = serve;
   options.waitWorkers = false;
   options.timeout = kLongerThanAnyDeadline;
-  std::packaged_task<StorePointer()> connecting([address = place.address, options] {
-    return StorePointer(c10::make_intrusive<c10d::TCPStore>(address, options));
-  });
-  std::future<StorePointer> connected = connecting.get_future();
-  std::thread(std::move(connecting)).detach();
+  std::future<StorePointer> connected =
+      run_until<StorePointer>(deadline, [address = place.address, options] {
+        return StorePointer(c10::make_intrusive<c10d::TCPStore>(address, options));
+      });
   try {
-    if (connected.wait_until(deadline) == std::future_status::ready) return connected.get();
+    if (connected.wait_for(std::chrono::seconds(0)) == std::future_status::ready)
+      return connected.get();
   } catch (const c10::Error& failure) {
     fail(place, failure.what_without_backtrace());
   }

@@ -29,15 +29,19 @@ class Rendezvous {
   // Waits until a rank has set it.  Throws PeerLost when a rank is lost meanwhile.
   std::string get(std::string_view name);
 
-  // By rank 0, when what the run had to deliver is committed: for who started the ranks, should
-  // this one be lost on its way out.
-  void tell_delivered();
+  // By rank 0, when what the run had to deliver is committed, and when all is written and printed
+  // that follows: for this program where it started the ranks, should this one be lost on its way
+  // out.  Take two seconds at most and never throw: nothing may fail any more for their sake.
+  void tell_delivered() noexcept;
+  void tell_done() noexcept;
 
   PeerWatch& peers() { return *peers_; }
 
  private:
   void wait_for(const std::string& key);
+  void tell_launcher(void (*tell)(c10d::Store&)) noexcept;
 
+  bool started_here_ = false;
   bool served_here_ = false;
   c10::intrusive_ptr<c10d::Store> store_;
   std::unique_ptr<PeerWatch> peers_;

@@ -2,12 +2,11 @@
 #include "sharding/ranks/rendezvous.h"
 
 #include <chrono>
-#include <iostream>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "sharding/files/error.h"
-#include "sharding/ranks/run_until.h"
+#include "sharding/ranks/left_behind.h"
 #include "sharding/ranks/store_connection.h"
 
 namespace kvcalib {
@@ -31,11 +30,11 @@ Rendezvous::Rendezvous(const Rank& rank) {
   const MeetingPlace place = meeting_place(rank);
   started_here_ = !place.file.empty();
   served_here_ = place.served_here;
-  if (!started_here_) std::cerr << waiting_line(rank, place) << std::endl;
+  const std::string waiting = started_here_ ? "" : waiting_line(rank, place);
   const auto deadline = std::chrono::steady_clock::now() + Heartbeats::kJoining;
-  store_ = connect_store(place, place.served_here, deadline);
+  store_ = connect_store(place, place.served_here, deadline, waiting);
   peers_ = std::make_unique<PeerWatch>(connect_store(place, false, deadline), rank.index,
-                                       rank.world, started_here_);
+                                       rank.world, started_here_, rank.index == 0 ? waiting : "");
 }
 
 Rendezvous::~Rendezvous() {
@@ -52,15 +51,11 @@ void Rendezvous::tell_done() noexcept { tell_launcher(kvcalib::tell_done); }
 void Rendezvous::tell_launcher(void (*tell)(c10d::Store&)) noexcept {
   if (!started_here_) return;
   try {
-    run_until<void>(std::chrono::steady_clock::now() + kMostOfTelling, [store = store_, tell] {
-      try {
-        tell(*store);
-      } catch (const std::exception&) {
-        // It is not told, then.
-      }
-    });
+    const auto deadline = std::chrono::steady_clock::now() + kMostOfTelling;
+    std::future<void> told = start_apart<void>([store = store_, tell] { tell(*store); });
+    if (has_ended_by(deadline, told)) told.get();
   } catch (const std::exception&) {
-    // No thread to tell it.
+    // It is not told, then.
   }
 }
 

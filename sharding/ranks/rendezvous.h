@@ -17,9 +17,9 @@ namespace kvcalib {
 class Rendezvous {
  public:
   // Joins the others in the launcher's file, or at MASTER_ADDR:MASTER_PORT, which rank 0 serves
-  // unless who started it does, and says so on stderr at once: variables may be left over of
-  // another job.  A run of one rank needs no network.  Throws Error when the place cannot be
-  // reached.
+  // unless who started it does.  One that reaches nobody there in a moment says on stderr what it
+  // waits for: variables may be left over of another job.  A run of one rank needs no network.
+  // Throws Error when the place cannot be reached.
   explicit Rendezvous(const Rank& rank);
   ~Rendezvous();
   Rendezvous(const Rendezvous&) = delete;

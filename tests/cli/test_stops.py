@@ -219,7 +219,7 @@ class RanksThatNobodyWatchesOver(Stops):
         after = {name: digest for name, digest in digests(weights).items() if name[0] != "."}
         self.assertEqual(after, before)
 
-    def test_say_at_once_which_variables_make_them_wait(self):
+    def test_say_soon_which_variables_make_them_wait(self):
         """As they are left over in a shell: nobody has started the others."""
         for rank in (0, 1):
             process = start_one_by_one(2, *self.arguments(self.deep(f"workspace-{rank}"), "cpu"), only=rank)[0]

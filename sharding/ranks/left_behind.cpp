@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sharding/ranks/run_until.h"
+#include "sharding/ranks/left_behind.h"
 
 #include <cstdio>
 #include <cstdlib>

@@ -9,6 +9,7 @@
 #include "calibrate/command/rank_run.h"
 #include "calibrate/report/standard_output.h"
 #include "sharding/files/error.h"
+#include "sharding/files/leave_by_signal.h"
 #include "sharding/files/unchanged_files.h"
 #include "sharding/formats/open_weights.h"
 #include "sharding/formats/weight_files.h"
@@ -79,6 +80,10 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
     throw UsageError(concat("--weights ", options.weights.string(), ": a preset has no weights; ",
                             "it can only be planned for, with --dry-run"));
   if (!rank.launched && devices.ranks() > 1) {
+    const BeforeLeaving leaving([&options](int) {  // after what the launcher does then
+      clear_leftovers(options);
+      return std::string();
+    });
     const int exit_code = launch_ranks(devices.ranks(), arguments);
     if (exit_code != 0) clear_leftovers(options);
     return exit_code;

@@ -191,6 +191,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
     print(options.json ? json_text(to_json(summary)) : format_summary(summary));
   });
+  rendezvous.tell_done();
   return 0;
 }
 

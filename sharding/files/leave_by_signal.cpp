@@ -25,6 +25,7 @@ constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 std::atomic<int> noted_signal = 0;
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler writes it");
 sem_t signal_came;
+thread_local bool runs_the_actions = false;
 
 void note_signal(int number) {
   const int before = errno;
@@ -48,6 +49,7 @@ Actions& actions() {
   while (sem_wait(&signal_came) != 0) continue;  // interrupted
   const int number = noted_signal;
   actions().mutex.lock();
+  runs_the_actions = true;
   const auto& list = actions().list;
   for (auto action = list.rbegin(); action != list.rend(); ++action) {
     std::string told;
@@ -80,6 +82,7 @@ void note_signals() {
 }  // namespace
 
 BeforeLeaving::BeforeLeaving(Action action) : action_(std::move(action)) {
+  if (runs_the_actions) return;
   static std::once_flag once;
   std::call_once(once, note_signals);
   const std::lock_guard lock(actions().mutex);
@@ -87,6 +90,7 @@ BeforeLeaving::BeforeLeaving(Action action) : action_(std::move(action)) {
 }
 
 BeforeLeaving::~BeforeLeaving() {
+  if (runs_the_actions) return;
   const std::lock_guard lock(actions().mutex);
   std::erase(actions().list, &action_);
 }

@@ -18,7 +18,8 @@ class BeforeLeaving {
   using Action = std::function<std::string(int signal_number)>;
 
   explicit BeforeLeaving(Action action);
-  // Once the process is leaving, this does not return.
+  // Once the process is leaving, this does not return; but one that an action makes and destroys
+  // does nothing.
   ~BeforeLeaving();
   BeforeLeaving(const BeforeLeaving&) = delete;
   BeforeLeaving& operator=(const BeforeLeaving&) = delete;

@@ -45,6 +45,14 @@ std::optional<Loss> Heartbeats::beat(Clock::time_point now) {
   return std::nullopt;
 }
 
+bool Heartbeats::nobody_has_joined() const {
+  for (size_t rank = 0; rank < peers_.size(); ++rank) {
+    if (static_cast<int64_t>(rank) == rank_) continue;
+    if (peers_[rank].count > 0 || peers_[rank].silent < kPatience) return false;
+  }
+  return true;
+}
+
 void Heartbeats::finish() { store_.add(key_of(rank_), kFinished); }
 
 }  // namespace kvcalib

@@ -24,6 +24,8 @@ class Heartbeats {
   // has started it.
   static constexpr std::chrono::seconds kSilence{5};
   static constexpr std::chrono::seconds kJoining{300};
+  // How long a rank waits for the others before it says so: ranks do not come up at one moment.
+  static constexpr std::chrono::milliseconds kPatience{1500};
   static constexpr std::chrono::seconds kStarting{60};
 
   // `store` outlives it.  `started_here`: this program has started all ranks.
@@ -35,6 +37,8 @@ class Heartbeats {
 
   // Counts up and looks at the others.  Returns the loss that was told of, or that it sees itself.
   std::optional<Loss> beat(Clock::time_point now);
+  // Whether no other rank has joined for kPatience.
+  bool nobody_has_joined() const;
   // The last one: nobody need wait for this rank any more.
   void finish();
 

@@ -174,7 +174,7 @@ class Ranks {
 };
 
 // What the ranks that still run get when this process is about to end by a signal: time to have got
-// it themselves, as from a terminal, then the signal, then an end.
+// it themselves, as from a terminal, then the signal, also where they are stopped, then an end.
 void leave_with(Ranks& ranks, int signal_number) {
   const auto wait_for_all = [&ranks](Clock::duration time) {
     for (const auto deadline = Clock::now() + time; ranks.any() && Clock::now() < deadline;)
@@ -182,6 +182,7 @@ void leave_with(Ranks& ranks, int signal_number) {
   };
   wait_for_all(kOwnSignal);
   ranks.send(signal_number);
+  ranks.send(SIGCONT);
   wait_for_all(kGraceAtASignal);
   ranks.stop();
 }
@@ -222,6 +223,8 @@ class Launch {
     if (through_) return;
     if (const std::optional<int64_t> rank = ranks_.stopped(Heartbeats::kSilence))
       lose(Loss{Loss::Kind::kSilent, *rank}, Clock::duration{0});
+    if (done_at(store_) && (ending_ += kTick) > kGraceAfterAll)
+      lose(Loss{Loss::Kind::kNotEnded, 0}, Clock::duration{0});
   }
 
   void judge(const End& end) {
@@ -256,6 +259,7 @@ class Launch {
   Ranks& ranks_;
   const LocalStore store_;
   Clock::duration waited_{0};  // this process, for anything to happen
+  Clock::duration ending_{0};  // and for rank 0, which has nothing more to do
   Clock::time_point give_up_ = Clock::time_point::max();
   bool through_ = false;  // rank 0 is
   bool lost_ = false;     // a rank by its peers

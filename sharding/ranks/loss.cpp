@@ -13,6 +13,7 @@ namespace {
 
 const std::string kKey = "kvcalib/loss";
 const std::string kDelivered = "kvcalib/delivered";
+const std::string kDone = "kvcalib/done";
 
 // At the store: kind and rank.
 using Record = std::array<int64_t, 2>;
@@ -49,6 +50,9 @@ std::string Loss::text() const {
              "has ended or was stopped";
     case Kind::kNotStarted:
       return concat("rank ", rank, " has not come up within a minute of its start");
+    case Kind::kNotEnded:
+      return concat("rank ", rank, " has not ended within ", kGraceAfterAll.count(),
+                    " seconds after all was done");
   }
   throw std::logic_error("Loss: no such kind");
 }
@@ -72,5 +76,9 @@ Loss tell_loss(c10d::Store& store, const Loss& loss) {
 void tell_delivered(c10d::Store& store) { store.set(kDelivered, std::vector<uint8_t>{1}); }
 
 bool delivered_at(const LocalStore& store) { return store.value_of(kDelivered).has_value(); }
+
+void tell_done(c10d::Store& store) { store.set(kDone, std::vector<uint8_t>{1}); }
+
+bool done_at(const LocalStore& store) { return store.value_of(kDone).has_value(); }
 
 }  // namespace kvcalib

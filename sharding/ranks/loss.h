@@ -22,6 +22,7 @@ struct Loss {
     kSilent,      // it was, and stands still
     kNowhere,     // of no rank: where they meet is gone
     kNotStarted,  // it has never been there, though this program started it
+    kNotEnded,    // it had nothing more to do
   };
   Kind kind = Kind::kFailed;
   int64_t rank = 0;
@@ -41,10 +42,15 @@ Loss tell_loss(c10d::Store& store, const Loss& loss);
 // That rank 0 has committed what the run had to deliver: what is lost after that is not the result.
 void tell_delivered(c10d::Store& store);
 bool delivered_at(const LocalStore& store);
+// That it has written and printed all that follows as well: it is about to end.
+void tell_done(c10d::Store& store);
+bool done_at(const LocalStore& store);
 
 // How long a process may take to end by itself once it knows: one that learns that another is lost,
 // and, of a rank that failed, the one that has to say why.
 inline constexpr std::chrono::seconds kGrace{2};
 inline constexpr std::chrono::seconds kGraceOfFailed{60};
+// And rank 0, once all is done: giving back the memory of GPUs takes its time.
+inline constexpr std::chrono::seconds kGraceAfterAll{15};
 
 }  // namespace kvcalib

@@ -14,14 +14,22 @@
 namespace kvcalib {
 
 PeerWatch::PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world,
-                     bool started_here)
+                     bool started_here, std::string waiting_line)
     : store_(std::move(store)),
       rank_(rank),
       exceptions_(std::uncaught_exceptions()),
-      heartbeats_(*store_, rank, world, started_here) {
+      heartbeats_(*store_, rank, world, started_here),
+      waiting_line_(std::move(waiting_line)) {
   if (world == 1) return;
-  thread_ = std::thread([this] { watch(); });
-  second_ = std::thread([this] { watch_the_watch(); });
+  try {
+    second_ = std::thread([this] { watch_the_watch(); });
+    thread_ = std::thread([this] { watch(); });
+  } catch (...) {
+    give_up();
+    end_watch();
+    if (second_.joinable()) second_.join();
+    throw;
+  }
 }
 
 PeerWatch::~PeerWatch() {
@@ -100,17 +108,23 @@ void PeerWatch::watch() {
   } catch (const std::exception&) {
     loss = {Loss::Kind::kNowhere, rank_};
   }
+  end_watch();
+  if (loss) lose(*loss);
+}
+
+void PeerWatch::end_watch() {
   {
     const std::lock_guard lock(mutex_);
     watch_ended_ = true;
   }
   changed_.notify_all();
-  if (loss) lose(*loss);
 }
 
 std::optional<Loss> PeerWatch::beat_until_finished() {
   do {
     if (const std::optional<Loss> loss = heartbeats_.beat(Heartbeats::Clock::now())) return loss;
+    if (!waiting_line_.empty() && heartbeats_.nobody_has_joined())
+      std::cerr << std::exchange(waiting_line_, {}) + "\n" << std::flush;
   } while (wait_for_next_beat());
   return std::nullopt;
 }

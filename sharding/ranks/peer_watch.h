@@ -36,8 +36,11 @@ class PeerLost : public std::exception {
 class PeerWatch {
  public:
   // `store`: a connection of its own to where the ranks meet.  In a world of one nothing is
-  // watched.  `started_here`: as Heartbeats has it.
-  PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world, bool started_here);
+  // watched.  `started_here`: as Heartbeats has it.  `waiting_line`: told once on stderr when
+  // nobody else has joined for a moment.  Throws std::system_error when no thread can be started;
+  // the others are told then.
+  PeerWatch(c10::intrusive_ptr<c10d::Store> store, int64_t rank, int64_t world, bool started_here,
+            std::string waiting_line = {});
   // This rank has done its part; or it has failed, when an exception is on its way.
   ~PeerWatch();
   PeerWatch(const PeerWatch&) = delete;
@@ -60,6 +63,7 @@ class PeerWatch {
 
  private:
   void watch();
+  void end_watch();
   std::optional<Loss> beat_until_finished();
   bool wait_for_next_beat();
   // Sees that the watch itself goes on: a store that does not answer holds its thread.
@@ -74,6 +78,7 @@ class PeerWatch {
   const int64_t rank_;
   const int exceptions_;
   Heartbeats heartbeats_;  // used by the watch's thread
+  std::string waiting_line_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

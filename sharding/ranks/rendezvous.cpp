@@ -2,11 +2,11 @@
 #include "sharding/ranks/rendezvous.h"
 
 #include <chrono>
-#include <iostream>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "sharding/files/error.h"
+#include "sharding/ranks/left_behind.h"
 #include "sharding/ranks/store_connection.h"
 
 namespace kvcalib {
@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kLook{5};
 constexpr std::chrono::milliseconds kLastWords{750};  // for the others to read why this rank ends
+
+constexpr std::chrono::seconds kMostOfTelling{2};
 
 constexpr size_t kPieceBytes = size_t{4} << 20;  // the store refuses values over 8 MiB
 
@@ -26,13 +28,13 @@ Rendezvous::Rendezvous(const Rank& rank) {
     return;
   }
   const MeetingPlace place = meeting_place(rank);
-  const bool started_here = !place.file.empty();
+  started_here_ = !place.file.empty();
   served_here_ = place.served_here;
-  if (!started_here) std::cerr << waiting_line(rank, place) << std::endl;
+  const std::string waiting = started_here_ ? "" : waiting_line(rank, place);
   const auto deadline = std::chrono::steady_clock::now() + Heartbeats::kJoining;
-  store_ = connect_store(place, place.served_here, deadline);
+  store_ = connect_store(place, place.served_here, deadline, waiting);
   peers_ = std::make_unique<PeerWatch>(connect_store(place, false, deadline), rank.index,
-                                       rank.world, started_here);
+                                       rank.world, started_here_, rank.index == 0 ? waiting : "");
 }
 
 Rendezvous::~Rendezvous() {
@@ -41,7 +43,21 @@ Rendezvous::~Rendezvous() {
   if (served_here_ && failed) std::this_thread::sleep_for(kLastWords);
 }
 
-void Rendezvous::tell_delivered() { kvcalib::tell_delivered(*store_); }
+void Rendezvous::tell_delivered() noexcept { tell_launcher(kvcalib::tell_delivered); }
+
+void Rendezvous::tell_done() noexcept { tell_launcher(kvcalib::tell_done); }
+
+// Another rank, stopped or hanging, may hold the lock of the file.
+void Rendezvous::tell_launcher(void (*tell)(c10d::Store&)) noexcept {
+  if (!started_here_) return;
+  try {
+    const auto deadline = std::chrono::steady_clock::now() + kMostOfTelling;
+    std::future<void> told = start_apart<void>([store = store_, tell] { tell(*store); });
+    if (has_ended_by(deadline, told)) told.get();
+  } catch (const std::exception&) {
+    // It is not told, then.
+  }
+}
 
 void Rendezvous::set(std::string_view name, std::string_view value) {
   try {

@@ -12,12 +12,14 @@
 #include <cerrno>
 #include <cstring>
 #include <future>
+#include <iostream>
 #include <string>
-#include <thread>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "sharding/files/error.h"
+#include "sharding/ranks/heartbeats.h"
+#include "sharding/ranks/left_behind.h"
 
 namespace kvcalib {
 namespace {
@@ -73,7 +75,8 @@ std::string obstacle(const MeetingPlace& place) {
 // that hears nothing waits for ever.  So it is made by a thread that is left behind at the
 // deadline.
 StorePointer connect_store(const MeetingPlace& place, bool serve,
-                           std::chrono::steady_clock::time_point deadline) {
+                           std::chrono::steady_clock::time_point deadline,
+                           const std::string& waiting_line) {
   if (!place.file.empty()) return c10::make_intrusive<c10d::FileStore>(place.file, -1);
   FLAGS_caffe2_log_level = kErrorsOnly;
   c10d::TCPStoreOptions options;
@@ -81,13 +84,15 @@ StorePointer connect_store(const MeetingPlace& place, bool serve,
   options.isServer = serve;
   options.waitWorkers = false;
   options.timeout = kLongerThanAnyDeadline;
-  std::packaged_task<StorePointer()> connecting([address = place.address, options] {
-    return StorePointer(c10::make_intrusive<c10d::TCPStore>(address, options));
-  });
-  std::future<StorePointer> connected = connecting.get_future();
-  std::thread(std::move(connecting)).detach();
+  std::future<StorePointer> connected =
+      start_apart<StorePointer>([address = place.address, options] {
+        return StorePointer(c10::make_intrusive<c10d::TCPStore>(address, options));
+      });
   try {
-    if (connected.wait_until(deadline) == std::future_status::ready) return connected.get();
+    if (!waiting_line.empty() &&
+        connected.wait_for(Heartbeats::kPatience) != std::future_status::ready)
+      std::cerr << concat(waiting_line, "\n") << std::flush;
+    if (has_ended_by(deadline, connected)) return connected.get();
   } catch (const c10::Error& failure) {
     fail(place, failure.what_without_backtrace());
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loaded by LD_PRELOAD: stops the rank KVCALIB_STOP_RANK (SIGSTOP), once, at the moment of a run
-// that KVCALIB_STOP_AT names, so that a test can leave it so, kill it there or let it go on:
+// that KVCALIB_STOP_AT names, so that a test can leave it so, kill it there or let it go on (with
+// KVCALIB_STOP_FOR_EVER: to hang there, until it is killed):
 //   start       before it is a rank at all
 //   meeting     inside its third message to the other ranks, whose file it has locked
 //   reading     before it opens a file of the sixth layer
@@ -32,7 +33,9 @@ bool is_meant(std::string_view moment) {
 
 void stop_at(std::string_view moment) {
   static std::atomic<bool> stopped{false};
-  if (is_meant(moment) && !stopped.exchange(true)) ::raise(SIGSTOP);
+  if (!is_meant(moment) || stopped.exchange(true)) return;
+  ::raise(SIGSTOP);
+  while (std::getenv("KVCALIB_STOP_FOR_EVER") != nullptr) ::pause();
 }
 
 std::string path_of(int descriptor) {

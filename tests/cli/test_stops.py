@@ -54,14 +54,15 @@ class Stops(ProgramTest):
         super().setUp()
         self.ids = self.windows(3, count=4, length=64)
 
-    def arguments(self, weights: Path, devices: str = "cpu:2") -> list:
+    def arguments(self, weights: Path, devices: str = "cpu:2", output: tuple = ("--in-place",)) -> list:
         return ["calibrate", "--weights", weights, "--data", self.ids, *shape_options(self.ids), "--devices", devices,
-                "--in-place", "--quiet"]
+                *output, "--quiet"]
 
-    def start_to_moment(self, weights: Path, moment: str, rank: int) -> tuple[subprocess.Popen, int]:
+    def start_to_moment(self, weights: Path, moment: str, rank: int, output: tuple = ("--in-place",),
+                        **variables: str) -> tuple[subprocess.Popen, int]:
         """Two ranks, one of them stopped at a moment, and its process."""
-        process = start(*self.arguments(weights), LD_PRELOAD=str(STOP_RANK), KVCALIB_STOP_RANK=str(rank),
-                        KVCALIB_STOP_AT=moment)
+        process = start(*self.arguments(weights, output=output), LD_PRELOAD=str(STOP_RANK),
+                        KVCALIB_STOP_RANK=str(rank), KVCALIB_STOP_AT=moment, **variables)
         self.addCleanup(process.kill)
         while process.poll() is None:
             victim = ranks_of(process.pid).get(rank)
@@ -126,6 +127,16 @@ class LaunchedRanks(Stops):
             self.assert_whole(weights)
         self.each([(rank, number) for rank in (0, 1) for number in (signal.SIGSTOP, signal.SIGKILL)], run)
 
+    def test_rank_0_that_hangs_on_its_way_out_is_ended(self):
+        weights = self.deep("workspace")
+        process, victim = self.start_to_moment(weights, "exit", 0, KVCALIB_STOP_FOR_EVER="1")
+        os.kill(victim, signal.SIGCONT)
+        code, out, err, _ = self.end_of(process, [victim])
+        self.assertEqual(code, 1, err)
+        self.assertIn("windows x", out)
+        self.assertRegex(err, "rank 0 has not ended within .*; it had delivered")
+        self.assert_whole(weights)
+
     def test_all_end_with_their_launcher(self):
         def run(weights: Path, moment: str, rank: int):
             before = digests(weights)
@@ -158,22 +169,34 @@ class LaunchedRanks(Stops):
         self.assert_whole(weights)
 
     def test_signals_to_the_launcher_end_all_and_leave_nothing(self):
-        def run(weights: Path, number: int, stays_stopped: bool):
+        def run(weights: Path, number: int, moment: str, rank: int):
             before = digests(weights)
-            process, victim = self.start_to_moment(weights, "reading", 1)
+            process, _ = self.start_to_moment(weights, moment, rank)
             ranks = ranks_of(process.pid)
             process.send_signal(number)
-            if not stays_stopped:
-                while state_of(ranks[0]):
-                    time.sleep(0.005)
-                os.kill(victim, signal.SIGCONT)
             code, out, err, took = self.end_of(process, list(ranks.values()))
             self.assertEqual((code, out), (-number, ""), err)
             self.assertNotIn("killed by", err)
             self.assertLess(took, SECONDS_TO_END)
             self.assertEqual(digests(weights), before)
-        self.each([(signal.SIGTERM, True), *((number, False) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
-                                                                            signal.SIGQUIT))], run)
+        self.each([(signal.SIGTERM, "delivering", 0),
+                   *((number, "reading", 1) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
+                                                           signal.SIGQUIT))], run)
+
+    def test_signals_to_the_launcher_leave_nothing_of_a_rank_that_hangs(self):
+        def run(weights: Path, option: str):
+            place = self.folder / "here" / "scales"
+            place.parent.mkdir(exist_ok=True)
+            output = (option, place) if option == "--output" else (option,)
+            before = digests(weights)
+            process, victim = self.start_to_moment(weights, "delivering", 0, output, KVCALIB_STOP_FOR_EVER="1")
+            process.send_signal(signal.SIGTERM)
+            code, out, err, _ = self.end_of(process, [victim])
+            self.assertEqual((code, out, err), (-signal.SIGTERM, "", ""))
+            self.assertEqual(digests(weights), before)
+            if option == "--output":
+                self.assertEqual(os.listdir(place.parent), [])
+        self.each([("--in-place",), ("--output",)], run)
 
 
 class RanksThatNobodyWatchesOver(Stops):
@@ -196,7 +219,7 @@ class RanksThatNobodyWatchesOver(Stops):
         after = {name: digest for name, digest in digests(weights).items() if name[0] != "."}
         self.assertEqual(after, before)
 
-    def test_say_at_once_which_variables_make_them_wait(self):
+    def test_say_soon_which_variables_make_them_wait(self):
         """As they are left over in a shell: nobody has started the others."""
         for rank in (0, 1):
             process = start_one_by_one(2, *self.arguments(self.deep(f"workspace-{rank}"), "cpu"), only=rank)[0]

@@ -45,6 +45,20 @@ TEST_F(HeartbeatsTest, LoseItAfterFiveSecondsAlsoWhereEveryBeatComesLate) {
   EXPECT_EQ(watch(late, late), (Loss{Loss::Kind::kSilent, 2}));
 }
 
+TEST_F(HeartbeatsTest, MissTheOthersOnlyWhereNobodyHasJoinedForAMoment) {
+  const auto wait_alone = [&](Heartbeats& beats) {
+    for (Clock::duration waited{0}; waited <= Heartbeats::kPatience;
+         waited += Heartbeats::kInterval)
+      beats.beat(now_ += Heartbeats::kInterval);
+  };
+  first_.beat(now_);
+  EXPECT_FALSE(first_.nobody_has_joined());
+  wait_alone(first_);
+  EXPECT_TRUE(first_.nobody_has_joined());
+  wait_alone(third_);
+  EXPECT_FALSE(third_.nobody_has_joined());  // the first has
+}
+
 TEST_F(HeartbeatsTest, ForgiveSilenceThatEnds) {
   for (int i = 0; i < 5; ++i) {
     third_.beat(now_);

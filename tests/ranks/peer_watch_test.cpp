@@ -1,13 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sharding/ranks/peer_watch.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <atomic>
+#include <cerrno>
 #include <future>
+#include <system_error>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "tests/ranks/rank_threads.h"
+
+namespace kvcalib {
+namespace {
+
+// Of the threads that this one starts, the one that cannot be started, from 1; 0: all can.
+thread_local int refused_thread = 0;
+
+}  // namespace
+}  // namespace kvcalib
+
+// In the place of the system's, for this whole program.
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+                              void* (*work)(void*), void* argument) noexcept {
+  if (kvcalib::refused_thread > 0 && --kvcalib::refused_thread == 0) return EAGAIN;
+  static const auto kNext =
+      reinterpret_cast<decltype(&pthread_create)>(dlsym(RTLD_NEXT, "pthread_create"));
+  return kNext(thread, attributes, work, argument);
+}
 
 namespace kvcalib {
 namespace {
@@ -33,6 +55,16 @@ TEST(PeerWatch, IsMissedByNobodyOnceItHasFinished) {
   Heartbeats::Clock::time_point now;
   for (int i = 0; i < 1000; ++i)
     ASSERT_EQ(other.beat(now += Heartbeats::kMostOfABeat), std::nullopt);
+}
+
+TEST(PeerWatch, EndsAndTellsTheOthersWhereAThreadCannotBeStarted) {
+  for (const int refused : {1, 2}) {
+    const auto store = c10::make_intrusive<c10d::HashStore>();
+    refused_thread = refused;
+    EXPECT_THROW(PeerWatch(store, 1, 2, true), std::system_error);
+    EXPECT_EQ(refused_thread, 0);
+    EXPECT_EQ(loss_at(*store), (Loss{Loss::Kind::kFailed, 1}));
+  }
 }
 
 TEST(PeerWatch, TellsAllRanksWhoFailed) {

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "tests/message_of.h"
 
 namespace kvcalib {
@@ -52,6 +54,18 @@ TEST(ConnectStore, EndsAtItsDeadlineWhereNobodyListens) {
 TEST(ConnectStore, EndsAtItsDeadlineWhereSomebodyAcceptsAndSaysNothing) {
   const Port port(true);
   EXPECT_HOLDS("what listens there does not answer as a rank 0 does", refusal(port.place()));
+}
+
+// "threadsafe": the child that ends has no threads of this process.
+TEST(ConnectStore, LeftBehindAtItsDeadlineLosesNothingWhenTheProcessEnds) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const Port port(true);
+  const auto end_behind_it = [&] {
+    std::atexit([] { std::_Exit(9); });  // as the destructor of a static that it uses
+    refusal(port.place());
+    std::exit(3);
+  };
+  EXPECT_EXIT(end_behind_it(), testing::ExitedWithCode(3), "");
 }
 
 TEST(ConnectStore, SaysThatAPortIsTaken) {

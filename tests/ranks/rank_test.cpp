@@ -56,6 +56,15 @@ TEST(Rank, IsReadFromSlurmWhereAMasterIsNamed) {
   EXPECT_EQ(rank_from_environment().world, 4);
 }
 
+TEST(Rank, RefusesNumbersThatNoRunHas) {
+  for (const char* world : {"9223372036854775807", "99999999999999999999", "65537", "-1", "two"}) {
+    const LauncherEnvironment environment({{"RANK", "0"}, {"WORLD_SIZE", world}});
+    EXPECT_HOLDS(
+        "environment WORLD_SIZE=" + std::string(world) + ": expected a number of at most 65536",
+        message_of([] { rank_from_environment(); }));
+  }
+}
+
 TEST(Rank, RefusesVariablesThatContradictEachOther) {
   {
     const LauncherEnvironment environment({{"RANK", "8"}, {"WORLD_SIZE", "8"}});

@@ -33,7 +33,7 @@ class ThroughRank {
 };
 
 TEST(Rendezvous, TellsTheLauncherWhatIsDelivered) {
-  static const LocalStore store;
+  static LocalStore store;
   ThroughRank rank(store);
   rank->tell_delivered();
   EXPECT_TRUE(delivered_at(store));
@@ -43,7 +43,7 @@ TEST(Rendezvous, TellsTheLauncherWhatIsDelivered) {
 }
 
 TEST(Rendezvous, GoesOnAfterADeliveryWhereTheStoreDoesNotAnswer) {
-  static const LocalStore store;
+  static LocalStore store;
   ThroughRank rank(store);
   const int file = open(store.path().c_str(), O_RDWR);
   ASSERT_GE(file, 0);

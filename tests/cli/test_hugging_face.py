@@ -138,7 +138,7 @@ class SameAsTurboMind(HuggingFace):
         run = kvcalib("export", "--stats", self.folder / "window-scales" / STATISTICS, "--weights", self.folder / "plain",
                       "--output", self.folder / "exported")
         self.assertEqual(run.code, FAILED, run.text)
-        self.assertIn("sliding window", run.err)
+        self.assertIn("sliding_window = 16", run.err)
 
 
 class Warnings(HuggingFace):

@@ -20,12 +20,14 @@ namespace kvcalib {
 namespace {
 
 int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t ranks) {
-  const PlannedModel model = planned_model(options.weights, options.scales.runtime.row());
+  const PlannedModel model = planned_model(options.weights);
   const WindowRequest windows = resolve_windows(options, expand_data_paths(options.data));
   const Target target =
       model.directory != nullptr
           ? resolve_target(*model.directory, options.scales, windows.length)
-          : resolve_target(model.config, options.scales, model.embedding_rows, windows.length);
+          : resolve_target(model.config, options.scales,
+                           options.scales.runtime.row().converted_embedding_rows(model.config),
+                           windows.length);
   const CalibrationPlan plan{model.config,
                              model.layer_bytes,
                              target,

@@ -5,6 +5,7 @@
 #include "calibrate/engine/pass_plan.h"
 #include "calibrate/runtimes/turbomind/serving_memory.h"
 #include "sharding/files/error.h"
+#include "sharding/ranks/rank.h"
 
 namespace kvcalib {
 namespace {
@@ -57,7 +58,6 @@ void check_limit(const Parser& parser, const char* option, int64_t value, int64_
     parser.fail(concat("--", option, " '", value, "': expected a whole number of at most ", most));
 }
 
-constexpr int64_t kMostRanks = int64_t{1} << 16;
 constexpr int64_t kMostSessions = 1'000'000;
 constexpr int64_t kMostSessionTokens = 100'000'000;
 constexpr int64_t kMostCardGigabytes = 100'000;

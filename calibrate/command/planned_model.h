@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <memory>
 
-#include "calibrate/runtimes/runtime_table.h"
 #include "sharding/formats/weight_directory.h"
 
 namespace kvcalib {
@@ -14,13 +13,12 @@ namespace kvcalib {
 struct PlannedModel {
   std::unique_ptr<const WeightDirectory> directory;  // of a preset: none
   ModelConfig config;
-  uint64_t layer_bytes = 0;    // as stored
-  int64_t embedding_rows = 0;  // on disk, or as the runtime's converter would cut them
+  uint64_t layer_bytes = 0;  // as stored
 };
 
 bool names_preset(const std::filesystem::path& weights);
 
 // Throws Error for what is neither.
-PlannedModel planned_model(const std::filesystem::path& weights, const RuntimeRow& runtime);
+PlannedModel planned_model(const std::filesystem::path& weights);
 
 }  // namespace kvcalib

@@ -20,9 +20,7 @@ void check_service(const ModelConfig& config, const TurboMindRelease& release) {
       findings_in_config({config, config.stored_ranks, 0, 0, false}, release);
   const std::vector<std::string> faults =
       found.faults.empty() ? deploy_faults(config, release, config.stored_ranks) : found.faults;
-  std::string text;
-  for (const std::string& fault : faults) text += concat(text.empty() ? "" : "\n", fault);
-  if (!text.empty()) throw Error(concat("int8 KV cannot be served so:\n", text));
+  if (!faults.empty()) throw Error(concat("int8 KV cannot be served so:\n", in_lines(faults)));
 }
 
 ServingLoad load_of(const PlanOptions& options, const ModelConfig& config) {
@@ -68,7 +66,7 @@ ModelConfig in_service(const PlannedModel& model, const PlanOptions& options,
 
 int run_plan(const PlanOptions& options) {
   const TurboMindRelease& release = find_turbomind_release(options.runtime.release);
-  const PlannedModel model = planned_model(options.weights, options.runtime.row());
+  const PlannedModel model = planned_model(options.weights);
   const ModelConfig config = in_service(model, options, release);
   check_service(config, release);
   const MemorySettings settings =

@@ -7,11 +7,16 @@
 
 namespace kvcalib {
 
+std::string in_lines(const std::vector<std::string>& sentences, const std::string& before) {
+  std::string text;
+  for (const std::string& sentence : sentences)
+    text += concat(text.empty() ? "" : "\n", before, sentence);
+  return text;
+}
+
 std::vector<std::string> check_served(const Runtime& runtime, const ServedModel& model) {
   RuntimeFindings found = runtime.examine(model);
-  std::string message;
-  for (const std::string& fault : found.faults) message += (message.empty() ? "" : "\n") + fault;
-  if (!message.empty()) throw Error(message);
+  if (!found.faults.empty()) throw Error(in_lines(found.faults));
   return std::move(found.warnings);
 }
 

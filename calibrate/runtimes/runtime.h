@@ -104,6 +104,9 @@ class Runtime {
   Runtime& operator=(const Runtime&) = default;
 };
 
+// Sentences one a line, each with `before` in front of it.
+std::string in_lines(const std::vector<std::string>& sentences, const std::string& before = "");
+
 // The warnings.  Throws Error with all faults, one a line.
 std::vector<std::string> check_served(const Runtime& runtime, const ServedModel& model);
 

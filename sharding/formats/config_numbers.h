@@ -10,12 +10,14 @@
 
 namespace kvcalib {
 
-// Throws Error naming the key unless it is a whole number from 1 to `most`.
-inline int64_t positive(const JsonObject& config, std::string_view key,
-                        int64_t most = kLargestSize) {
+// Of a JsonObject or an IniFile.  Throws Error naming the key unless it is a whole number from 1 to
+// `most`.
+template <typename Config>
+int64_t positive(const Config& config, std::string_view key, int64_t most = kLargestSize) {
   const int64_t value = config.integer(key);
   if (value <= 0 || value > most)
-    config.refuse(concat(key, " = ", value, ", expected a positive number up to ", most));
+    throw Error(concat(config.origin(), ": ", key, " = ", value,
+                       ", expected a positive number up to ", most));
   return value;
 }
 

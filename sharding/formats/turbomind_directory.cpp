@@ -7,6 +7,7 @@
 #include "sharding/files/excerpt.h"
 #include "sharding/files/file_kind.h"
 #include "sharding/files/ranged_file.h"
+#include "sharding/formats/config_numbers.h"
 #include "sharding/formats/model_bounds.h"
 
 namespace kvcalib {
@@ -30,13 +31,6 @@ constexpr ModelKeys kKeys = {.layers = "num_layer",
 
 [[noreturn]] void refuse(const IniFile& config, const std::string& what) {
   throw Error(concat(config.origin(), ": ", what));
-}
-
-int64_t positive(const IniFile& config, std::string_view key, int64_t most = kLargestSize) {
-  const int64_t value = config.integer(key);
-  if (value <= 0 || value > most)
-    refuse(config, concat(key, " = ", value, ", expected a positive number up to ", most));
-  return value;
 }
 
 WeightType weight_type(const IniFile& config) {

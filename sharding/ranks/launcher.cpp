@@ -198,7 +198,7 @@ class Launch {
   int watch() {
     while (ranks_.any() && Clock::now() < give_up_ && !failed_) {
       const End end = ranks_.wait_for_one(kTick);
-      if (leaving_signal() != 0) wait_if_leaving();
+      wait_if_leaving();
       if (end.rank < 0)
         look_for_losses();
       else

@@ -11,16 +11,14 @@
 namespace kvcalib {
 namespace {
 
-constexpr long kLargestNumber = 65536;  // ranks; and ports are fewer
-
 std::optional<int64_t> number_from(const char* variable) {
   const char* text = std::getenv(variable);
   if (text == nullptr || *text == '\0') return std::nullopt;
   char* end = nullptr;
   const long value = std::strtol(text, &end, 10);
-  if (*end != '\0' || value < 0 || value > kLargestNumber)
-    throw UsageError(concat("environment ", variable, "=", text, ": expected a number of at most ",
-                            kLargestNumber));
+  if (*end != '\0' || value < 0 || value > kMostRanks)
+    throw UsageError(
+        concat("environment ", variable, "=", text, ": expected a number of at most ", kMostRanks));
   return value;
 }
 

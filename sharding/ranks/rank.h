@@ -6,6 +6,8 @@
 
 namespace kvcalib {
 
+// No run has more, nor a port a greater number.
+inline constexpr int64_t kMostRanks = int64_t{1} << 16;
 // Ranks that compute on CPUs share memory, which is laid out for so many.
 inline constexpr int64_t kMostCpuRanks = 64;
 

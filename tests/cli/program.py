@@ -153,6 +153,16 @@ class ProgramTest(unittest.TestCase):
             shutil.copytree(TINY / part, self.folder / name / part)
         return self.folder / name / "weights"
 
+    def deep(self, layers: int, name: str = "workspace") -> Path:
+        """As tiny(), with so many layers that a run is far from its end when the first is done."""
+        weights = self.tiny(name)
+        for layer in range(TINY_LAYERS, layers):
+            for file in weights.glob(f"layers.{layer % TINY_LAYERS}.*"):
+                os.link(file, weights / file.name.replace(f".{layer % TINY_LAYERS}.", f".{layer}.", 1))
+        config = weights / "config.ini"
+        config.write_text(config.read_text().replace(f"num_layer = {TINY_LAYERS}", f"num_layer = {layers}"))
+        return weights
+
     def write(self, model, ranks: int = 1, name: str = "model", **options) -> Path:
         """A model written as a weights directory."""
         from reference.turbomind_writer import write_directory

@@ -8,7 +8,6 @@
 //   reducing    while it waits for the others with what it has observed
 //   delivering  before it writes the first scale file
 //   exit        when all is done
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/types.h>
@@ -20,6 +19,11 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+
+#include "tests/cli/interposed_calls.h"
+
+using interposed::next;
+using interposed::path_of;
 
 namespace {
 
@@ -36,20 +40,6 @@ void stop_at(std::string_view moment) {
   if (!is_meant(moment) || stopped.exchange(true)) return;
   ::raise(SIGSTOP);
   while (std::getenv("KVCALIB_STOP_FOR_EVER") != nullptr) ::pause();
-}
-
-std::string path_of(int descriptor) {
-  std::string path(4096, '\0');
-  const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
-  const ssize_t length = ::readlink(link.c_str(), path.data(), path.size());
-  path.resize(length > 0 ? static_cast<size_t>(length) : 0);
-  return path;
-}
-
-// The function that would have been called without this library.
-template <typename Function>
-Function* next(Function*, const char* name) {
-  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
 __attribute__((constructor)) void start() { stop_at("start"); }

@@ -10,7 +10,7 @@ import subprocess
 import unittest
 from pathlib import Path
 
-from program import (TINY, TINY_LAYERS, ProgramTest, config_values, digests, scales, shape_options, start,
+from program import (TINY, ProgramTest, config_values, digests, scales, shape_options, start,
                      start_one_by_one, start_stepped, stops)
 
 KILLS = 40
@@ -150,15 +150,6 @@ class KilledRanks(ProgramTest):
 
     LAYERS = 64
 
-    def deep(self, name: str) -> Path:
-        weights = self.tiny(name)
-        for layer in range(TINY_LAYERS, self.LAYERS):
-            for file in weights.glob(f"layers.{layer % TINY_LAYERS}.*"):
-                os.link(file, weights / file.name.replace(f".{layer % TINY_LAYERS}.", f".{layer}.", 1))
-        config = weights / "config.ini"
-        config.write_text(config.read_text().replace(f"num_layer = {TINY_LAYERS}", f"num_layer = {self.LAYERS}"))
-        return weights
-
     def arguments(self, weights: Path, devices: str, *place) -> list:
         ids = self.windows(3, count=16, length=512)
         return ["calibrate", "--weights", weights, "--data", ids, *shape_options(ids), "--devices", devices, *place]
@@ -185,7 +176,7 @@ class KilledRanks(ProgramTest):
         for which in (0, 1):
             for place in (["--output", self.folder / "output"], ["--in-place"]):
                 with self.subTest(which=which, place=place[0]):
-                    weights = self.deep(f"workspace-{which}-{len(place)}")
+                    weights = self.deep(self.LAYERS, f"workspace-{which}-{len(place)}")
                     before = digests(weights)
                     process, ranks = self.start_ranks(self.arguments(weights, "cpu:2", *place))
                     os.kill(ranks[which], signal.SIGKILL)
@@ -199,7 +190,7 @@ class KilledRanks(ProgramTest):
 
     def test_that_are_stopped_end_the_run(self):
         output = self.folder / "output"
-        process, ranks = self.start_ranks(self.arguments(self.deep("workspace"), "cpu:2", "--output", output))
+        process, ranks = self.start_ranks(self.arguments(self.deep(self.LAYERS), "cpu:2", "--output", output))
         os.kill(ranks[1], signal.SIGSTOP)
         out, err = process.communicate()
         self.assertEqual((process.returncode, out), (1, ""), err)
@@ -212,7 +203,7 @@ class KilledRanks(ProgramTest):
         for which, words in ((0, "rank 0"), (1, "rank 1 has not been heard of")):
             folder = self.folder / f"without-{which}"
             folder.mkdir()
-            ranks = start_one_by_one(2, *self.arguments(self.deep(f"workspace-{which}"), "cpu", "--output",
+            ranks = start_one_by_one(2, *self.arguments(self.deep(self.LAYERS, f"workspace-{which}"), "cpu", "--output",
                                                         folder / "output"))
             for rank in ranks:
                 self.addCleanup(rank.kill)
@@ -232,7 +223,7 @@ class KilledRanks(ProgramTest):
 
     def test_all_end_when_the_launcher_is_killed(self):
         output = self.folder / "output"
-        process, ranks = self.start_ranks(self.arguments(self.deep("workspace"), "cpu:2", "--output", output))
+        process, ranks = self.start_ranks(self.arguments(self.deep(self.LAYERS), "cpu:2", "--output", output))
         ends = [os.pidfd_open(rank) for rank in ranks]
         process.kill()
         for end in ends:

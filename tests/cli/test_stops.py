@@ -10,7 +10,7 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from program import (PROGRAM, TINY_LAYERS, ProgramTest, digests, scales, shape_options, start, start_one_by_one)
+from program import PROGRAM, ProgramTest, digests, scales, shape_options, start, start_one_by_one
 
 STOP_RANK = Path(os.environ.get("KVCALIB_STOP_RANK_LIBRARY", PROGRAM.parent / "libstop_rank.so")).resolve()
 LAYERS = 8
@@ -41,15 +41,6 @@ def ranks_of(pid: int) -> dict[int, int]:
 
 
 class Stops(ProgramTest):
-    def deep(self, name: str) -> Path:
-        weights = self.tiny(name)
-        for layer in range(TINY_LAYERS, LAYERS):
-            for file in weights.glob(f"layers.{layer % TINY_LAYERS}.*"):
-                os.link(file, weights / file.name.replace(f".{layer % TINY_LAYERS}.", f".{layer}.", 1))
-        config = weights / "config.ini"
-        config.write_text(config.read_text().replace(f"num_layer = {TINY_LAYERS}", f"num_layer = {LAYERS}"))
-        return weights
-
     def setUp(self):
         super().setUp()
         self.ids = self.windows(3, count=4, length=64)
@@ -86,7 +77,7 @@ class Stops(ProgramTest):
     def each(self, cases: list, run):
         """Runs all cases, some beside each other."""
         def one(case):
-            run(self.deep("-".join(map(str, case))), *case)
+            run(self.deep(LAYERS, "-".join(map(str, case))), *case)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for case, done in [(case, pool.submit(one, case)) for case in cases]:
                 with self.subTest(case=case):
@@ -128,7 +119,7 @@ class LaunchedRanks(Stops):
         self.each([(rank, number) for rank in (0, 1) for number in (signal.SIGSTOP, signal.SIGKILL)], run)
 
     def test_rank_0_that_hangs_on_its_way_out_is_ended(self):
-        weights = self.deep("workspace")
+        weights = self.deep(LAYERS)
         process, victim = self.start_to_moment(weights, "exit", 0, KVCALIB_STOP_FOR_EVER="1")
         os.kill(victim, signal.SIGCONT)
         code, out, err, _ = self.end_of(process, [victim])
@@ -155,7 +146,7 @@ class LaunchedRanks(Stops):
         self.each([*BEFORE_DELIVERY, ("exit", 0)], run)
 
     def test_a_launcher_that_was_stopped_goes_on(self):
-        weights = self.deep("workspace")
+        weights = self.deep(LAYERS)
         process, victim = self.start_to_moment(weights, "reading", 1)
         ranks = list(ranks_of(process.pid).values())
         process.send_signal(signal.SIGSTOP)
@@ -201,7 +192,7 @@ class LaunchedRanks(Stops):
 
 class RanksThatNobodyWatchesOver(Stops):
     def test_end_when_the_one_that_they_meet_at_is_stopped(self):
-        weights = self.deep("workspace")
+        weights = self.deep(LAYERS)
         before = digests(weights)
         ranks = start_one_by_one(2, *self.arguments(weights, "cpu"), LD_PRELOAD=str(STOP_RANK), KVCALIB_STOP_RANK="0",
                                  KVCALIB_STOP_AT="reading")
@@ -222,7 +213,8 @@ class RanksThatNobodyWatchesOver(Stops):
     def test_say_soon_which_variables_make_them_wait(self):
         """As they are left over in a shell: nobody has started the others."""
         for rank in (0, 1):
-            process = start_one_by_one(2, *self.arguments(self.deep(f"workspace-{rank}"), "cpu"), only=rank)[0]
+            weights = self.deep(LAYERS, f"workspace-{rank}")
+            process = start_one_by_one(2, *self.arguments(weights, "cpu"), only=rank)[0]
             self.addCleanup(process.kill)
             line = process.stderr.readline()
             self.assertIn(f"RANK={rank}, WORLD_SIZE=2 in the environment: rank {rank} of 2, waiting for rank {1 - rank}",

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights that have the right size and the wrong bytes: cut off, or written to while they are read."""
 
-import os
 import unittest
 from pathlib import Path
 
-from program import TINY_LAYERS, ProgramTest, kvcalib, start
+from program import ProgramTest, kvcalib, start
 
 FAILED = 1
 
@@ -31,16 +30,6 @@ class WeightsBytes(ProgramTest):
                     self.assertEqual(run.code, FAILED, run.text)
                     self.assertIn(f"{name}: holds only zeros", run.err)
                     self.assertFalse((self.folder / "output").exists())
-
-    def deep(self, layers: int) -> Path:
-        """A model of so many layers that it is far from its end when the first is done."""
-        weights = self.tiny()
-        for layer in range(TINY_LAYERS, layers):
-            for file in weights.glob(f"layers.{layer % TINY_LAYERS}.*"):
-                os.link(file, weights / file.name.replace(f".{layer % TINY_LAYERS}.", f".{layer}.", 1))
-        config = weights / "config.ini"
-        config.write_text(config.read_text().replace(f"num_layer = {TINY_LAYERS}", f"num_layer = {layers}"))
-        return weights
 
     def test_what_is_written_to_during_a_run_gives_no_result(self):
         weights, ids = self.deep(32), self.windows(3, count=16, length=256)

@@ -24,10 +24,7 @@ constexpr const char* kWeights = "weights";
 constexpr const char* kTokenizer = "tokenizer";
 
 void refuse_faults(const fs::path& weights, const std::vector<std::string>& faults) {
-  std::string text;
-  for (const std::string& fault : faults)
-    text += concat(text.empty() ? "" : "\n", weights.string(), ": ", fault);
-  if (!text.empty()) throw Error(text);
+  if (!faults.empty()) throw Error(in_lines(faults, concat(weights.string(), ": ")));
 }
 
 // Throws UsageError for a name that would not be read back from config.ini as it is.

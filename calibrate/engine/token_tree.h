@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace kvcalib {
+
+// Tokens of texts, of which what several have in common at their beginning stands once: a text is a
+// path from a root on.  A single text is a tree of one node.
+struct TokenTree {
+  struct Node {
+    int64_t parent = -1;  // its last token is the one before this node's first; -1: none, a root
+    int64_t first = 0;    // of its tokens, which follow one another
+    int64_t count = 0;    // at least 1
+  };
+
+  std::vector<int32_t> ids;     // the nodes' one after the other
+  std::vector<Node> nodes;      // in the order of their tokens, parents before their children
+  std::vector<uint8_t> scored;  // by token: is its probability wanted?  Never of a root's first
+
+  int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
+};
+
+}  // namespace kvcalib

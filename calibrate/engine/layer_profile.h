@@ -10,7 +10,7 @@ namespace kvcalib {
 // How much of a format's codes K or V of one layer and kv head used, over all tokens.
 struct CodeUse {
   uint64_t values = 0;   // seen
-  uint64_t clipped = 0;  // that lay beyond the first or last code by more than half a step
+  uint64_t clipped = 0;  // that lay more than a step beyond the first or last code
   int32_t lowest = std::numeric_limits<int32_t>::max();  // codes that were used, -128 .. 127
   int32_t highest = std::numeric_limits<int32_t>::min();
 

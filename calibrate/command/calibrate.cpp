@@ -7,14 +7,12 @@
 #include "calibrate/command/planned_model.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
+#include "calibrate/command/run_on_ranks.h"
 #include "calibrate/report/standard_output.h"
 #include "sharding/files/error.h"
-#include "sharding/files/leave_by_signal.h"
 #include "sharding/files/unchanged_files.h"
 #include "sharding/formats/open_weights.h"
 #include "sharding/formats/weight_files.h"
-#include "sharding/ranks/launcher.h"
-#include "sharding/ranks/nccl_log.h"
 
 namespace kvcalib {
 namespace {
@@ -50,10 +48,10 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
   weights.add(weight_files(*directory));
   const Rotation rotation =
       options.scales.runtime.open()->rotation(directory->config(), shape.length);
-  const RankRun run =
-      start_rank_run(*directory, {rotation, shape.samples, shape.length},
-                     {rank, device, options.micro_batch_tokens, tracing}, rendezvous);
-  run.pass->run(receive_ids(rendezvous), [&](const PassProgress& progress) {
+  const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
+  const std::unique_ptr<CalibrationPass> pass =
+      start_pass(*directory, {rotation, shape.samples, shape.length}, run);
+  pass->run(receive_ids(rendezvous), [&](const PassProgress& progress) {
     if (progress.layers_done == progress.layers) weights.check();  // before the ranks are through
   });
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
@@ -81,19 +79,16 @@ int run_calibrate(const CalibrateOptions& options, const std::vector<std::string
   if (names_preset(options.weights))
     throw UsageError(concat("--weights ", options.weights.string(), ": a preset has no weights; ",
                             "it can only be planned for, with --dry-run"));
-  if (!rank.launched && devices.ranks() > 1) {
-    const BeforeLeaving leaving([&options](int) {  // after what the launcher does then
-      clear_leftovers(options);
-      return std::string();
-    });
-    const int exit_code = launch_ranks(devices.ranks(), arguments);
-    if (exit_code != 0) clear_leftovers(options);
-    return exit_code;
-  }
-  const c10::Device device = device_of(rank, devices);
-  if (rank.world > 1 && device.is_cuda()) prepare_nccl();
-  if (rank.index > 0) return run_further_rank(options, rank, device);
-  return run_first_rank(options, rank, devices, device);
+  return run_on_ranks(rank, devices, arguments,
+                      {.first =
+                           [&](const Rank& first, const c10::Device& device) {
+                             return run_first_rank(options, first, devices, device);
+                           },
+                       .further =
+                           [&](const Rank& further, const c10::Device& device) {
+                             return run_further_rank(options, further, device);
+                           },
+                       .clear_leftovers = [&] { clear_leftovers(options); }});
 }
 
 }  // namespace kvcalib

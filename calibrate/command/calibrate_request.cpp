@@ -21,6 +21,15 @@ WindowRequest resolve_windows(const CalibrateOptions& options,
   return request;
 }
 
+std::unique_ptr<CalibrationPass> start_pass(const WeightDirectory& directory,
+                                            const PassWindows& windows, const RankRun& run) {
+  check_device_memory(
+      plan_memory(directory.config(), stored_layer_bytes(directory), windows.samples,
+                  windows.length, run.communicator->size(), run.settings),
+      run.settings.device);
+  return std::make_unique<CalibrationPass>(directory, windows, run.settings, *run.communicator);
+}
+
 std::string place_of(const OutputOptions& output) {
   if (output.in_place) return "the weights directory";
   return output.output ? output.output->string() : "(no --output or --in-place given)";

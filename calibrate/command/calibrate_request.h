@@ -2,11 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "calibrate/command/options.h"
+#include "calibrate/command/rank_run.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/engine/calibration_pass.h"
 
 namespace kvcalib {
 
@@ -14,6 +17,10 @@ namespace kvcalib {
 // default.  Throws Error when they are too many.
 WindowRequest resolve_windows(const CalibrateOptions& options,
                               const std::vector<std::filesystem::path>& files);
+
+// One rank's pass.  Directory and run outlive it.  Throws Error when a GPU has no room for it.
+std::unique_ptr<CalibrationPass> start_pass(const WeightDirectory& directory,
+                                            const PassWindows& windows, const RankRun& run);
 
 // Where the results go, in words.
 std::string place_of(const OutputOptions& output);

@@ -109,9 +109,9 @@ Provenance provenance_of(const Job& job, const TokenWindows& windows, const c10:
 }
 
 // Runs the windows; what that cost is told while they run.
-KvStatistics observe(const RankRun& run, std::span<const int32_t> ids, Clock::time_point start,
+KvStatistics observe(CalibrationPass& pass, std::span<const int32_t> ids, Clock::time_point start,
                      ProgressReporter& reporter, RunCost& cost) {
-  return run.pass->run(ids, [&](const PassProgress& progress) {
+  return pass.run(ids, [&](const PassProgress& progress) {
     reporter.layer(progress);
     if (progress.layers_done == 1) cost.prepare_seconds = seconds_since(start) - progress.seconds;
     cost.layer_seconds = progress.seconds;
@@ -156,10 +156,10 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     const HostSpan span(tracing, "preparation", "draw windows");
     return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
   });
-  const RankRun run = start_rank_run(
+  const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
+  const std::unique_ptr<CalibrationPass> pass = start_pass(
       *job.directory,
-      {job.target.runtime->rotation(config, shape.length), shape.samples, shape.length},
-      {rank, device, options.micro_batch_tokens, tracing}, rendezvous);
+      {job.target.runtime->rotation(config, shape.length), shape.samples, shape.length}, run);
   const TokenWindows drawn = drawing.get();
   warn(std::cerr, drawn.warnings);
   if (rank.world > 1) send_ids(rendezvous, drawn.ids);
@@ -168,7 +168,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   cost.devices = devices.text();
   cost.ranks = rank.world;
   cost.interconnect = run.communicator->interconnect();
-  const KvStatistics observed = observe(run, drawn.ids, start, reporter, cost);
+  const KvStatistics observed = observe(*pass, drawn.ids, start, reporter, cost);
   if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
   cost.peak_host_bytes = peak_host_bytes();
   cost.peak_device_bytes = device.is_cuda() ? peak_gpu_bytes(device) : 0;

@@ -20,29 +20,22 @@ int64_t reading_threads(const c10::Device& device, int64_t ranks) {
   return std::clamp<int64_t>(cores / ranks, 4, 12);
 }
 
-// Before anything is allocated: Torch's own message would tell of the last allocation only.
-void check_memory(const WeightDirectory& directory, const PassWindows& windows,
-                  const PassSettings& settings, int64_t ranks) {
-  if (settings.device.is_cpu()) return;
-  const GpuMemory memory = gpu_memory();
-  check_memory(plan_memory(directory.config(), stored_layer_bytes(directory), windows.samples,
-                           windows.length, ranks, settings),
-               settings.device.str(), memory.free_bytes, memory.total_bytes);
-}
-
 }  // namespace
 
-RankRun start_rank_run(const WeightDirectory& directory, const PassWindows& windows,
-                       const RankWork& work, Rendezvous& rendezvous) {
+RankRun join_ranks(const RankWork& work, Rendezvous& rendezvous) {
   if (work.device.is_cuda()) set_gpu(work.device);
-  RankRun run{make_communicator(work.rank, work.device, rendezvous), nullptr};
-  const PassSettings settings{.device = work.device,
-                              .micro_batch_tokens = work.micro_batch_tokens,
-                              .reading_threads = reading_threads(work.device, work.rank.world),
-                              .trace = work.trace};
-  check_memory(directory, windows, settings, work.rank.world);
-  run.pass = std::make_unique<CalibrationPass>(directory, windows, settings, *run.communicator);
-  return run;
+  return {make_communicator(work.rank, work.device, rendezvous),
+          {.device = work.device,
+           .micro_batch_tokens = work.micro_batch_tokens,
+           .reading_threads = reading_threads(work.device, work.rank.world),
+           .trace = work.trace}};
+}
+
+// Before anything is allocated: Torch's own message would tell of the last allocation only.
+void check_device_memory(const MemoryPlan& plan, const c10::Device& device) {
+  if (device.is_cpu()) return;
+  const GpuMemory memory = gpu_memory();
+  check_memory(plan, device.str(), memory.free_bytes, memory.total_bytes);
 }
 
 void check_memory(const MemoryPlan& plan, const std::string& device, uint64_t free_bytes,

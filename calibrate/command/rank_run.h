@@ -6,18 +6,12 @@
 #include <string>
 
 #include "calibrate/command/host_memory.h"
-#include "calibrate/engine/calibration_pass.h"
+#include "calibrate/engine/pass_plan.h"
 #include "sharding/ranks/communicator.h"
 #include "sharding/ranks/rendezvous.h"
 #include "sharding/streaming/trace.h"
 
 namespace kvcalib {
-
-// One rank's part of a calibration, ready to run.
-struct RankRun {
-  std::unique_ptr<Communicator> communicator;
-  std::unique_ptr<CalibrationPass> pass;
-};
 
 // Where and how a rank computes.
 struct RankWork {
@@ -27,10 +21,18 @@ struct RankWork {
   Trace* trace = nullptr;
 };
 
-// Joins the other ranks and makes the device ready.  Directory and rendezvous outlive the run.
-// Throws Error when a GPU has no room for the pass.
-RankRun start_rank_run(const WeightDirectory& directory, const PassWindows& windows,
-                       const RankWork& work, Rendezvous& rendezvous);
+// A rank that has joined the others.
+struct RankRun {
+  std::unique_ptr<Communicator> communicator;
+  PassSettings settings;
+};
+
+// Joins the other ranks and makes the device this thread's own.  The rendezvous outlives the run.
+RankRun join_ranks(const RankWork& work, Rendezvous& rendezvous);
+
+// Throws Error as check_memory does when a plan does not fit into what is free of this thread's
+// GPU; of a CPU's memory see check_host_memory.
+void check_device_memory(const MemoryPlan& plan, const c10::Device& device);
 
 // Throws Error when a plan does not fit into the free bytes of a device, saying what is needed,
 // what there is, and the way out.

@@ -31,21 +31,10 @@ CalibrationPass::CalibrationPass(const WeightDirectory& directory, const PassWin
                     windows.length),
       own_(windows_of_rank(windows.samples, batch_tokens_ / windows.length, communicator.rank(),
                            communicator.size())),
-      stream_(
-          {
-              .config = directory.config(),
-              .plan = [this](int64_t layer) { return directory_.layer_plan(layer); },
-              .device = settings.device,
-              .compute_type = compute_type(directory.config(), settings.device),
-              .reading_threads = settings.reading_threads,
-              .trace = settings.trace,
-          },
-          communicator),
-      abort_on_failure_(communicator),
+      layers_(directory, settings, communicator),
       observer_(directory.config(), settings.device),
       visitor_(make_context(), {windows.length, batch_tokens_}, make_state(),
-               {.hook = [this](int64_t layer) { return observer_.hook(layer); },
-                .finished = [this](int64_t layer) { report(layer); }}) {
+               {.hook = [this](int64_t layer) { return observer_.hook(layer); }}) {
   if (settings.device.is_cuda()) warm_up();
 }
 
@@ -62,7 +51,7 @@ WindowState CalibrationPass::make_state() const {
 
 void CalibrationPass::warm_up() {
   const HostSpan span(settings_.trace, kTrack, "warm-up");
-  visitor_.warm_up(stream_.unfilled());
+  visitor_.warm_up(layers_.unfilled());
   observer_.reset();
   synchronize_gpu(settings_.device);
 }
@@ -71,7 +60,6 @@ KvStatistics CalibrationPass::run(std::span<const int32_t> ids, const ProgressOb
   const c10::InferenceMode inference;
   TORCH_CHECK(static_cast<int64_t>(ids.size()) == windows_.samples * windows_.length, "expected ",
               windows_.samples * windows_.length, " token ids");
-  const int64_t layers = directory_.config().layers;
   {
     const HostSpan span(settings_.trace, kTrack, "embedding");
     embed_tokens(directory_,
@@ -79,19 +67,10 @@ KvStatistics CalibrationPass::run(std::span<const int32_t> ids, const ProgressOb
                              static_cast<size_t>((own_.second - own_.first) * windows_.length)),
                  visitor_.state().hidden);
   }
-  progress_ = progress;
-  start_ = Clock::now();
-  run_layers(stream_, visitor_.state().next_layer, layers, visitor_);
+  layers_.run(visitor_, windows_.samples * windows_.length, progress);
   KvStatistics statistics = observer_.merged(communicator_);
   communicator_.barrier();
   return statistics;
-}
-
-void CalibrationPass::report(int64_t layer) const {
-  if (!progress_) return;
-  const std::chrono::duration<double> elapsed = Clock::now() - start_;
-  progress_({layer + 1, directory_.config().layers, windows_.samples * windows_.length,
-             elapsed.count(), stream_.cost()});
 }
 
 }  // namespace kvcalib

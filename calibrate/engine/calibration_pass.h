@@ -3,21 +3,15 @@
 
 #include <c10/core/InferenceMode.h>
 
-#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <utility>
 
-#include "calibrate/engine/pass_plan.h"
+#include "calibrate/engine/layer_pass.h"
 #include "calibrate/engine/range_observer.h"
 #include "calibrate/engine/window_visitor.h"
 #include "calibrate/statistics/kv_statistics.h"
 #include "sharding/formats/rotation.h"
-#include "sharding/formats/weight_directory.h"
-#include "sharding/ranks/communicator.h"
-#include "sharding/streaming/layer_stream.h"
-#include "sharding/streaming/pass_progress.h"
 
 namespace kvcalib {
 
@@ -27,9 +21,6 @@ struct PassWindows {
   int64_t samples = 0;
   int64_t length = 0;  // tokens
 };
-
-// Told after every layer.
-using ProgressObserver = std::function<void(const PassProgress&)>;
 
 // One rank's part in a calibration: its windows run through a model whose layers all ranks read
 // together.
@@ -50,8 +41,6 @@ class CalibrationPass {
   KvStatistics run(std::span<const int32_t> ids, const ProgressObserver& progress);
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   // The mode, which Torch keeps for a thread, goes on while members are made.
   CalibrationPass(const WeightDirectory& directory, const PassWindows& windows,
                   const PassSettings& settings, Communicator& communicator,
@@ -60,7 +49,6 @@ class CalibrationPass {
   LayerContext make_context() const;
   WindowState make_state() const;
   void warm_up();
-  void report(int64_t layer) const;
 
   const WeightDirectory& directory_;
   const PassWindows windows_;
@@ -68,13 +56,9 @@ class CalibrationPass {
   Communicator& communicator_;
   const int64_t batch_tokens_;
   const std::pair<int64_t, int64_t> own_;  // this rank's windows, [first, last)
-  LayerStream stream_;
-  // Goes before the stream, whose reader may be waiting for the other ranks.
-  const AbortOnFailure abort_on_failure_;
+  LayerPass layers_;
   RangeObserver observer_;
   WindowVisitor visitor_;
-  ProgressObserver progress_;
-  Clock::time_point start_;
 };
 
 }  // namespace kvcalib

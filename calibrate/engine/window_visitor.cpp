@@ -41,10 +41,7 @@ void WindowVisitor::visit(int64_t layer, const LayerWeights& weights, const Laye
   state_.next_layer = layer + 1;
 }
 
-void WindowVisitor::finish(int64_t layer) {
-  faults_.wait_for(layer);
-  if (work_.finished) work_.finished(layer);
-}
+void WindowVisitor::finish(int64_t layer) { faults_.wait_for(layer); }
 
 KvHook WindowVisitor::hook_of(int64_t layer) const {
   return work_.hook ? work_.hook(layer) : KvHook{};

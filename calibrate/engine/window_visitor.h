@@ -25,9 +25,8 @@ struct WindowBatches {
 
 // What is wanted of windows on their way.
 struct WindowWork {
-  std::function<KvHook(int64_t layer)> hook = nullptr;    // null: nothing is done with K and V
-  bool output = false;                                    // of the last layer: else K and V end it
-  std::function<void(int64_t layer)> finished = nullptr;  // the device is through with a layer
+  std::function<KvHook(int64_t layer)> hook = nullptr;  // null: nothing is done with K and V
+  bool output = false;                                  // of the last layer: else K and V end it
 };
 
 // Takes windows of tokens through the layers, a micro-batch after the other.

@@ -168,6 +168,21 @@ TEST(CalibrationPass, GivesTheSameBitsOnEveryNumberOfRanks) {
   }
 }
 
+TEST(CalibrationPass, TellsOfEveryLayerOnceTheDeviceIsThroughWithIt) {
+  const TemporaryFolder folder;
+  const PlainDirectory directory(folder.path(), small_model(), PlainDirectory::Order::kEngine);
+  Rendezvous rendezvous({});
+  const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+  std::vector<int64_t> told;
+  CalibrationPass(directory, {plain_rotation(directory.config()), 2, 24}, {}, *communicator)
+      .run(some_ids(2 * 24, directory.config().vocab), [&](const PassProgress& progress) {
+        told.push_back(progress.layers_done);
+        EXPECT_EQ(progress.layers, 3);
+        EXPECT_EQ(progress.tokens, 2 * 24);
+      });
+  EXPECT_EQ(told, (std::vector<int64_t>{1, 2, 3}));
+}
+
 TEST(CalibrationPass, StopsAndNamesTheLayerWhereActivationsOverflow) {
   const TemporaryFolder folder;
   const ModelConfig model = small_model();

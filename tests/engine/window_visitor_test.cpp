@@ -167,14 +167,6 @@ TEST(WindowVisitor, EndsWithKeysAndValuesUnlessItsOutputIsWanted) {
   EXPECT_FALSE(at::equal(run.go_on(before, layers, {.output = true}).hidden, input));
 }
 
-TEST(WindowVisitor, SaysWhenTheDeviceIsThroughWithEachLayer) {
-  PlainRun run;
-  std::vector<int64_t> finished;
-  run.go_on(run.begin(2), run.model().layers,
-            {.finished = [&](int64_t layer) { finished.push_back(layer); }});
-  EXPECT_EQ(finished, (std::vector<int64_t>{0, 1, 2}));
-}
-
 TEST(WindowVisitor, StopsAtWhatIsNotFiniteThoughNothingIsObserved) {
   PlainRun run;
   const auto failing = [&](KvHook::Function function) {

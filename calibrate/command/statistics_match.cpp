@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/statistics_match.h"
+
+#include "sharding/files/error.h"
+#include "sharding/formats/fingerprint.h"
+#include "sharding/formats/model_difference.h"
+
+namespace kvcalib {
+
+void check_same_model(const StatisticsFile& statistics, const std::filesystem::path& file,
+                      const WeightDirectory& directory) {
+  const std::string fingerprint = weights_fingerprint(directory);
+  if (statistics.provenance.weights_fingerprint == fingerprint) return;
+  throw Error(concat(file.string(), ": was taken from other weights (fingerprint ",
+                     statistics.provenance.weights_fingerprint.substr(0, 16), ", ",
+                     directory.path().string(), " has ", fingerprint.substr(0, 16),
+                     "); give the weights it belongs to, or calibrate these"));
+}
+
+void check_same_arithmetic(const StatisticsFile& statistics, const std::filesystem::path& file,
+                           const WeightDirectory& directory, const RuntimeRow& row,
+                           const Runtime& runtime) {
+  const Provenance& provenance = statistics.provenance;
+  const auto observed = row.open(provenance.runtime);
+  const ModelConfig& config = directory.config();
+  if (observed->rotation(provenance.model, provenance.length) !=
+      runtime.rotation(config, provenance.length))
+    throw Error(concat(file.string(), ": was taken as ", observed->release(), " rotates K; ",
+                       runtime.release(),
+                       " rotates this model's otherwise (its keys of rope, NTK and logn); ",
+                       "calibrate with --runtime ", runtime.release()));
+  if (const auto other = find_difference(provenance.model, config, provenance.length))
+    throw Error(concat(file.string(), ": was taken with ", other->name, " = ", other->first,
+                       ", and the model in ", directory.path().string(), " has ", other->second,
+                       "; calibrate it again, or give the model as it was"));
+}
+
+}  // namespace kvcalib

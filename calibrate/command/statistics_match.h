@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+
+#include "calibrate/runtimes/runtime_table.h"
+#include "calibrate/statistics/statistics_file.h"
+#include "sharding/formats/weight_directory.h"
+
+namespace kvcalib {
+
+// Throws Error naming `file`, which the statistics are of, when they were taken from other weights.
+void check_same_model(const StatisticsFile& statistics, const std::filesystem::path& file,
+                      const WeightDirectory& directory);
+
+// K depends on how a release rotates it: statistics of one serve another only where both rotate
+// alike, and where the model is still read as it was.  Throws Error as check_same_model.
+void check_same_arithmetic(const StatisticsFile& statistics, const std::filesystem::path& file,
+                           const WeightDirectory& directory, const RuntimeRow& row,
+                           const Runtime& runtime);
+
+}  // namespace kvcalib

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/command_line.h"
 
+#include "calibrate/command/shared_options.h"
 #include "calibrate/data/window_request.h"
-#include "calibrate/engine/pass_plan.h"
 #include "calibrate/runtimes/turbomind/serving_memory.h"
 #include "sharding/files/error.h"
 #include "sharding/ranks/rank.h"
@@ -10,75 +10,9 @@
 namespace kvcalib {
 namespace {
 
-constexpr const char* kWeightsHelp =
-    "TurboMind weights directory (config.ini), or Hugging Face model (config.json, safetensors)";
-
-void add_weights(Parser& parser, std::filesystem::path& weights, const std::string& help) {
-  parser.value({"Input", "weights", help, "DIR"}, weights);
-  parser.require("weights");
-}
-
-// `directory`: a path, or an optional one.
-template <typename Path>
-void add_output(Parser& parser, Path& directory, const std::string& contents) {
-  parser.value({"Output", "output", "new directory for the " + contents, "DIR"}, directory);
-}
-
-void add_force(Parser& parser, bool& force, const std::string& replaced) {
-  parser.flag("Output", "force", "replace " + replaced, force);
-}
-
-void add_runtime(Parser& parser, std::string& runtime) {
-  parser.value({"Output", "runtime",
-                concat("TurboMind release that will read them (default ", runtime, ")"), "VERSION"},
-               runtime);
-}
-
-void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& ranks) {
-  add_runtime(parser, runtime);
-  parser.number<int64_t>(
-      {"Output", "serving-tp", "ranks that will serve (default: the ranks the weights are cut for)",
-       "N"},
-      1, ranks);
-}
-
-void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales) {
-  add_output(parser, output.output, "files");
-  parser.flag("Output", "in-place", "put the files into the weights directory, all at once",
-              output.in_place);
-  add_serving(parser, scales.runtime.release, scales.serving_ranks);
-  parser.flag("Output", "symmetric", "zero points of 0 (default: asymmetric min/max)",
-              scales.method, ScaleMethod::kSymmetric);
-  add_force(parser, output.force, "existing scale files or an earlier output");
-}
-
-// Numbers beyond it would leave those that they are multiplied with.
-void check_limit(const Parser& parser, const char* option, int64_t value, int64_t most) {
-  if (value > most)
-    parser.fail(concat("--", option, " '", value, "': expected a whole number of at most ", most));
-}
-
 constexpr int64_t kMostSessions = 1'000'000;
 constexpr int64_t kMostSessionTokens = 100'000'000;
 constexpr int64_t kMostCardGigabytes = 100'000;
-
-void check_serving(const Parser& parser, const std::optional<int64_t>& ranks) {
-  check_limit(parser, "serving-tp", ranks.value_or(1), kMostRanks);
-}
-
-void check_place(const Parser& parser, const OutputOptions& output, bool needed) {
-  if (output.output && output.in_place) parser.fail("--output and --in-place exclude each other");
-  if (needed && !output.output && !output.in_place)
-    parser.fail("where do the files go? give --output DIR or --in-place");
-}
-
-void add_quiet(Parser& parser, bool& quiet) {
-  parser.flag("Other", "quiet", "no progress on stderr", quiet);
-}
-
-void add_json(Parser& parser, bool& json) {
-  parser.flag("Other", "json", "results on stdout as JSON", json);
-}
 
 void add_input(Parser& parser, CalibrateOptions& options) {
   add_weights(parser, options.weights, kWeightsHelp);
@@ -115,25 +49,15 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   add_input(parser, options);
   add_windows(parser, options);
   add_delivery(parser, options.output, options.scales);
-  parser.value({"Parallelism", "devices",
-                "cpu, cpu:N, gpu, gpu:N or a list as 0,2,3 (default: gpu if any)", "LIST"},
-               options.devices);
-  parser.number<int64_t>(
-      {"Parallelism", "micro-batch",
-       concat("tokens computed at a time (default: ", default_micro_batch(c10::kCUDA), " on GPUs, ",
-              default_micro_batch(c10::kCPU), " on CPUs)"),
-       "TOKENS"},
-      1, options.micro_batch_tokens);
-  parser.value({"Other", "trace",
-                "write a Chrome trace of where the time went, for ui.perfetto.dev", "FILE"},
-               options.trace);
+  add_parallelism(parser, options.devices, options.micro_batch_tokens);
+  add_trace(parser, options.trace);
   parser.flag("Other", "dry-run", "print what would be done; write nothing", options.dry_run);
   add_quiet(parser, options.quiet);
   add_json(parser, options.json);
   parser.parse(arguments);
 
   check_place(parser, options.output, !options.dry_run);
-  check_limit(parser, "micro-batch", options.micro_batch_tokens, kMostTokens);
+  check_micro_batch(parser, options.micro_batch_tokens);
   check_serving(parser, options.scales.serving_ranks);
   if (options.data.empty() && !options.dry_run) parser.fail("--data FILE... is missing");
   return options;

@@ -27,8 +27,12 @@ at::Tensor heads_of(const at::Tensor& qkv, int64_t first, int64_t count, int64_t
 
 void call(const KvHook& hook, const at::Tensor& qkv, const QkvShape& shape) {
   if (!hook.function) return;
-  hook.function(heads_of(qkv, shape.heads, shape.kv_heads, shape.head_dim),
-                heads_of(qkv, shape.heads + shape.kv_heads, shape.kv_heads, shape.head_dim));
+  const auto heads = [&](int64_t first, int64_t count) {
+    return heads_of(qkv, first, count, shape.head_dim);
+  };
+  hook.function(shape.heads > 0 ? heads(0, shape.heads) : at::Tensor(),
+                heads(shape.heads, shape.kv_heads),
+                heads(shape.heads + shape.kv_heads, shape.kv_heads));
 }
 
 at::Tensor attend(const TokenBlock& block, const at::Tensor& qkv, const QkvShape& shape,

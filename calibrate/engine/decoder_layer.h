@@ -16,12 +16,14 @@ namespace kvcalib {
 
 // What is done with a layer's K and V between their rotation and attention.
 struct KvHook {
-  using Function = std::function<void(const at::Tensor& keys, const at::Tensor& values)>;
+  using Function = std::function<void(const at::Tensor& queries, const at::Tensor& keys,
+                                      const at::Tensor& values)>;
 
   // Widened by the kernel that rotates, which reads K and V anyway; undefined: none are wanted.
   KvRanges ranges;
   // Called with K and V of a micro-batch, [tokens, kv_heads, head_dim] as the runtime would cache
-  // them: what it writes there is what attention reads.  Null: nothing is done.
+  // them: what it writes there is what attention reads.  And with the queries that will read them,
+  // [tokens, heads, head_dim], which are undefined where a layer has none.  Null: nothing is done.
   Function function;
 };
 

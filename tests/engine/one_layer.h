@@ -44,7 +44,8 @@ class OneLayer {
     const int64_t length = last - first;
     const at::Tensor part = hidden.narrow(1, first, length).flatten(0, 1).clone();
     LayerResult result{part.view({kWindows, length, -1}), {}, {}};
-    const auto keep = [&](const at::Tensor& keys, const at::Tensor& values) {
+    const auto keep = [&](const at::Tensor& /*queries*/, const at::Tensor& keys,
+                          const at::Tensor& values) {
       keys.mul_(0.5);  // what comes behind attends to what was left here
       result.keys = keys.unflatten(0, {kWindows, length}).clone();
       result.values = values.unflatten(0, {kWindows, length}).clone();

@@ -101,7 +101,8 @@ TEST(WindowVisitor, GivesAHookTheKeysAndValuesThatTheObserverSees) {
   const at::Tensor lowest_key = make(INFINITY), highest_value = make(-INFINITY);
   const auto hook = [&](int64_t layer) {
     KvHook hook = observer.hook(layer);
-    hook.function = [&, layer](const at::Tensor& keys, const at::Tensor& values) {
+    hook.function = [&, layer](const at::Tensor& /*queries*/, const at::Tensor& keys,
+                               const at::Tensor& values) {
       lowest_key[layer].copy_(at::minimum(lowest_key[layer], keys.amin(0)));
       highest_value[layer].copy_(at::maximum(highest_value[layer], values.amax(0)));
     };
@@ -128,17 +129,18 @@ TEST(WindowVisitor, AttendsToWhatAHookPutsInThePlaceOfKeysAndValues) {
         .hidden;
   };
   const at::Tensor untouched = output({});
-  EXPECT_TRUE(at::equal(output([](const at::Tensor& keys, const at::Tensor& values) {
-                          keys.copy_(keys.clone());
-                          values.copy_(values.clone());
-                        }),
-                        untouched));
-  EXPECT_FALSE(
-      at::equal(output([](const at::Tensor& keys, const at::Tensor& /*values*/) { keys.zero_(); }),
-                untouched));
+  EXPECT_TRUE(at::equal(
+      output([](const at::Tensor& /*queries*/, const at::Tensor& keys, const at::Tensor& values) {
+        keys.copy_(keys.clone());
+        values.copy_(values.clone());
+      }),
+      untouched));
+  EXPECT_FALSE(at::equal(output([](const at::Tensor& /*queries*/, const at::Tensor& keys,
+                                   const at::Tensor& /*values*/) { keys.zero_(); }),
+                         untouched));
   // Where every value is the same, it does not matter what was attended to.
   const auto one_value = [](float key) {
-    return [key](const at::Tensor& keys, const at::Tensor& values) {
+    return [key](const at::Tensor& /*queries*/, const at::Tensor& keys, const at::Tensor& values) {
       keys.fill_(key);
       values.zero_();
     };
@@ -177,9 +179,8 @@ TEST(WindowVisitor, StopsAtWhatIsNotFiniteThoughNothingIsObserved) {
     });
   };
   EXPECT_HOLDS("layer 1: NaN or Inf in the hidden states before ffn_norm",
-               failing([](const at::Tensor& /*keys*/, const at::Tensor& values) {
-                 values.fill_(INFINITY);
-               }));
+               failing([](const at::Tensor& /*queries*/, const at::Tensor& /*keys*/,
+                          const at::Tensor& values) { values.fill_(INFINITY); }));
   WindowState state = run.begin(1);
   state.hidden.fill_(1e30);
   EXPECT_HOLDS("layer 0: NaN or Inf in the hidden states before attention_norm",

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/shared_options.h"
+
+#include "calibrate/data/window_request.h"
+#include "calibrate/engine/pass_plan.h"
+#include "sharding/files/error.h"
+#include "sharding/ranks/rank.h"
+
+namespace kvcalib {
+
+void add_weights(Parser& parser, std::filesystem::path& weights, const std::string& help) {
+  parser.value({"Input", "weights", help, "DIR"}, weights);
+  parser.require("weights");
+}
+
+void add_force(Parser& parser, bool& force, const std::string& replaced) {
+  parser.flag("Output", "force", "replace " + replaced, force);
+}
+
+void add_runtime(Parser& parser, std::string& runtime) {
+  parser.value({"Output", "runtime",
+                concat("TurboMind release that will read them (default ", runtime, ")"), "VERSION"},
+               runtime);
+}
+
+void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& ranks) {
+  add_runtime(parser, runtime);
+  parser.number<int64_t>(
+      {"Output", "serving-tp", "ranks that will serve (default: the ranks the weights are cut for)",
+       "N"},
+      1, ranks);
+}
+
+void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales) {
+  add_output(parser, output.output, "files");
+  parser.flag("Output", "in-place", "put the files into the weights directory, all at once",
+              output.in_place);
+  add_serving(parser, scales.runtime.release, scales.serving_ranks);
+  parser.flag("Output", "symmetric", "zero points of 0 (default: asymmetric min/max)",
+              scales.method, ScaleMethod::kSymmetric);
+  add_force(parser, output.force, "existing scale files or an earlier output");
+}
+
+void check_limit(const Parser& parser, const char* option, int64_t value, int64_t most) {
+  if (value > most)
+    parser.fail(concat("--", option, " '", value, "': expected a whole number of at most ", most));
+}
+
+void check_serving(const Parser& parser, const std::optional<int64_t>& ranks) {
+  check_limit(parser, "serving-tp", ranks.value_or(1), kMostRanks);
+}
+
+void check_place(const Parser& parser, const OutputOptions& output, bool needed) {
+  if (output.output && output.in_place) parser.fail("--output and --in-place exclude each other");
+  if (needed && !output.output && !output.in_place)
+    parser.fail("where do the files go? give --output DIR or --in-place");
+}
+
+void add_quiet(Parser& parser, bool& quiet) {
+  parser.flag("Other", "quiet", "no progress on stderr", quiet);
+}
+
+void add_json(Parser& parser, bool& json) {
+  parser.flag("Other", "json", "results on stdout as JSON", json);
+}
+
+void add_parallelism(Parser& parser, std::string& devices, int64_t& micro_batch_tokens) {
+  parser.value({"Parallelism", "devices",
+                "cpu, cpu:N, gpu, gpu:N or a list as 0,2,3 (default: gpu if any)", "LIST"},
+               devices);
+  parser.number<int64_t>(
+      {"Parallelism", "micro-batch",
+       concat("tokens computed at a time (default: ", default_micro_batch(c10::kCUDA), " on GPUs, ",
+              default_micro_batch(c10::kCPU), " on CPUs)"),
+       "TOKENS"},
+      1, micro_batch_tokens);
+}
+
+void check_micro_batch(const Parser& parser, int64_t tokens) {
+  check_limit(parser, "micro-batch", tokens, kMostTokens);
+}
+
+void add_trace(Parser& parser, std::optional<std::filesystem::path>& trace) {
+  parser.value({"Other", "trace",
+                "write a Chrome trace of where the time went, for ui.perfetto.dev", "FILE"},
+               trace);
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "calibrate/command/options.h"
+#include "calibrate/command/parser.h"
+
+namespace kvcalib {
+
+// What several commands declare alike.
+
+inline constexpr const char* kWeightsHelp =
+    "TurboMind weights directory (config.ini), or Hugging Face model (config.json, safetensors)";
+
+void add_weights(Parser& parser, std::filesystem::path& weights, const std::string& help);
+
+// `directory`: a path, or an optional one.
+template <typename Path>
+void add_output(Parser& parser, Path& directory, const std::string& contents) {
+  parser.value({"Output", "output", "new directory for the " + contents, "DIR"}, directory);
+}
+
+void add_force(Parser& parser, bool& force, const std::string& replaced);
+void add_runtime(Parser& parser, std::string& runtime);
+void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& ranks);
+void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales);
+void add_parallelism(Parser& parser, std::string& devices, int64_t& micro_batch_tokens);
+void add_trace(Parser& parser, std::optional<std::filesystem::path>& trace);
+void add_quiet(Parser& parser, bool& quiet);
+void add_json(Parser& parser, bool& json);
+
+// Throw UsageError.  Numbers beyond a limit would leave those that they are multiplied with.
+void check_limit(const Parser& parser, const char* option, int64_t value, int64_t most);
+void check_serving(const Parser& parser, const std::optional<int64_t>& ranks);
+void check_micro_batch(const Parser& parser, int64_t tokens);
+void check_place(const Parser& parser, const OutputOptions& output, bool needed);
+
+}  // namespace kvcalib

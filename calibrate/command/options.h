@@ -65,6 +65,33 @@ struct PlanOptions {
   bool json = false;
 };
 
+struct EvaluateOptions {
+  std::filesystem::path weights;
+  std::vector<std::string> scales;      // directories with scale files
+  std::vector<std::string> statistics;  // files, of which scales are made by `method`
+  ScaleMethod method = ScaleMethod::kAsymmetric;
+  std::vector<std::string> formats;  // to compare with, by name
+  std::vector<std::string> data, tasks;
+  bool copy = false;
+  std::filesystem::path tokenizer;        // empty: beside the weights
+  int64_t length = 2048;                  // tokens of a window, and of the longest text
+  std::optional<int64_t> limit;           // windows of the data, items of each task
+  uint64_t seed = 0;                      // of random tokens
+  std::optional<double> most_divergence;  // gates: else exit code 1
+  std::vector<std::string> most_loss;     // TASK=POINTS
+  std::optional<std::filesystem::path> output;
+  bool force = false;
+  bool resume = false;
+  RuntimeChoice runtime;
+  std::optional<int64_t> serving_ranks;  // of scales from statistics; else as the weights are cut
+  std::string devices;
+  int64_t micro_batch_tokens = 0;
+  int64_t group_tokens = 0;  // for each reading of the weights; 0: as many as there is memory for
+  std::optional<std::filesystem::path> trace;
+  bool quiet = false;
+  bool json = false;
+};
+
 struct InspectOptions {
   std::filesystem::path path;
   bool json = false;

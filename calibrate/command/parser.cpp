@@ -2,6 +2,7 @@
 #include "calibrate/command/parser.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "calibrate/command/nearest.h"
@@ -39,6 +40,31 @@ void Parser::values(const Option& option, std::vector<std::string>& destination)
   declare(option, cxxopts::value<std::vector<std::string>>());
   stores_.emplace_back([this, name = option.name, &destination] {
     if (result_.count(name) > 0) destination = result_[name].as<std::vector<std::string>>();
+  });
+}
+
+void Parser::decimal(const Option& option, std::optional<double>& destination) {
+  declare(option, cxxopts::value<std::string>());
+  store(option.name, [this, name = option.name, &destination](const std::string& text) {
+    destination = read_decimal(concat("--", name), text);
+  });
+}
+
+double Parser::read_decimal(const std::string& what, const std::string& given) const {
+  double number = 0;
+  const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), number);
+  if (failure != std::errc{} || end != given.data() + given.size() || !std::isfinite(number) ||
+      number < 0)
+    fail(concat(what, " '", given, "': expected a number of at least 0"));
+  return number;
+}
+
+void Parser::list(const Option& option, std::vector<std::string>& destination) {
+  declare(option, cxxopts::value<std::string>());
+  store(option.name, [&destination](const std::string& text) {
+    std::istringstream names(text);
+    destination.clear();
+    for (std::string name; std::getline(names, name, ',');) destination.push_back(name);
   });
 }
 

@@ -80,6 +80,11 @@ class Parser {
     });
   }
 
+  // A number of at least 0, in decimals or with an exponent.
+  void decimal(const Option& option, std::optional<double>& destination);
+  // Names, with commas between them.
+  void list(const Option& option, std::vector<std::string>& destination);
+
   // That option must be given: "--weights DIR is missing"; `what`: where its place says what it is.
   void require(const std::string& name, const std::string& what = "");
   // What stands without an option's name goes to that one.
@@ -88,6 +93,9 @@ class Parser {
   // Throws HelpAsked for --help; UsageError for what was not declared, is missing or is no such
   // value.
   void parse(const std::vector<std::string>& arguments);
+
+  // Throws UsageError naming `what` for another text than decimal() takes.
+  double read_decimal(const std::string& what, const std::string& given) const;
 
   // Throws UsageError that points to the command's help.
   [[noreturn]] void fail(const std::string& what) const;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/command_line.h"
+#include "calibrate/command/shared_options.h"
+#include "calibrate/data/window_request.h"
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr int64_t kShortest = 2;  // tokens of a text: one that predicts and one that is predicted
+
+void add_input(Parser& parser, EvaluateOptions& options, std::vector<std::string>& files) {
+  add_weights(parser, options.weights, kWeightsHelp);
+  parser.values(
+      {"Input", "scales",
+       "directory with scale files, one stream each (default: the weights directory)", "DIR"},
+      options.scales);
+  parser.values(
+      {"Input", "stats", "kv_stats.safetensors to make scales of, one stream each", "FILE"},
+      options.statistics);
+  parser.values(
+      {"Input", "data", "held-out text (.json.gz, .jsonl, .txt; globs) or ids (.npy)", "FILE..."},
+      options.data);
+  parser.values(
+      {"Input", "tasks", "task files (.jsonl; globs), see configs/tasks/README.md", "FILE..."},
+      options.tasks);
+  parser.flag("Input", "copy", "random tokens to be copied and recalled; needs no data",
+              options.copy);
+  parser.values({"Input", "files", "more files of --data or --tasks, whichever is given", ""},
+                files);
+  parser.positional("files");
+  parser.value({"Input", "tokenizer", "SentencePiece model (default: beside the weights)", "FILE"},
+               options.tokenizer);
+}
+
+void add_evaluation(Parser& parser, EvaluateOptions& options, std::string& method) {
+  parser.number<int64_t>(
+      {"Evaluation", "length",
+       concat("tokens of a window; longer texts of tasks are cut on the left (default ",
+              options.length, ")"),
+       "N"},
+      kShortest, options.length);
+  parser.number<int64_t>(
+      {"Evaluation", "limit", "windows of the data, items of each task (default: all)", "N"}, 1,
+      options.limit);
+  parser.number<uint64_t>(
+      {"Evaluation", "seed", concat("of random tokens (default ", options.seed, ")"), "N"}, 0,
+      options.seed);
+  parser.value({"Evaluation", "method", "of scales from --stats (default: asymmetric)", "NAME"},
+               method);
+  parser.list(
+      {"Evaluation", "formats",
+       "other formats beside: per-head, per-channel, fp8 (need --stats), per-token", "NAME,..."},
+      options.formats);
+  parser.decimal(
+      {"Evaluation", "max-kl", "exit code 1 when a stream's mean KL is above it, in nats", "X"},
+      options.most_divergence);
+  parser.values({"Evaluation", "max-loss", "exit code 1 when a stream loses more points in a task",
+                 "TASK=POINTS"},
+                options.most_loss);
+}
+
+void add_results(Parser& parser, EvaluateOptions& options) {
+  add_output(parser, options.output, "report");
+  add_force(parser, options.force, "an earlier report");
+  parser.flag("Output", "resume", "go on where a run that was killed stopped", options.resume);
+  add_runtime(parser, options.runtime.release);
+  parser.number<int64_t>({"Output", "serving-tp",
+                          "ranks that will serve with scales from --stats (default: the ranks the "
+                          "weights are cut for)",
+                          "N"},
+                         1, options.serving_ranks);
+}
+
+void check_evaluation(const Parser& parser, const EvaluateOptions& options) {
+  if (options.data.empty() && options.tasks.empty() && !options.copy)
+    parser.fail("what is to be scored? give --data FILE..., --tasks FILE... or --copy");
+  if (options.resume && !options.output)
+    parser.fail("--resume goes on with an --output DIR: give that");
+  check_limit(parser, "length", options.length, kMostTokens);
+  check_limit(parser, "group", options.group_tokens, kMostTokens);
+  check_micro_batch(parser, options.micro_batch_tokens);
+  check_serving(parser, options.serving_ranks);
+}
+
+// What stands without an option's name belongs to the one of two that is given.
+void take_files(const Parser& parser, EvaluateOptions& options,
+                const std::vector<std::string>& files) {
+  if (files.empty()) return;
+  if (options.data.empty() == options.tasks.empty())
+    parser.fail(concat("'", files.front(), "': is it of --data or of --tasks? say so"));
+  std::vector<std::string>& taken = options.data.empty() ? options.tasks : options.data;
+  taken.insert(taken.end(), files.begin(), files.end());
+}
+
+}  // namespace
+
+EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::string>& arguments) {
+  EvaluateOptions options;
+  std::string method;
+  std::vector<std::string> files;
+  Parser parser(heading);
+  add_input(parser, options, files);
+  add_evaluation(parser, options, method);
+  add_results(parser, options);
+  add_parallelism(parser, options.devices, options.micro_batch_tokens);
+  parser.number<int64_t>(
+      {"Parallelism", "group", "tokens for each reading of the weights (default: as many as fit)",
+       "TOKENS"},
+      1, options.group_tokens);
+  add_trace(parser, options.trace);
+  add_quiet(parser, options.quiet);
+  add_json(parser, options.json);
+  parser.parse(arguments);
+  take_files(parser, options, files);
+  check_evaluation(parser, options);
+  try {
+    if (!method.empty()) options.method = ScaleMethod::parse(method);
+  } catch (const Error& error) {
+    parser.fail(concat("--method ", method, ": ", error.what()));
+  }
+  return options;
+}
+
+}  // namespace kvcalib

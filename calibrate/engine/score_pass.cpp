@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/score_pass.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "calibrate/engine/compute_type.h"
+#include "calibrate/engine/embedding.h"
+#include "calibrate/engine/stream_scores.h"
+#include "calibrate/engine/stream_visitor.h"
+#include "calibrate/engine/tree_blocks.h"
+#include "sharding/streaming/device.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr const char* kTrack = "layers";
+
+int64_t micro_batch(const PassSettings& settings) {
+  return settings.micro_batch_tokens > 0 ? settings.micro_batch_tokens
+                                         : default_micro_batch(settings.device);
+}
+
+// Of the trees that begin with number `first` a stream takes the first ones, or all.
+int64_t taken(const CacheStream& stream, int64_t first, int64_t count) {
+  return stream.trees ? std::clamp<int64_t>(*stream.trees - first, 0, count) : count;
+}
+
+bool is_changed(const CacheStream& stream) {
+  return stream.format.kind != CacheFormat::Kind::kSixteenBits;
+}
+
+int64_t tokens_of(std::span<const TokenTree> trees) {
+  int64_t tokens = 0;
+  for (const TokenTree& tree : trees) tokens += tree.tokens();
+  return tokens;
+}
+
+}  // namespace
+
+ScorePass::ScorePass(const WeightDirectory& directory, ScoreSettings settings,
+                     const PassSettings& pass, Communicator& communicator)
+    : directory_(directory),
+      settings_(std::move(settings)),
+      pass_(pass),
+      communicator_(communicator),
+      context_([&] {
+        const c10::InferenceMode inference;
+        return make_layer_context(directory.config(), settings_.rotation, settings_.length,
+                                  pass.device, pass.trace);
+      }()),
+      head_(directory, pass.device) {
+  const c10::InferenceMode inference;
+  for (const CacheStream& stream : settings_.streams)
+    quantizers_.emplace_back(stream.format, directory.config(), pass.device);
+}
+
+ScorePass::Own ScorePass::own_part(std::span<const TokenTree> trees, int64_t first_tree) const {
+  const auto count = static_cast<int64_t>(trees.size());
+  std::vector<int64_t> ends;
+  for (const CacheStream& stream : settings_.streams)
+    ends.push_back(taken(stream, first_tree, count));
+  const std::vector<TreeBlock> blocks = tree_blocks(trees, micro_batch(pass_), ends);
+  const auto [first, last] = blocks_of_rank(blocks, communicator_.rank(), communicator_.size());
+  Own own;
+  if (first == last) {
+    own.rows.assign(settings_.streams.size(), 0);
+    return own;
+  }
+  const int64_t first_own = blocks[static_cast<size_t>(first)].first;
+  const int64_t last_own = blocks[static_cast<size_t>(last - 1)].last;
+  own.trees =
+      trees.subspan(static_cast<size_t>(first_own), static_cast<size_t>(last_own - first_own));
+  own.first_tree = first_tree + first_own;
+  int64_t row = 0;
+  for (int64_t i = first; i < last; ++i) {
+    const TreeBlock& block = blocks[static_cast<size_t>(i)];
+    std::vector<const TokenTree*> members;
+    for (int64_t tree = block.first; tree < block.last; ++tree)
+      members.push_back(&trees[static_cast<size_t>(tree)]);
+    own.blocks.push_back({row, make_segments(members, pass_.device)});
+    row += block.tokens;
+  }
+  for (const CacheStream& stream : settings_.streams)
+    own.rows.push_back(tokens_of(own.trees.first(static_cast<size_t>(
+        taken(stream, own.first_tree, static_cast<int64_t>(own.trees.size()))))));
+  return own;
+}
+
+std::vector<at::Tensor> ScorePass::embed(const Own& own) const {
+  const HostSpan span(pass_.trace, kTrack, "embedding");
+  const ModelConfig& config = directory_.config();
+  std::vector<int32_t> ids;
+  for (const TokenTree& tree : own.trees) ids.insert(ids.end(), tree.ids.begin(), tree.ids.end());
+  std::vector<at::Tensor> hidden;
+  for (const int64_t rows : own.rows)
+    hidden.push_back(at::empty({rows, config.hidden},
+                               at::device(pass_.device).dtype(compute_type(config, pass_.device))));
+  embed_tokens(directory_, ids, hidden.front());
+  for (size_t stream = 1; stream < hidden.size(); ++stream)
+    hidden[stream].copy_(hidden.front().narrow(0, 0, own.rows[stream]));
+  return hidden;
+}
+
+std::vector<SampledTree> ScorePass::sampled(const Own& own) const {
+  std::vector<SampledTree> result;
+  int64_t row = 0;
+  for (size_t i = 0; i < own.trees.size(); ++i) {
+    const int64_t tree = own.first_tree + static_cast<int64_t>(i);
+    const TokenTree* const sample = &own.trees[i];
+    if (tree >= settings_.sample_from &&
+        (tree - settings_.sample_from) % settings_.sample_every == 0)
+      result.push_back({tree, row, make_segments({&sample, 1}, pass_.device)});
+    row += sample->tokens();
+  }
+  return result;
+}
+
+std::vector<TreeScores> ScorePass::score(const Own& own,
+                                         const std::vector<at::Tensor>& hidden) const {
+  const HostSpan span(pass_.trace, kTrack, "head and scores");
+  return score_streams(head_, own.trees, hidden, settings_.divergences);
+}
+
+GroupScores ScorePass::run(std::span<const TokenTree> trees, int64_t first_tree,
+                           const ProgressObserver& progress) {
+  const c10::InferenceMode inference;
+  LayerPass layers(directory_, pass_, communicator_);
+  const Own own = own_part(trees, first_tree);
+  const std::vector<at::Tensor> hidden = embed(own);
+  std::vector<const CacheQuantizer*> profiled;
+  std::vector<VisitingStream> streams;
+  for (size_t i = 0; i < settings_.streams.size(); ++i) {
+    const CacheStream& stream = settings_.streams[i];
+    profiled.push_back(is_changed(stream) ? &quantizers_[i] : nullptr);
+    streams.push_back({stream.name, &quantizers_[i], hidden[i]});
+    quantizers_[i].reset();
+  }
+  ProfileMeter meter(directory_.config(), sampled(own), std::move(profiled), pass_.device);
+  StreamVisitor visitor(context_, own.blocks, std::move(streams), meter);
+  layers.run(visitor, tokens_of(trees), progress);
+  GroupScores scores{score(own, hidden), meter.errors(), {}};
+  for (const CacheQuantizer& quantizer : quantizers_) scores.profiles.push_back(quantizer.codes());
+  return scores;
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "calibrate/engine/cache_format.h"
+#include "calibrate/engine/cache_quantizer.h"
+#include "calibrate/engine/group_scores.h"
+#include "calibrate/engine/layer_pass.h"
+#include "calibrate/engine/output_head.h"
+#include "calibrate/engine/token_tree.h"
+#include "sharding/formats/rotation.h"
+
+namespace kvcalib {
+
+// A cache to be tried: a stream of all trees, or only of the first ones of the whole run.
+struct CacheStream {
+  std::string name;
+  CacheFormat format;
+  std::optional<int64_t> trees;  // takes as many; nothing: all
+};
+
+// What is scored, and how.
+struct ScoreSettings {
+  std::vector<CacheStream> streams;  // the first is what the others are held against; takes all
+  Rotation rotation;
+  int64_t length = 0;       // of the longest text, in tokens
+  bool divergences = true;  // else surprises alone
+  // Of trees [sample_from, ...) every so many shows what formats do to single layers.
+  int64_t sample_from = 0, sample_every = 16;
+};
+
+// One rank's part in scoring trees of tokens under several formats of the cache.  Final norm and
+// head are read once and stay.
+class ScorePass {
+ public:
+  // Directory and communicator outlive the pass.  Throws Error when the head cannot be read.
+  ScorePass(const WeightDirectory& directory, ScoreSettings settings, const PassSettings& pass,
+            Communicator& communicator);
+
+  // Reads all layers once for `trees`, which begin with number `first_tree` of the whole run; the
+  // same on every rank.  Returns what this rank's own trees gave, ranks' one after the other.
+  // Throws Error naming stream, layer and tensor when weights or activations are not finite.
+  GroupScores run(std::span<const TokenTree> trees, int64_t first_tree,
+                  const ProgressObserver& progress);
+
+ private:
+  // This rank's trees of a reading.
+  struct Own {
+    std::span<const TokenTree> trees;
+    int64_t first_tree = 0;  // in the whole run
+    std::vector<RowBlock> blocks;
+    std::vector<int64_t> rows;  // by stream: of the trees that it takes
+
+    int64_t all_rows() const { return rows.front(); }
+  };
+  Own own_part(std::span<const TokenTree> trees, int64_t first_tree) const;
+  std::vector<at::Tensor> embed(const Own& own) const;
+  std::vector<SampledTree> sampled(const Own& own) const;
+  std::vector<TreeScores> score(const Own& own, const std::vector<at::Tensor>& hidden) const;
+
+  const WeightDirectory& directory_;
+  const ScoreSettings settings_;
+  const PassSettings pass_;
+  Communicator& communicator_;
+  const LayerContext context_;
+  const OutputHead head_;
+  std::vector<CacheQuantizer> quantizers_;  // by stream
+};
+
+}  // namespace kvcalib

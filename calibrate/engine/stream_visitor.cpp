@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/stream_visitor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+int64_t most_rows(const std::vector<RowBlock>& blocks) {
+  int64_t most = 0;
+  for (const RowBlock& block : blocks) most = std::max(most, block.segments.rows());
+  return most;
+}
+
+}  // namespace
+
+StreamVisitor::StreamVisitor(LayerContext context, std::vector<RowBlock> blocks,
+                             std::vector<VisitingStream> streams, ProfileMeter& meter)
+    : context_(std::move(context)),
+      blocks_(std::move(blocks)),
+      streams_(std::move(streams)),
+      meter_(meter),
+      workspace_(context_.config, most_rows(blocks_), streams_.front().hidden.options()) {
+  for (const VisitingStream& stream : streams_)
+    faults_.emplace_back(context_.config.layers, stream.hidden.device());
+}
+
+void StreamVisitor::warm_up(const LayerWeights& weights) {
+  if (blocks_.empty()) return;
+  run_block(0, weights, blocks_.back(), 0);
+  streams_.front().quantizer->reset();
+  faults_.front().reset();
+}
+
+bool StreamVisitor::takes(size_t stream, const RowBlock& block) const {
+  return block.first_row + block.segments.rows() <= streams_[stream].hidden.size(0);
+}
+
+void StreamVisitor::visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) {
+  const DeviceSpan span(context_.trace, "layers", "layer", layer);
+  const auto rows_of = [&](size_t stream, const RowBlock& block) {
+    return streams_[stream].hidden.narrow(0, block.first_row, block.segments.rows());
+  };
+  for (const RowBlock& block : blocks_) {
+    for (size_t stream = 0; stream < streams_.size(); ++stream) {
+      if (!takes(stream, block)) continue;
+      source.check();
+      run_block(layer, weights, block, stream);
+      if (stream > 0)
+        meter_.see_hidden(layer, block.first_row, stream, rows_of(0, block),
+                          rows_of(stream, block));
+    }
+  }
+  for (Faults& faults : faults_) faults.close(layer);
+}
+
+void StreamVisitor::finish(int64_t layer) {
+  for (size_t stream = 0; stream < streams_.size(); ++stream) {
+    try {
+      faults_[stream].wait_for(layer);
+    } catch (const Error& error) {
+      throw Error(concat(streams_[stream].name, ": ", error.what()));
+    }
+  }
+}
+
+void StreamVisitor::run_block(int64_t layer, const LayerWeights& weights, const RowBlock& block,
+                              size_t stream) {
+  const VisitingStream& own = streams_[stream];
+  const TokenBlock tokens{
+      .hidden = own.hidden.narrow(0, block.first_row, block.segments.rows()),
+      .positions = block.segments.positions,
+      .length = block.segments.rows(),
+      .earlier_keys = {},
+      .earlier_values = {},
+      .segments = &block.segments,
+  };
+  KvHook hook;
+  hook.function = [&](const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) {
+    own.quantizer->apply(layer, keys, values);
+    if (stream == 0) meter_.see_attention(layer, block.first_row, queries, keys, values);
+  };
+  decoder_layer(context_, weights, tokens, workspace_, faults_[stream].of(layer), hook);
+}
+
+}  // namespace kvcalib

@@ -81,6 +81,7 @@ class DivergenceMeter {
     int64_t not_finite = 0;
   };
 
+  static Sums sums_of(const TreeScores& scores, size_t stream, size_t token);
   Place& place_of(int64_t position);
   StreamMeasures measures(size_t stream) const;
 

@@ -42,8 +42,8 @@ int64_t choice_of(std::span<const double> values);
 
 // One stream's answers against the first's.  Points are percent of the items.
 struct StreamScore {
-  double score = kUnknown;  // points
-  Estimate difference;      // points; errors are paired, by cluster where there are clusters
+  Estimate score;       // points
+  Estimate difference;  // points; errors are paired, by cluster where there are clusters
   int64_t lost = 0, gained = 0, changed_but_wrong = 0;  // items
   double p = 1;                                         // sign_test of lost and gained
   double corrected_p = 1;                               // Holm's, over the rows of this stream

@@ -12,10 +12,10 @@
 namespace kvcalib {
 
 // Where llama.cpp's `perplexity --kl-divergence` looks at the distributions, in its order.
-constexpr std::array kDivergencePercents = {100.0, 99.9, 99.0, 95.0, 90.0, 50.0,
-                                            10.0,  5.0,  1.0,  0.1,  0.0};
-constexpr std::array kChangePercents = {100.0, 99.9, 99.0, 95.0, 90.0, 75.0, 50.0,
-                                        25.0,  10.0, 5.0,  1.0,  0.1,  0.0};
+inline constexpr std::array kDivergencePercents = {100.0, 99.9, 99.0, 95.0, 90.0, 50.0,
+                                                   10.0,  5.0,  1.0,  0.1,  0.0};
+inline constexpr std::array kChangePercents = {100.0, 99.9, 99.0, 95.0, 90.0, 75.0, 50.0,
+                                               25.0,  10.0, 5.0,  1.0,  0.1,  0.0};
 
 // What one stream says of the tokens at positions first .. last of their windows.
 struct PlaceMeasures {

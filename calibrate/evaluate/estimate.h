@@ -8,7 +8,7 @@
 namespace kvcalib {
 
 // What cannot be known of so few values.
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 // A figure and its standard error: kUnknown the error with fewer than two clusters, both of
 // nothing.

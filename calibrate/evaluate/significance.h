@@ -7,7 +7,7 @@
 
 namespace kvcalib {
 
-constexpr double kSignificant = 0.05;
+inline constexpr double kSignificant = 0.05;
 
 // Exact two-sided sign test of `lost` against `gained` (McNemar's, exact): how probable a split at
 // least as uneven is when either is as likely.  min(1, 2 P[Binomial(lost + gained, 1/2) <= the

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "calibrate/evaluate/divergence.h"
-#include "calibrate/evaluate/layer_findings.h"
+#include "calibrate/evaluate/layer_figures.h"
 #include "calibrate/evaluate/task_scores.h"
 
 namespace kvcalib {

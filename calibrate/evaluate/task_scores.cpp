@@ -165,8 +165,8 @@ std::vector<double> text_values(ValueRule rule, const ItemScores& item, size_t s
   std::vector<double> values = item.sums[stream];
   for (size_t t = 0; t < values.size(); ++t) {
     const auto tokens = static_cast<double>(item.tokens[t]);
-    if (rule == ValueRule::kMeanOverAll) values[t] /= tokens;
-    if (rule == ValueRule::kMeanOverPredicted) values[t] /= tokens - 1;
+    if (rule == ValueRule::kPerToken) values[t] /= tokens;
+    if (rule == ValueRule::kPerPredicted) values[t] /= tokens - 1;
   }
   return values;
 }

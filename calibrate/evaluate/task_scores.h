@@ -11,11 +11,11 @@
 namespace kvcalib {
 
 // What a text of an item is worth: of its N tokens the sum of -ln p over those that are scored,
-//   kMeanOverAll        divided by N, the beginning of the text included (rule "ppl")
-//   kMeanOverPredicted  divided by N - 1 (rule "ppl/(n-1)")
+//   kPerToken        divided by N, the beginning of the text included (rule "ppl")
+//   kPerPredicted  divided by N - 1 (rule "ppl/(n-1)")
 //   kSum                as it is (rule "ll")
 // The lowest wins; of equal ones the first.
-enum class ValueRule : uint8_t { kMeanOverAll, kMeanOverPredicted, kSum };
+enum class ValueRule : uint8_t { kPerToken, kPerPredicted, kSum };
 
 // One item of a task as it was scored.
 struct ItemScores {
@@ -29,7 +29,7 @@ struct ItemScores {
 // A task as it was scored: one row of the table.
 struct ScoredTask {
   std::string task, dataset, metric, follows;
-  ValueRule rule = ValueRule::kMeanOverAll;
+  ValueRule rule = ValueRule::kPerToken;
   bool mean_of_groups = false;  // the clusters' scores weigh the same, whatever their size
   std::vector<ItemScores> items;
 };

@@ -6,8 +6,6 @@
 #include <numbers>
 #include <numeric>
 
-#include "calibrate/evaluate/estimate.h"
-
 namespace kvcalib {
 namespace {
 
@@ -67,10 +65,24 @@ std::vector<double> holm(std::span<const double> probabilities) {
   return corrected;
 }
 
-double normal_test(double value, double error) {
-  if (value == 0 && error == 0) return 1;
-  if (!std::isfinite(value) || !std::isfinite(error)) return kUnknown;
-  return error == 0 ? 0 : std::erfc(std::abs(value) / error / std::numbers::sqrt2);
+double student_test(const Estimate& estimate, int64_t clusters) {
+  if (!std::isfinite(estimate.value) || !std::isfinite(estimate.error) || clusters < 2)
+    return kUnknown;
+  if (estimate.value == 0) return 1;
+  if (estimate.error == 0) return 0;
+  const int64_t degrees = clusters - 1;
+  const double angle = std::atan(std::abs(estimate.value) / estimate.error /
+                                 std::sqrt(static_cast<double>(degrees)));
+  const double cosine = std::cos(angle);
+  const bool is_odd = degrees % 2 != 0;
+  double term = is_odd ? cosine : 1, sum = 0;
+  for (int64_t k = is_odd ? 1 : 0; k <= degrees - 2; k += 2) {
+    sum += term;
+    term *= static_cast<double>(k + 1) / static_cast<double>(k + 2) * cosine * cosine;
+  }
+  const double within =
+      is_odd ? 2 / std::numbers::pi * (angle + std::sin(angle) * sum) : std::sin(angle) * sum;
+  return std::max(0.0, 1 - within);
 }
 
 }  // namespace kvcalib

@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "calibrate/evaluate/estimate.h"
+
 namespace kvcalib {
 
 inline constexpr double kSignificant = 0.05;
@@ -23,8 +25,8 @@ double smallest_significant_difference(int64_t items, int64_t flips);
 // called findings with an error of 5 % over all of them (Holm 1979).
 std::vector<double> holm(std::span<const double> probabilities);
 
-// Of |value| / error under a normal distribution, two-sided; 1 where both are 0, kUnknown without
-// an error.
-double normal_test(double value, double error);
+// Two-sided test of Student against 0 with clusters - 1 degrees of freedom (its distribution:
+// Abramowitz and Stegun 26.7.3 and 26.7.4).  1 of exact zeros; kUnknown without a finite error.
+double student_test(const Estimate& estimate, int64_t clusters);
 
 }  // namespace kvcalib

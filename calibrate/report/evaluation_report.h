@@ -14,7 +14,7 @@ struct Evaluation {
   std::string model;    // one line
   std::string runtime;  // "TurboMind v0.3.0"
   Measured measured;
-  std::string verdict;
+  std::vector<std::string> verdict;  // sentences
   std::vector<std::string> notes;
 };
 

@@ -42,6 +42,8 @@ class Tokenizer {
   // No text of `text_bytes` bytes of UTF-8 has more tokens.  No bound (2^64 - 1) for a model whose
   // normalisation may lengthen texts.
   uint64_t most_tokens(uint64_t text_bytes) const;
+  // What every text begins with.
+  std::optional<int32_t> bos() const { return begin_; }
   // The piece that an id stands for.
   std::string piece(int32_t id) const;
   const std::filesystem::path& model() const { return path_; }

@@ -29,6 +29,12 @@ bool JsonObject::has(std::string_view key) const {
 
 bool JsonObject::states(std::string_view key) const { return values_.contains(std::string(key)); }
 
+std::vector<std::string> JsonObject::keys() const {
+  std::vector<std::string> keys;
+  for (const auto& entry : values_.items()) keys.push_back(entry.key());
+  return keys;
+}
+
 const json* JsonObject::find(std::string_view key) const { return has(key) ? &at(key) : nullptr; }
 
 std::string JsonObject::shown(std::string_view key) const { return json_excerpt(at(key)); }

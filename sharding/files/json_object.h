@@ -22,6 +22,7 @@ class JsonObject {
   bool is_empty() const { return values_.empty(); }
   bool has(std::string_view key) const;
   bool states(std::string_view key) const;                 // also as null
+  std::vector<std::string> keys() const;                   // stated, sorted
   const nlohmann::json* find(std::string_view key) const;  // null where absent
   std::string shown(std::string_view key) const;           // its value as JSON
 

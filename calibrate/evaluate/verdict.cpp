@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/evaluate/verdict.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+
+#include "calibrate/evaluate/phrases.h"
+#include "calibrate/evaluate/significance.h"
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+// What a part says of a stream.
+struct Finding {
+  bool is_loss = false;  // beyond noise
+  std::string text;
+};
+
+std::string with_error(const Estimate& estimate, bool with_sign) {
+  std::string text =
+      concat(std::setprecision(2), with_sign ? std::showpos : std::noshowpos, estimate.value);
+  if (std::isfinite(estimate.error)) text += concat(" +- ", std::setprecision(2), estimate.error);
+  return text;
+}
+
+bool is_worse(const Estimate& change, double probability) {
+  return change.value > 0 && probability < kSignificant;
+}
+
+Finding of_text(const TextMeasures& text, size_t stream) {
+  const StreamMeasures& measures = text.streams[stream];
+  if (measures.not_finite > 0)
+    return {true, concat("text: ", measures.not_finite, " of ", text.tokens,
+                         " tokens have no finite probability")};
+  if (measures.divergence == Estimate{0, 0} && measures.log_ratio.value == 0)
+    return {false, "text: no token's probability changes"};
+  const double probability = student_test(measures.log_ratio, text.windows);
+  const bool is_better = measures.log_ratio.value < 0 && probability < kSignificant;
+  std::string judged = is_worse(measures.log_ratio, probability) ? "worse than noise explains"
+                       : is_better                               ? "better, oddly"
+                       : std::isnan(probability)                 ? "too little text to tell"
+                                                 : "no loss of perplexity beyond noise";
+  return {is_worse(measures.log_ratio, probability),
+          concat("text: ", judged, " (ln PPL ratio ", with_error(measures.log_ratio, true),
+                 ", KLD ", with_error(measures.divergence, false), ")")};
+}
+
+Finding of_copy(const std::vector<CopyDistance>& copy, int64_t vocab, size_t stream) {
+  std::vector<const CopyDistance*> able;
+  std::vector<double> probabilities;
+  for (const CopyDistance& distance : copy) {
+    const StreamMeasures& measures = distance.measures.streams[stream];
+    if (measures.not_finite > 0)
+      return {true, concat("copying: ", measures.not_finite, " tokens at distance ",
+                           distance.distance, " have no finite probability")};
+    if (cannot_copy(distance, vocab)) continue;
+    able.push_back(&distance);
+    const double probability = student_test(measures.log_ratio, distance.measures.windows);
+    probabilities.push_back(std::isnan(probability) ? 1 : probability);
+  }
+  if (able.empty()) return {false, "copying: this model cannot copy"};
+  const std::vector<double> corrected = holm(probabilities);
+  std::vector<std::string> worse;
+  for (size_t i = 0; i < able.size(); ++i) {
+    const Estimate& change = able[i]->measures.streams[stream].log_ratio;
+    if (is_worse(change, corrected[i]))
+      worse.push_back(concat(with_error(change, true), " nats at distance ", able[i]->distance));
+  }
+  if (worse.empty()) return {false, "copying: no loss beyond noise"};
+  return {true, concat("copying: worse than noise explains (", listed(worse), ")")};
+}
+
+Finding of_tasks(const std::vector<TaskScore>& tasks, size_t stream) {
+  const TaskTotals total = totals(tasks)[stream];
+  std::vector<std::string> lost, gained;
+  for (const TaskScore& task : tasks) {
+    const StreamScore& score = task.streams[stream];
+    if (!(score.corrected_p < kSignificant)) continue;
+    (score.lost > score.gained ? lost : gained)
+        .push_back(
+            concat(task.task, " ", std::setprecision(2), std::showpos, score.difference.value));
+  }
+  const std::string chance =
+      concat(total.significant, " of ", total.rows, total.rows == 1 ? " row" : " rows",
+             " below 0.05, ", std::setprecision(2), total.expected, " expected by chance");
+  std::string text = lost.empty() ? "tasks: no loss beyond noise"
+                                  : concat("tasks: lost in ", listed(lost), " points");
+  if (!gained.empty()) text += concat(", gained in ", listed(gained), " points");
+  text += concat(" (", chance, ")");
+  if (are_at_chance(tasks))
+    text += "; but they are at chance: the first stream is no better than the best constant answer";
+  return {!lost.empty(), text};
+}
+
+std::string sentence_of(const Measured& measured, size_t stream) {
+  std::vector<Finding> findings;
+  if (measured.text) findings.push_back(of_text(*measured.text, stream));
+  if (!measured.copy.empty()) findings.push_back(of_copy(measured.copy, measured.vocab, stream));
+  if (!measured.tasks.empty()) findings.push_back(of_tasks(measured.tasks, stream));
+  const bool is_loss = std::any_of(findings.begin(), findings.end(),
+                                   [](const Finding& finding) { return finding.is_loss; });
+  std::string text = concat(measured.streams[stream].name,
+                            is_loss ? ": the loss is more than noise" : ": no loss beyond noise");
+  for (size_t i = 0; i < findings.size(); ++i) text += (i == 0 ? ": " : "; ") + findings[i].text;
+  for (const ProfiledStream& profile : measured.profiles)
+    if (profile.stream == stream && !profile.findings.empty())
+      text += concat("; stands out: ", profile.findings.front());
+  return text;
+}
+
+double constant_error(const TaskScore& task) {
+  const double share = task.baseline / 100;
+  return 100 * std::sqrt(share * (1 - share) / static_cast<double>(task.items));
+}
+
+}  // namespace
+
+bool are_at_chance(std::span<const TaskScore> tasks) {
+  bool any = false;
+  for (const TaskScore& task : tasks) {
+    if (task.has_one_gold_label() || task.streams.empty()) continue;
+    any = true;
+    const Estimate& score = task.streams.front().score;
+    const double error = std::fmax(score.error, constant_error(task));
+    if (score.value > task.baseline + 2 * error) return false;
+  }
+  return any;
+}
+
+std::vector<std::string> verdict(const Measured& measured) {
+  std::vector<std::string> sentences;
+  if (measured.is_control_zero == false)
+    sentences.emplace_back(
+        "the control is not zero: a stream that changes nothing differs from the first, so no "
+        "figure here can be trusted");
+  for (size_t stream = 1; stream < measured.streams.size(); ++stream)
+    sentences.push_back(sentence_of(measured, stream));
+  return sentences;
+}
+
+}  // namespace kvcalib

@@ -2,12 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/require.h"
 
 namespace kvcalib::kernels::cpu {
 
 struct InstructionSet;
+
+// Rows of keys and values that follow one another.
+struct KeyRun {
+  int64_t first = 0, count = 0;
+};
 
 // The arguments of causal attention in fp32: every window on its own, scores scaled by 1 /
 // sqrt(head_dim).  A window's queries are those of its last keys: query i sees the keys up to
@@ -20,6 +26,9 @@ struct CausalAttentionArguments {
   int64_t key_stride = 0;          // the same, of keys and of values
   float* out = nullptr;            // [windows * query_length, heads * head_dim]
   int64_t windows = 0, query_length = 0, key_length = 0;
+  // Where the keys of one window lie in several places, in their order: the counts' sum is
+  // key_length.  Empty: each window's follow one another.
+  std::span<const KeyRun> key_runs = {};
   // Query head h takes the k and v of head h / (heads / kv_heads).
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   // Keys that a query sees, its own the last of them; 0: all up to its own.
@@ -38,6 +47,10 @@ struct CausalAttentionArguments {
     require(query_stride >= heads * head_dim && key_stride >= kv_heads * head_dim,
             "causal_attention: a token's heads do not overlap the next one's");
     require(sliding_window >= 0, "causal_attention: sliding_window >= 0");
+    int64_t in_runs = 0;
+    for (const KeyRun& run : key_runs) in_runs += run.count;
+    require(key_runs.empty() || (windows == 1 && in_runs == key_length),
+            "causal_attention: runs hold the keys of one window");
     require(windows == 0 || (queries != nullptr && keys != nullptr && values != nullptr &&
                              out != nullptr && scratch != nullptr),
             "causal_attention: queries, keys, values, out and scratch are given");

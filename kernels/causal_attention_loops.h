@@ -3,6 +3,7 @@
 
 // Part of every instruction_set_*.cpp, each compiled for other processors; in an unnamed namespace,
 // so that the linker cannot take one processor's copy for another's.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -86,27 +87,48 @@ class AttentionLoops {
 
   // K as [head_dim, keys], V as [keys, head_dim], both packed; zeros beyond the last key.
   void load_keys(int64_t key, int64_t keys) {
-    const int64_t stride = arguments_.key_stride;
-    if (keys < kKeys) {
-      std::fill(keys_, keys_ + kKeys * head_dim_, 0.0f);
-      std::fill(values_, values_ + kKeys * padded(head_dim_), 0.0f);
+    clear_beyond(keys);
+    if (arguments_.key_runs.empty()) return load_run(key, keys, 0);
+    int64_t place = 0;  // of the run's first key
+    for (const KeyRun& run : arguments_.key_runs) {
+      const int64_t first = std::max(place, key), last = std::min(place + run.count, key + keys);
+      if (first < last) load_run(run.first + first - place, last - first, first - key);
+      place += run.count;
     }
-    Product::pack({.source = k_ + key * stride,
+  }
+
+  // Rows of K and V as the keys from `place` on.
+  void load_run(int64_t row, int64_t keys, int64_t place) {
+    const int64_t stride = arguments_.key_stride;
+    Product::pack({.source = k_ + row * stride,
                    .row_stride = 1,
                    .column_stride = stride,
                    .rows = head_dim_,
                    .columns = keys,
                    .packed = keys_,
                    .depth = head_dim_,
-                   .weight_columns = kKeys});
-    Product::pack({.source = v_ + key * stride,
+                   .weight_columns = kKeys,
+                   .first_column = place});
+    Product::pack({.source = v_ + row * stride,
                    .row_stride = stride,
                    .column_stride = 1,
                    .rows = keys,
                    .columns = head_dim_,
                    .packed = values_,
                    .depth = kKeys,
-                   .weight_columns = head_dim_});
+                   .weight_columns = head_dim_,
+                   .first_row = place});
+  }
+
+  // As far as tiles reach over the last key, whose weights are 0 there.
+  void clear_beyond(int64_t keys) {
+    constexpr int64_t kUnit = std::max(kPanel, kSumLanes);
+    const int64_t panel = keys / kPanel * kPanel, reached = (keys + kUnit - 1) / kUnit * kUnit;
+    std::fill(keys_ + panel * head_dim_, keys_ + reached * head_dim_, 0.0f);
+    for (int64_t column = 0; column < head_dim_; column += kPanel) {
+      float* const values = values_ + column * kKeys;
+      std::fill(values + keys * kPanel, values + reached * kPanel, 0.0f);
+    }
   }
 
   // Some queries with the keys that are loaded.

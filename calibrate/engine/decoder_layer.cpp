@@ -8,6 +8,7 @@
 #include "calibrate/engine/attention.h"
 #include "calibrate/engine/linear.h"
 #include "calibrate/engine/rotary_table.h"
+#include "calibrate/engine/segment_attention.h"
 
 namespace kvcalib {
 namespace {
@@ -37,6 +38,15 @@ void call(const KvHook& hook, const at::Tensor& qkv, const QkvShape& shape) {
 
 at::Tensor attend(const TokenBlock& block, const at::Tensor& qkv, const QkvShape& shape,
                   int64_t sliding_window) {
+  if (block.segments != nullptr) {
+    TORCH_CHECK(!block.earlier_keys.defined(), "decoder_layer: segments have no earlier keys");
+    const auto heads = [&](int64_t first, int64_t count) {
+      return heads_of(qkv, first, count, shape.head_dim);
+    };
+    return segment_attention(heads(0, shape.heads), heads(shape.heads, shape.kv_heads),
+                             heads(shape.heads + shape.kv_heads, shape.kv_heads), *block.segments,
+                             sliding_window);
+  }
   const auto windows = [&](int64_t first, int64_t count, const at::Tensor& earlier = {}) {
     const at::Tensor heads = heads_of(qkv, first, count, shape.head_dim);
     const int64_t row = heads.stride(0);  // between tokens, also where a window has but one

@@ -38,15 +38,19 @@ struct LayerContext {
 LayerContext make_layer_context(const ModelConfig& config, const Rotation& rotation, int64_t length,
                                 const at::Device& device, Trace* trace);
 
+struct Segments;
+
 // Tokens that run through a layer together: as many of each of some windows, a window after the
-// other.
+// other, or the segments of trees.
 struct TokenBlock {
   at::Tensor hidden;     // [windows * length, hidden], the layer's input
   at::Tensor positions;  // int32 [windows * length]
   int64_t length = 0;    // tokens of a window
   // What the windows' tokens attend to beside their own K and V: those of the tokens before, as a
   // hook saw or left them, [windows, any, kv_heads, head_dim].  Undefined where windows begin.
-  at::Tensor earlier_keys, earlier_values;
+  at::Tensor earlier_keys = {}, earlier_values = {};
+  // What the rows are, in the place of windows: `length` is not read, and there is nothing earlier.
+  const Segments* segments = nullptr;
 };
 
 // The intermediate tensors of one micro-batch, allocated once and used by every layer.

@@ -8,6 +8,7 @@
 
 #include "calibrate/engine/compute_type.h"
 #include "calibrate/engine/decoder_layer.h"
+#include "calibrate/engine/segment_attention.h"
 #include "sharding/ranks/make_communicator.h"
 #include "sharding/streaming/layer_stream.h"
 #include "tests/engine/plain_forward.h"
@@ -30,7 +31,7 @@ class OneLayer {
       : directory_(folder_.path(), model, PlainDirectory::Order::kEngine),
         options_(at::device(device).dtype(compute_type(model, device))),
         context_(make_layer_context(model, plain_rotation(model), kLength, device, nullptr)),
-        workspace_(model, kWindows * kLength, options_),
+        workspace_(model, 2 * kWindows * kLength, options_),
         faults_(model.layers, device) {}
 
   // Of whole windows.
@@ -58,6 +59,20 @@ class OneLayer {
          .earlier_keys = earlier.keys,
          .earlier_values = earlier.values},
         workspace_, faults_.of(0), {{}, keep});
+    return result;
+  }
+
+  // All rows of the segments; K and V [rows, kv_heads, head_dim].
+  LayerResult run_segments(const at::Tensor& hidden, const Segments& segments) {
+    LayerResult result{hidden.clone(), {}, {}};
+    const auto keep = [&](const at::Tensor& keys, const at::Tensor& values) {
+      keys.mul_(0.5);
+      result.keys = keys.clone();
+      result.values = values.clone();
+    };
+    decoder_layer(context_, weights_,
+                  {.hidden = result.hidden, .positions = segments.positions, .segments = &segments},
+                  workspace_, faults_.of(0), {{}, keep});
     return result;
   }
 

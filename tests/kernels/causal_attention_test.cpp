@@ -15,6 +15,7 @@ namespace {
 struct AttentionCase {
   int64_t windows = 2, length = 0, heads = 4, kv_heads = 2, head_dim = 16, sliding_window = 0;
   int64_t before = 0;
+  std::span<const KeyRun> key_runs = {};
 
   int64_t row_stride() const { return (heads + 2 * kv_heads) * head_dim + 3; }
   std::vector<float> qkv(unsigned seed) const {
@@ -22,11 +23,16 @@ struct AttentionCase {
   }
 
   std::vector<float> run(const std::vector<float>& qkv, const InstructionSet& set) const {
+    return run(qkv, set, qkv);
+  }
+  // With the keys and values of other rows.
+  std::vector<float> run(const std::vector<float>& qkv, const InstructionSet& set,
+                         const std::vector<float>& key_rows) const {
     std::vector<float> out(static_cast<size_t>(windows * queries() * heads * head_dim), -7.0f);
     std::vector<float> scratch(static_cast<size_t>(attention_scratch(queries(), head_dim)),
                                std::nanf(""));
     const std::vector<float> asked = query_rows(qkv);
-    CausalAttentionArguments arguments = with(qkv, out, scratch);
+    CausalAttentionArguments arguments = with(key_rows, out, scratch);
     arguments.queries = asked.data();
     for (int64_t task = 0; task < arguments.tasks(); ++task)
       causal_attention(arguments, task, task + 1, set);
@@ -56,6 +62,7 @@ struct AttentionCase {
             .windows = windows,
             .query_length = queries(),
             .key_length = length,
+            .key_runs = key_runs,
             .heads = heads,
             .kv_heads = kv_heads,
             .head_dim = head_dim,
@@ -155,6 +162,27 @@ TEST(CausalAttention, GivesQueriesBehindKeysTheBitsThatTheyHaveInTheWholeWindow)
   }
 }
 
+// Of a window that is cut into runs, whose rows are then put in another order.
+TEST(CausalAttention, GivesKeysInRunsTheBitsOfKeysInARow) {
+  const std::vector<KeyRun> places = {{900, 13}, {0, 500}, {520, 1}, {530, 86}, {620, 100}};
+  for (const InstructionSet* set : instruction_sets()) {
+    for (const int64_t seen : {0, 30, 600}) {
+      AttentionCase shape{.windows = 1, .length = 700, .sliding_window = seen, .before = 100};
+      const std::vector<float> qkv = shape.qkv(8), expected = shape.run(qkv, *set);
+      std::vector<float> spread(static_cast<size_t>(1000 * shape.row_stride()), std::nanf(""));
+      auto next = qkv.begin();
+      for (const KeyRun& run : places) {
+        const auto end = next + run.count * shape.row_stride();
+        std::copy(next, end, spread.begin() + run.first * shape.row_stride());
+        next = end;
+      }
+      shape.key_runs = places;
+      EXPECT_TRUE(same_bits(shape.run(qkv, *set, spread), expected))
+          << set->name << ", sliding window " << seen;
+    }
+  }
+}
+
 TEST(CausalAttention, GivesTheSameBitsOnEveryInstructionSetThatFusesMultiplyAdd) {
   const AttentionCase shape{.length = 600, .head_dim = 40};
   const std::vector<float> qkv = shape.qkv(4);
@@ -197,6 +225,13 @@ TEST(CausalAttention, RefusesArgumentsThatDoNotFit) {
   EXPECT_THROW(causal_attention(arguments, 0, 1, set), std::invalid_argument);
   arguments = shape.with(qkv, out, scratch);
   arguments.query_length = 5;
+  EXPECT_THROW(causal_attention(arguments, 0, 1, set), std::invalid_argument);
+  arguments = shape.with(qkv, out, scratch);
+  const KeyRun run{0, 4}, shorter{0, 3};
+  arguments.key_runs = {&run, 1};  // two windows
+  EXPECT_THROW(causal_attention(arguments, 0, 1, set), std::invalid_argument);
+  arguments.windows = 1;
+  arguments.key_runs = {&shorter, 1};
   EXPECT_THROW(causal_attention(arguments, 0, 1, set), std::invalid_argument);
 }
 

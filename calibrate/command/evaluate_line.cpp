@@ -33,7 +33,8 @@ void add_input(Parser& parser, EvaluateOptions& options, std::vector<std::string
                options.tokenizer);
 }
 
-void add_evaluation(Parser& parser, EvaluateOptions& options, std::string& method) {
+void add_evaluation(Parser& parser, EvaluateOptions& options, std::string& method,
+                    std::vector<std::string>& losses) {
   parser.number<int64_t>(
       {"Evaluation", "length",
        concat("tokens of a window; longer texts of tasks are cut on the left (default ",
@@ -54,10 +55,10 @@ void add_evaluation(Parser& parser, EvaluateOptions& options, std::string& metho
       options.formats);
   parser.decimal(
       {"Evaluation", "max-kl", "exit code 1 when a stream's mean KL is above it, in nats", "X"},
-      options.most_divergence);
+      options.gates.most_divergence);
   parser.values({"Evaluation", "max-loss", "exit code 1 when a stream loses more points in a task",
                  "TASK=POINTS"},
-                options.most_loss);
+                losses);
 }
 
 void add_results(Parser& parser, EvaluateOptions& options) {
@@ -83,6 +84,18 @@ void check_evaluation(const Parser& parser, const EvaluateOptions& options) {
   check_serving(parser, options.serving_ranks);
 }
 
+// TASK=POINTS; the task's name may hold the sign too.
+void take_losses(const Parser& parser, EvaluateOptions& options,
+                 const std::vector<std::string>& losses) {
+  for (const std::string& loss : losses) {
+    const size_t sign = loss.rfind('=');
+    if (sign == std::string::npos || sign == 0)
+      parser.fail(concat("--max-loss '", loss, "': expected TASK=POINTS"));
+    options.gates.most_loss.emplace_back(loss.substr(0, sign),
+                                         parser.read_decimal("--max-loss", loss.substr(sign + 1)));
+  }
+}
+
 // What stands without an option's name belongs to the one of two that is given.
 void take_files(const Parser& parser, EvaluateOptions& options,
                 const std::vector<std::string>& files) {
@@ -98,10 +111,10 @@ void take_files(const Parser& parser, EvaluateOptions& options,
 EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::string>& arguments) {
   EvaluateOptions options;
   std::string method;
-  std::vector<std::string> files;
+  std::vector<std::string> files, losses;
   Parser parser(heading);
   add_input(parser, options, files);
-  add_evaluation(parser, options, method);
+  add_evaluation(parser, options, method, losses);
   add_results(parser, options);
   add_parallelism(parser, options.devices, options.micro_batch_tokens);
   parser.number<int64_t>(
@@ -113,6 +126,7 @@ EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::st
   add_json(parser, options.json);
   parser.parse(arguments);
   take_files(parser, options, files);
+  take_losses(parser, options, losses);
   check_evaluation(parser, options);
   try {
     if (!method.empty()) options.method = ScaleMethod::parse(method);

@@ -25,8 +25,9 @@ struct TokenWindows {
 
 // The files that names and glob(3) patterns stand for: patterns in the order given, the matches of
 // each sorted, without the offsets that belong to ids.  Throws Error for a pattern without a match,
-// for what is no file, for a file named twice and for an unknown extension.
-std::vector<std::filesystem::path> expand_data_paths(const std::vector<std::string>& patterns);
+// for what is no file, for a file named twice and for an unknown extension, all of `option`.
+std::vector<std::filesystem::path> expand_data_paths(const std::vector<std::string>& patterns,
+                                                     const std::string& option = "--data");
 
 // Whether there is text among the files.
 bool needs_tokenizer(const std::vector<std::filesystem::path>& files);

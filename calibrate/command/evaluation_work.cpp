@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/evaluation_work.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "calibrate/data/text_in_order.h"
+#include "calibrate/data/tokenizer.h"
+#include "calibrate/data/windows.h"
+#include "calibrate/evaluate/copy_texts.h"
+#include "calibrate/evaluate/task_items.h"
+#include "calibrate/evaluate/verdict.h"
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr size_t kControlTokens = 128;
+constexpr int32_t kUsualBos = 1;  // of SentencePiece models
+
+// The model's tokenizer, opened when a text needs it.
+class LazyTokenizer {
+ public:
+  LazyTokenizer(std::filesystem::path given, std::filesystem::path weights)
+      : given_(std::move(given)), weights_(std::move(weights)) {}
+
+  const std::filesystem::path& path() {
+    if (given_.empty()) given_ = find_tokenizer(weights_);
+    return given_;
+  }
+  const Tokenizer& get() {
+    if (tokenizer_ == nullptr) tokenizer_ = std::make_unique<Tokenizer>(path());
+    return *tokenizer_;
+  }
+  // What texts begin with, or what they usually do where there is no tokenizer.
+  std::optional<int32_t> bos() {
+    try {
+      path();
+    } catch (const Error&) {
+      return kUsualBos;
+    }
+    return get().bos();
+  }
+  std::vector<std::string> warnings() const {
+    return tokenizer_ == nullptr ? std::vector<std::string>() : tokenizer_->warnings();
+  }
+  // Nothing when it was not opened.
+  std::optional<std::filesystem::path> opened() const {
+    return tokenizer_ == nullptr ? std::nullopt : std::optional(given_);
+  }
+
+ private:
+  std::filesystem::path given_;
+  const std::filesystem::path weights_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+TokenTree tree_of_text(std::vector<int32_t> ids) {
+  TokenTree tree;
+  tree.nodes.push_back({-1, 0, static_cast<int64_t>(ids.size())});
+  tree.scored.assign(ids.size(), 1);
+  tree.scored.front() = 0;
+  tree.ids = std::move(ids);
+  return tree;
+}
+
+// The first text's beginning: down the tree, a node's first child behind it.
+TokenTree control_tree(const TokenTree& tree) {
+  std::vector<int32_t> ids;
+  int64_t above = -1;
+  for (size_t i = 0; i < tree.nodes.size() && ids.size() < kControlTokens; ++i) {
+    const TokenTree::Node& node = tree.nodes[i];
+    if (node.parent != above) break;
+    const auto first = tree.ids.begin() + node.first;
+    const int64_t room = static_cast<int64_t>(kControlTokens - ids.size());
+    ids.insert(ids.end(), first, first + std::min(node.count, room));
+    above = static_cast<int64_t>(i);
+  }
+  return tree_of_text(std::move(ids));
+}
+
+// Adds trees to a run's.
+TreeRange add_trees(EvaluationWork& work, std::vector<ScoredTree>&& trees, ItemTrees* items) {
+  const size_t first = work.trees.size();
+  for (ScoredTree& tree : trees) {
+    for (const ScoredItem& item : tree.items)
+      for (const TextInTree& text : item.texts) work.length = std::max(work.length, text.tokens);
+    work.trees.push_back(std::move(tree.tree));
+    if (items != nullptr) items->items.push_back(std::move(tree.items));
+  }
+  return {first, work.trees.size()};
+}
+
+void take_files(EvaluationWork& work, const std::vector<HashedFile>& files) {
+  for (const HashedFile& file : files) work.read.push_back(file.path);
+  work.files.insert(work.files.end(), files.begin(), files.end());
+}
+
+void take_warnings(EvaluationWork& work, const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings)
+    if (std::find(work.warnings.begin(), work.warnings.end(), warning) == work.warnings.end())
+      work.warnings.push_back(warning);
+}
+
+void add_text(EvaluationWork& work, const EvaluateOptions& options,
+              const std::vector<std::filesystem::path>& data, LazyTokenizer& tokenizer,
+              int64_t vocab) {
+  if (data.empty()) return;
+  const std::filesystem::path model =
+      needs_tokenizer(data) ? tokenizer.path() : std::filesystem::path();
+  TextInOrder text = read_text_in_order(
+      data, model, {.length = options.length, .most_windows = options.limit}, vocab);
+  work.text.first = work.trees.size();
+  for (std::vector<int32_t>& window : text.windows) {
+    work.length = std::max(work.length, static_cast<int64_t>(window.size()));
+    work.trees.push_back(tree_of_text(std::move(window)));
+  }
+  work.text.last = work.trees.size();
+  take_files(work, text.files);
+  if (!model.empty()) work.read.push_back(model);
+  take_warnings(work, text.warnings);
+}
+
+void add_random(EvaluationWork& work, const EvaluateOptions& options, LazyTokenizer& tokenizer,
+                int64_t vocab) {
+  if (!options.copy) return;
+  const RandomTextRequest request{
+      .vocab = vocab, .bos = tokenizer.bos(), .length = options.length, .seed = options.seed};
+  for (CopyTexts& copies : copy_texts(request))
+    work.copies.push_back({copies.distance, add_trees(work, std::move(copies.trees), nullptr)});
+  work.recall.trees = add_trees(work, recall_trees(request), &work.recall);
+}
+
+void add_task(EvaluationWork& work, const EvaluateOptions& options,
+              const std::filesystem::path& path, LazyTokenizer& tokenizer, int64_t vocab) {
+  TaskTrees task{read_task_file(path, vocab, options.limit), {}};
+  const TaskTokens tokens = tokenize_task(
+      task.file, task.file.holds_ids() ? nullptr : &tokenizer.get(), vocab, options.length);
+  task.file.items.clear();
+  if (tokens.cut_texts > 0)
+    work.notes.push_back(concat(task.file.task, ": ", tokens.cut_items, " of ", tokens.items.size(),
+                                " items had texts over ", options.length,
+                                " tokens, cut on the left; --length N takes longer ones"));
+  task.items.trees = add_trees(work, trees_of(tokens.items, {}), &task.items);
+  take_files(work, {task.file.file});
+  work.tasks.push_back(std::move(task));
+}
+
+void check_task_names(const EvaluateOptions& options, const EvaluationWork& work) {
+  std::vector<std::string> names;
+  for (const TaskTrees& task : work.tasks) {
+    if (std::find(names.begin(), names.end(), task.file.task) != names.end())
+      throw Error(concat("--tasks: two files are of the task ", task.file.task, ", the second ",
+                         task.file.file.path.string(), "; give one of them"));
+    names.push_back(task.file.task);
+  }
+  for (const std::string& unknown : unknown_tasks(options.gates, names))
+    throw UsageError(concat("--max-loss ", unknown, "=...: there is no task of that name among ",
+                            "those of --tasks"));
+}
+
+}  // namespace
+
+EvaluationWork read_work(const EvaluateOptions& options, const ModelConfig& config) {
+  EvaluationWork work;
+  LazyTokenizer tokenizer(options.tokenizer, options.weights);
+  work.trees.resize(kControlTrees);
+  if (!options.data.empty())
+    add_text(work, options, expand_data_paths(options.data), tokenizer, config.vocab);
+  add_random(work, options, tokenizer, config.vocab);
+  if (!options.tasks.empty())
+    for (const std::filesystem::path& path : expand_data_paths(options.tasks, "--tasks"))
+      add_task(work, options, path, tokenizer, config.vocab);
+  take_warnings(work, tokenizer.warnings());
+  if (const auto opened = tokenizer.opened()) work.read.push_back(*opened);
+  check_task_names(options, work);
+  if (work.trees.size() == kControlTrees)
+    throw Error(concat("--copy: ", options.length, " tokens are too few to copy anything; give a ",
+                       "longer --length"));
+  work.trees.front() = control_tree(work.trees[kControlTrees]);
+  return work;
+}
+
+}  // namespace kvcalib

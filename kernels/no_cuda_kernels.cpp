@@ -3,6 +3,7 @@
 
 #include "kernels/element_types.h"
 #include "kernels/head_norm.h"
+#include "kernels/quantize_dequantize.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
 #include "kernels/swiglu.h"
@@ -16,6 +17,10 @@ namespace {
 
 template <typename T>
 void head_norm(const HeadNormArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
+void quantize_dequantize(const QuantizeDequantizeArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();
 }
 template <typename T>
@@ -33,6 +38,8 @@ void swiglu(const SwigluArguments<T>& /*arguments*/, Stream /*stream*/) {
 
 template void head_norm(const HeadNormArguments<Half>&, Stream);
 template void head_norm(const HeadNormArguments<Bfloat16>&, Stream);
+template void quantize_dequantize(const QuantizeDequantizeArguments<Half>&, Stream);
+template void quantize_dequantize(const QuantizeDequantizeArguments<Bfloat16>&, Stream);
 template void rms_norm(const RmsNormArguments<Half>&, Stream);
 template void rms_norm(const RmsNormArguments<Bfloat16>&, Stream);
 template void rotary_observe(const RotaryObserveArguments<Half>&, Stream);

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/cache_loops.h"
+
 namespace kvcalib::kernels::cpu {
 
 // The loops over one row that the CPU twins are made of, compiled for one set of instructions.
@@ -27,6 +29,7 @@ struct RowLoops {
   bool (*observe)(const float* row, int64_t width, float* minimum, float* maximum);
   // The largest bits without their sign.
   uint16_t (*largest_magnitude)(const uint16_t* bits, int64_t count);
+  CacheLoops half_cache, bfloat16_cache;
 };
 
 }  // namespace kvcalib::kernels::cpu

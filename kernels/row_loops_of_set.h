@@ -5,6 +5,7 @@
 // that the linker cannot take one processor's copy for another's.
 #include <bit>
 
+#include "kernels/cache_loops_of_set.h"
 #include "kernels/exponential.h"
 #include "kernels/row_loops.h"
 
@@ -106,7 +107,9 @@ constexpr RowLoops make_row_loops() {
           .rotate = rotate_row,
           .holds_nonfinite = row_holds_nonfinite,
           .observe = observe_row,
-          .largest_magnitude = largest_magnitude};
+          .largest_magnitude = largest_magnitude,
+          .half_cache = CacheLoopsOf<HalfRounding>::make(),
+          .bfloat16_cache = CacheLoopsOf<Bfloat16Rounding>::make()};
 }
 
 }  // namespace

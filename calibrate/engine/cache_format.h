@@ -2,14 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+
+#include "calibrate/statistics/channel_scales.h"
 
 namespace kvcalib {
-
-// Steps and zero points of K or V by channel, [layers, kv_heads, head_dim].
-struct ChannelScales {
-  std::vector<float> scale, zero;
-};
 
 // How a stream's cache holds K and V.  A value x is rounded to the model's 16-bit type, and what is
 // read back, x', is rounded to it too:

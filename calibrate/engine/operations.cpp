@@ -3,7 +3,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <atomic>
@@ -11,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "kernels/element_types.h"
+#include "calibrate/engine/kernel_tensors.h"
 #include "kernels/head_norm.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
@@ -19,29 +18,6 @@
 
 namespace kvcalib {
 namespace {
-
-template <typename T>
-T* pointer(const at::Tensor& tensor) {
-  return tensor.defined() ? static_cast<T*>(tensor.data_ptr()) : nullptr;
-}
-
-// Calls `run` with a value of the kernels' type for the tensor's elements: float on the CPU, a
-// 16-bit type on a GPU.
-template <typename Run>
-void with_kernel_type(const at::Tensor& tensor, const Run& run) {
-  const at::ScalarType type = tensor.scalar_type();
-  TORCH_CHECK(tensor.is_cpu() ? type == at::kFloat : type == at::kHalf || type == at::kBFloat16,
-              "unexpected type ", type, " on ", tensor.device());
-  if (type == at::kFloat) return run(float{});
-  if (type == at::kHalf) return run(kernels::Half{});
-  run(kernels::Bfloat16{});
-}
-
-// The current one of the tensor's GPU.
-kernels::Stream current_stream(const at::Tensor& tensor) {
-  const c10::impl::VirtualGuardImpl gpu(tensor.device().type());
-  return static_cast<kernels::Stream>(gpu.getStream(tensor.device()).native_handle());
-}
 
 // Splits tokens over the threads; `run` gets a half-open range.
 void over_tokens(int64_t tokens, const std::function<void(int64_t, int64_t)>& run) {

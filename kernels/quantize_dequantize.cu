@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <climits>
+
+#include "kernels/cuda_cache_codes.h"
+#include "kernels/cuda_check.h"
+#include "kernels/cuda_chunk.h"
+#include "kernels/quantize_dequantize.h"
+
+namespace kvcalib::kernels {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarp = 32;
+constexpr int kMaximumHeadDim = 256;
+constexpr int64_t kMostTokensPerBlock = 32;  // enough to make scales and counts cheap
+constexpr int64_t kFewestTokensPerBlock = 4;
+constexpr int64_t kEnoughBlocks = 512;          // a few for every multiprocessor
+constexpr int64_t kMaximumTokenBlocks = 65535;  // the grid's second dimension
+
+// What one thread has of a head: chunks that lie `lanes` chunks apart.
+template <typename T, int N>
+struct Part {
+  static constexpr int kChunks = N == 1 ? kMaximumHeadDim / kWarp : 1;
+  static constexpr int kElements = kChunks * N;
+  static_assert(kElements * kWarp >= kMaximumHeadDim, "a warp holds any head");
+
+  Chunk<T, N> chunks[kChunks];
+};
+
+// A thread's place: a group of `lanes` neighbouring threads, a power of two within a warp, has a
+// head of all tokens of its block.
+template <typename T, int N>
+struct Place {
+  int64_t head;
+  int lane, first, step, channels;  // channels: 0 for a thread without a head
+
+  __device__ Place(const QuantizeDequantizeArguments<T>& arguments, int lanes) {
+    const int64_t unit = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    head = unit / lanes;
+    lane = static_cast<int>(unit % lanes);
+    first = lane * N;
+    step = lanes * N;
+    channels = head < arguments.kv_heads ? static_cast<int>(arguments.head_dim) : 0;
+  }
+
+  // The first channel of a chunk, which exists where it is below `channels`.
+  __device__ int channel(int chunk) const { return first + chunk * step; }
+};
+
+// NaN where there is nothing: it leaves counts and extremes alone.
+template <typename T, int N>
+__device__ Part<T, N> load_part(const Place<T, N>& place, const T* values, bool exists) {
+  Part<T, N> part;
+#pragma unroll
+  for (int i = 0; i < Part<T, N>::kChunks; ++i) {
+    if (exists && place.channel(i) < place.channels) {
+      part.chunks[i] = load_chunk<T, N>(values + place.channel(i));
+    } else {
+#pragma unroll
+      for (int n = 0; n < N; ++n) part.chunks[i].values[n] = from_float<T>(NAN);
+    }
+  }
+  return part;
+}
+
+// Rounds and stores what there is.
+template <typename T, int N>
+__device__ void store_part(const Place<T, N>& place, const float (&found)[Part<T, N>::kElements],
+                           T* values) {
+#pragma unroll
+  for (int i = 0; i < Part<T, N>::kChunks; ++i) {
+    if (place.channel(i) >= place.channels) continue;
+    Chunk<T, N> chunk;
+#pragma unroll
+    for (int n = 0; n < N; ++n) chunk.values[n] = from_float<T>(found[i * N + n]);
+    store_chunk(values + place.channel(i), chunk);
+  }
+}
+
+// Each group takes its head through the tokens of its block, loading some at a time.
+template <typename T, int N, CacheCode kCode, bool kCounted>
+__global__ void __launch_bounds__(kThreads)
+    quantize_heads(const QuantizeDequantizeArguments<T> arguments, int lanes,
+                   int64_t tokens_per_block) {
+  using Held = Part<T, N>;
+  constexpr int kAhead = N == 1 ? 1 : 4;
+  const Place<T, N> place(arguments, lanes);
+  const int64_t first = blockIdx.y * tokens_per_block;
+  const int64_t last = min(first + tokens_per_block, arguments.tokens);
+  T* const values = arguments.values + place.head * arguments.head_dim;
+
+  CacheCodes<kCode, Held::kElements, kCounted> codes;
+  if constexpr (kCode != CacheCode::kInt8OfToken) {
+#pragma unroll
+    for (int i = 0; i < Held::kElements; ++i) {
+      const int channel = place.channel(i / N) + i % N;
+      if (channel >= place.channels) continue;
+      const int64_t column = place.head * arguments.head_dim + channel;
+      codes.set_scale(i, __ldg(arguments.scale + column));
+      if constexpr (kCode == CacheCode::kInt8) codes.set_zero(i, __ldg(arguments.zero + column));
+    }
+  }
+
+  for (int64_t token = first; token < last; token += kAhead) {
+    Held held[kAhead];
+#pragma unroll
+    for (int ahead = 0; ahead < kAhead; ++ahead)
+      held[ahead] = load_part<T, N>(place, values + (token + ahead) * arguments.row_stride,
+                                    token + ahead < last);
+#pragma unroll
+    for (int ahead = 0; ahead < kAhead; ++ahead) {
+      float found[Held::kElements];
+#pragma unroll
+      for (int i = 0; i < Held::kElements; ++i)
+        found[i] = to_float(held[ahead].chunks[i / N].values[i % N]);
+      codes.convert(found, lanes);
+      if (token + ahead < last)
+        store_part<T, N>(place, found, values + (token + ahead) * arguments.row_stride);
+    }
+  }
+
+  if constexpr (kCounted) {
+    codes.reduce_counts(lanes);
+    if (place.lane > 0 || place.channels == 0) return;
+    const bool counts_values = blockIdx.y == 0;  // for all blocks of its head
+    codes.add_counts(arguments.counts[place.head],
+                     counts_values ? arguments.tokens * arguments.head_dim : 0);
+  }
+}
+
+template <typename T, int N, CacheCode kCode, bool kCounted>
+void launch(const QuantizeDequantizeArguments<T>& arguments, Stream stream) {
+  int lanes = 1;
+  while (lanes < kWarp && lanes * N < arguments.head_dim) lanes *= 2;
+  const int64_t units = arguments.kv_heads * lanes;
+  const int64_t threads = std::min<int64_t>(kThreads, (units + kWarp - 1) / kWarp * kWarp);
+  const int64_t head_blocks = (units + threads - 1) / threads;
+  require(head_blocks <= INT_MAX, "quantize_dequantize: fewer heads");
+  int64_t tokens_per_block = kMostTokensPerBlock;
+  while (tokens_per_block > kFewestTokensPerBlock &&
+         arguments.tokens / tokens_per_block * head_blocks < kEnoughBlocks)
+    tokens_per_block /= 2;
+  tokens_per_block = std::max(tokens_per_block,
+                              (arguments.tokens + kMaximumTokenBlocks - 1) / kMaximumTokenBlocks);
+  const dim3 grid(
+      static_cast<unsigned>(head_blocks),
+      static_cast<unsigned>((arguments.tokens + tokens_per_block - 1) / tokens_per_block));
+  quantize_heads<T, N, kCode, kCounted>
+      <<<grid, static_cast<unsigned>(threads), 0, stream>>>(arguments, lanes, tokens_per_block);
+  CUDA_CHECK(cudaGetLastError());
+}
+
+template <typename T, int N>
+void launch_code(const QuantizeDequantizeArguments<T>& arguments, Stream stream) {
+  const bool counted = arguments.counts != nullptr;
+  switch (arguments.code) {
+    case CacheCode::kSixteenBits:
+      return;  // as the values are
+    case CacheCode::kFloat8:
+      return launch<T, N, CacheCode::kFloat8, false>(arguments, stream);
+    case CacheCode::kInt8:
+      return counted ? launch<T, N, CacheCode::kInt8, true>(arguments, stream)
+                     : launch<T, N, CacheCode::kInt8, false>(arguments, stream);
+    case CacheCode::kInt8OfToken:
+      return counted ? launch<T, N, CacheCode::kInt8OfToken, true>(arguments, stream)
+                     : launch<T, N, CacheCode::kInt8OfToken, false>(arguments, stream);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void quantize_dequantize(const QuantizeDequantizeArguments<T>& arguments, Stream stream) {
+  arguments.check();
+  if (arguments.tokens == 0) return;
+  constexpr int kElements = kChunkElements<T>;
+  if (arguments.head_dim % kElements == 0 && arguments.row_stride % kElements == 0 &&
+      chunk_aligned(arguments.values)) {
+    launch_code<T, kElements>(arguments, stream);
+  } else {
+    launch_code<T, 1>(arguments, stream);
+  }
+}
+
+template void quantize_dequantize(const QuantizeDequantizeArguments<Half>&, Stream);
+template void quantize_dequantize(const QuantizeDequantizeArguments<Bfloat16>&, Stream);
+
+}  // namespace kvcalib::kernels

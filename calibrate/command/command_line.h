@@ -12,6 +12,7 @@ namespace kvcalib {
 // `arguments` are those after the command's name.  All throw UsageError for what is wrong with
 // them, HelpAsked for --help.
 CalibrateOptions parse_calibrate(const Heading& heading, const std::vector<std::string>& arguments);
+EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::string>& arguments);
 ExportOptions parse_export(const Heading& heading, const std::vector<std::string>& arguments);
 VerifyOptions parse_verify(const Heading& heading, const std::vector<std::string>& arguments);
 InspectOptions parse_inspect(const Heading& heading, const std::vector<std::string>& arguments);

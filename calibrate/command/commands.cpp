@@ -27,6 +27,16 @@ constexpr std::array kCommands = {
               return run_calibrate(parse_calibrate(command.heading, behind_name(arguments)),
                                    arguments);
             }},
+    Command{{"evaluate",
+             "Tell what int8 costs: text, tasks or random tokens scored with K and V in 16\n"
+             "bits and through scales, in one reading of the weights.\n",
+             "--weights DIR [--scales DIR | --stats FILE]... (--data FILE... | --tasks FILE... | "
+             "--copy)"},
+            "what does int8 cost? divergence, perplexity, tasks, layer by layer",
+            [](const Command& command, const Arguments& arguments) {
+              return run_evaluate(parse_evaluate(command.heading, behind_name(arguments)),
+                                  arguments);
+            }},
     Command{{"export", "Make scale files again from the statistics of an earlier run.",
              "--stats FILE --weights DIR (--output DIR | --in-place)"},
             "make scale files again from the statistics of an earlier run",

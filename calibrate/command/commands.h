@@ -30,6 +30,7 @@ std::string program_help();
 
 // What the rows run.  `arguments` are the program's own, to start further ranks with.
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments);
+int run_evaluate(const EvaluateOptions& options, const std::vector<std::string>& arguments);
 int run_export(const ExportOptions& options);
 int run_verify(const VerifyOptions& options);
 int run_inspect(const InspectOptions& options);

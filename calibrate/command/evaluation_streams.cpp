@@ -146,14 +146,14 @@ TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& 
                                        stored.ranks, weights, runtime));
   }
   std::vector<StatisticsFile> statistics;
+  const ScaleMethod method = runtime.holds_zero_points() ? options.method : ScaleMethod::kSymmetric;
   for (const std::filesystem::path file : options.statistics) {
     statistics.push_back(read_own_statistics(file, options, weights, runtime));
     tried.files.push_back(file);
     const int64_t ranks = options.serving_ranks.value_or(weights.config().stored_ranks);
-    tried.caches.push_back(
-        static_int8(names.of(file), concat(options.method.text(), " of ", file.string()),
-                    compute_scales(statistics.back().statistics, ranks, options.method), ranks,
-                    weights, runtime));
+    tried.caches.push_back(static_int8(names.of(file), concat(method.text(), " of ", file.string()),
+                                       compute_scales(statistics.back().statistics, ranks, method),
+                                       ranks, weights, runtime));
   }
   for (const std::string& asked : options.formats) {
     const OtherFormat& other = find_format(asked);

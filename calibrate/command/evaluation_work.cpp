@@ -17,7 +17,8 @@ namespace kvcalib {
 namespace {
 
 constexpr size_t kControlTokens = 128;
-constexpr int32_t kUsualBos = 1;  // of SentencePiece models
+constexpr int64_t kTreeTokens = 4096;  // that items with a passage in common make together
+constexpr int32_t kUsualBos = 1;       // of SentencePiece models
 
 // The model's tokenizer, opened when a text needs it.
 class LazyTokenizer {
@@ -142,7 +143,8 @@ void add_task(EvaluationWork& work, const EvaluateOptions& options,
     work.notes.push_back(concat(task.file.task, ": ", tokens.cut_items, " of ", tokens.items.size(),
                                 " items had texts over ", options.length,
                                 " tokens, cut on the left; --length N takes longer ones"));
-  task.items.trees = add_trees(work, trees_of(tokens.items, {}), &task.items);
+  task.items.trees =
+      add_trees(work, trees_of(tokens.items, {.most_tokens = kTreeTokens}), &task.items);
   take_files(work, {task.file.file});
   work.tasks.push_back(std::move(task));
 }

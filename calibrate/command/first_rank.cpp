@@ -119,13 +119,6 @@ KvStatistics observe(CalibrationPass& pass, std::span<const int32_t> ids, Clock:
   });
 }
 
-std::vector<std::string> gather_traces(Rendezvous& rendezvous, int64_t ranks, Trace& own) {
-  std::vector<std::string> events = {own.events(0)};
-  for (int64_t other = 1; other < ranks; ++other)
-    events.push_back(receive_trace(rendezvous, other));
-  return events;
-}
-
 }  // namespace
 
 int run_first_rank(const CalibrateOptions& options, const Rank& rank, const DeviceList& devices,

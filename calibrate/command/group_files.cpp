@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/group_files.h"
 
-#include <limits>
+#include <charconv>
+#include <cstdint>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
 #include "sharding/files/metadata_file.h"
-#include "sharding/files/ranged_file.h"
 #include "sharding/files/sha256.h"
 
 namespace kvcalib {
@@ -21,8 +23,18 @@ constexpr uint64_t kLargestGroup = uint64_t{64} << 30;
 fs::path folder_beside(const fs::path& output) {
   const fs::path whole = fs::absolute(output).lexically_normal();
   const fs::path directory = whole.has_filename() ? whole : whole.parent_path();
-  return directory.parent_path() /
-         concat(".", directory.filename().string(), ".kvcalib-groups");
+  return directory.parent_path() / concat(".", directory.filename().string(), ".kvcalib-groups");
+}
+
+// "FIRST-LAST"; nothing for another name.
+std::optional<TreeGroup> trees_of_name(const std::string& name) {
+  TreeGroup trees;
+  const char* const end = name.data() + name.size();
+  const auto first = std::from_chars(name.data(), end, trees.first);
+  if (first.ec != std::errc{} || first.ptr == end || *first.ptr != '-') return std::nullopt;
+  const auto last = std::from_chars(first.ptr + 1, end, trees.last);
+  if (last.ec != std::errc{} || last.ptr != end || trees.last <= trees.first) return std::nullopt;
+  return trees;
 }
 
 }  // namespace
@@ -32,16 +44,12 @@ GroupFiles::GroupFiles(const fs::path& output, std::string request, bool resume)
   if (!resume) remove();
 }
 
-fs::path GroupFiles::file_of(size_t group) const { return folder_ / std::to_string(group); }
-
-std::optional<std::string> GroupFiles::find(size_t group) const {
-  const fs::path file = file_of(group);
-  if (!is_file_there(file)) return std::nullopt;
+std::string GroupFiles::read(const fs::path& file) const {
   std::string bytes = read_metadata_file(file, kLargestGroup);
   if (bytes.size() < 2 * kDigest || bytes.substr(0, kDigest) != request_)
-    throw Error(concat(file.string(), ": was kept of another evaluation (of other weights, scales, ",
-                       "data, options, devices or another version of this program); run without ",
-                       "--resume"));
+    throw Error(concat(
+        file.string(), ": was kept of another evaluation (of other weights, scales, ",
+        "data, options, devices or another version of this program); run without ", "--resume"));
   const std::string digest = bytes.substr(kDigest, kDigest);
   bytes.erase(0, 2 * kDigest);
   if (sha256_hex(bytes) != digest)
@@ -49,13 +57,28 @@ std::optional<std::string> GroupFiles::find(size_t group) const {
   return bytes;
 }
 
+std::vector<KeptGroup> GroupFiles::find() const {
+  std::vector<KeptGroup> kept;
+  if (!is_there(folder_)) return kept;
+  std::map<int64_t, std::pair<int64_t, fs::path>> found;  // by first tree
+  for (const std::string& name : list_directory(folder_))
+    if (const auto trees = trees_of_name(name)) found[trees->first] = {trees->last, folder_ / name};
+  int64_t next = 0;
+  for (auto group = found.find(next); group != found.end(); group = found.find(next)) {
+    const auto& [last, file] = group->second;
+    kept.push_back({{next, last}, read(file)});
+    next = last;
+  }
+  return kept;
+}
+
 // Written under another name first: under its own it is whole.
-void GroupFiles::keep(size_t group, std::string_view bytes) const {
+void GroupFiles::keep(const TreeGroup& trees, std::string_view scores) const {
   if (!is_there(folder_)) make_directory(folder_);
-  const fs::path file = file_of(group);
+  const fs::path file = folder_ / concat(trees.first, "-", trees.last);
   const fs::path partial = fs::path(file).concat(".partial");
   remove_file(partial);
-  write_new_file(partial, concat(request_, sha256_hex(bytes), bytes));
+  write_new_file(partial, concat(request_, sha256_hex(scores), scores));
   rename_path(partial, file);
   sync_directory(folder_);
 }

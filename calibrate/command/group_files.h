@@ -1,33 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "calibrate/command/score_request.h"
+
 namespace kvcalib {
 
+// A finished group's scores as bytes.
+struct KeptGroup {
+  TreeGroup trees;
+  std::string scores;
+};
+
 // What the finished groups of an evaluation gave, kept beside its output directory until that is
-// written: .DIR.kvcalib-groups/N beside it, each there whole or not at all.
+// written: .DIR.kvcalib-groups/FIRST-LAST beside it, by their trees, each there whole or not at
+// all.
 class GroupFiles {
  public:
   // `request`, a SHA-256 in hexadecimal, tells the evaluation apart from others.  What an earlier
   // run kept is used with `resume`; without it is taken away.
   GroupFiles(const std::filesystem::path& output, std::string request, bool resume);
 
-  // The bytes that were kept of a group; nothing when it is not finished.  Throws Error naming the
-  // file when they are of another request or damaged.
-  std::optional<std::string> find(size_t group) const;
+  // Those that were kept, from the first tree on without a gap.  Throws Error naming a file that is
+  // of another request or damaged.
+  std::vector<KeptGroup> find() const;
   // Throws Error naming the file and the system's reason.
-  void keep(size_t group, std::string_view bytes) const;
+  void keep(const TreeGroup& trees, std::string_view scores) const;
   // When the output is written.
   void remove() const;
 
  private:
-  std::filesystem::path file_of(size_t group) const;
+  std::string read(const std::filesystem::path& file) const;
 
   const std::filesystem::path folder_;
   const std::string request_;

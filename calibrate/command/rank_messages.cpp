@@ -13,6 +13,10 @@ namespace {
 
 std::string trace_name(int64_t rank) { return concat("trace-", rank); }
 
+std::string scores_name(size_t group, int64_t rank) {
+  return concat("scores-", group, "-of-rank-", rank);
+}
+
 template <typename T>
 std::string_view as_bytes(std::span<const T> values) {
   return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
@@ -50,6 +54,30 @@ void send_trace(Rendezvous& rendezvous, int64_t rank, const std::string& events)
 
 std::string receive_trace(Rendezvous& rendezvous, int64_t rank) {
   return rendezvous.get(trace_name(rank));
+}
+
+std::vector<std::string> gather_traces(Rendezvous& rendezvous, int64_t ranks, Trace& own) {
+  std::vector<std::string> events = {own.events(0)};
+  for (int64_t other = 1; other < ranks; ++other)
+    events.push_back(receive_trace(rendezvous, other));
+  return events;
+}
+
+void send_request(Rendezvous& rendezvous, const ScoreRequest& request) {
+  rendezvous.set("request", to_bytes(request));
+}
+
+ScoreRequest receive_request(Rendezvous& rendezvous) {
+  return score_request_of(rendezvous.get("request"));
+}
+
+void send_scores(Rendezvous& rendezvous, size_t group, int64_t rank, std::string_view scores) {
+  rendezvous.set(scores_name(group, rank), scores);
+}
+
+GroupScores receive_scores(Rendezvous& rendezvous, size_t group, int64_t rank) {
+  const std::string name = scores_name(group, rank);
+  return group_scores_of(rendezvous.get(name), name);
 }
 
 }  // namespace kvcalib

@@ -4,10 +4,14 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "calibrate/command/score_request.h"
 #include "calibrate/data/windows.h"
+#include "calibrate/engine/group_scores.h"
 #include "sharding/ranks/rendezvous.h"
+#include "sharding/streaming/trace.h"
 
 namespace kvcalib {
 
@@ -20,5 +24,15 @@ std::vector<int32_t> receive_ids(Rendezvous& rendezvous);
 // From the others to the first rank, at the end: the events of their traces.
 void send_trace(Rendezvous& rendezvous, int64_t rank, const std::string& events);
 std::string receive_trace(Rendezvous& rendezvous, int64_t rank);
+// Of all ranks, this one's the first.
+std::vector<std::string> gather_traces(Rendezvous& rendezvous, int64_t ranks, Trace& own);
+
+// From the first rank to the others: what they are to score, once all is checked.
+void send_request(Rendezvous& rendezvous, const ScoreRequest& request);
+ScoreRequest receive_request(Rendezvous& rendezvous);
+
+// From the others to the first rank: what one of a request's groups gave.
+void send_scores(Rendezvous& rendezvous, size_t group, int64_t rank, std::string_view scores);
+GroupScores receive_scores(Rendezvous& rendezvous, size_t group, int64_t rank);
 
 }  // namespace kvcalib

@@ -32,21 +32,21 @@ RankRun join_ranks(const RankWork& work, Rendezvous& rendezvous) {
 }
 
 // Before anything is allocated: Torch's own message would tell of the last allocation only.
-void check_device_memory(const MemoryPlan& plan, const c10::Device& device) {
+void check_device_memory(const MemoryPlan& plan, const c10::Device& device, const char* ways_out) {
   if (device.is_cpu()) return;
   const GpuMemory memory = gpu_memory();
-  check_memory(plan, device.str(), memory.free_bytes, memory.total_bytes);
+  check_memory(plan, device.str(), memory.free_bytes, memory.total_bytes, ways_out);
 }
 
 void check_memory(const MemoryPlan& plan, const std::string& device, uint64_t free_bytes,
-                  uint64_t total_bytes) {
+                  uint64_t total_bytes, const char* ways_out) {
   if (plan.total() <= free_bytes) return;
   throw Error(concat(device, ": ", gigabytes(plan.total()), " are needed (two layers ",
                      gigabytes(plan.layers), ", activations ", gigabytes(plan.activations),
-                     ", micro-batch ", gigabytes(plan.micro_batch), "), ", gigabytes(free_bytes),
-                     " of ", gigabytes(total_bytes),
-                     " are free; use a smaller --micro-batch, more ",
-                     "GPUs or fewer --samples, and see what else runs there"));
+                     ", micro-batch ", gigabytes(plan.micro_batch),
+                     plan.head > 0 ? concat(", head ", gigabytes(plan.head)) : std::string(), "), ",
+                     gigabytes(free_bytes), " of ", gigabytes(total_bytes), " are free; ", ways_out,
+                     ", and see what else runs there"));
 }
 
 void check_host_memory(const HostMemoryPlan& plan, const HostMemory& memory) {

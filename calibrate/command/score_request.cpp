@@ -37,14 +37,15 @@ void members(Archive& archive, T& group) {
 
 template <typename Archive, SameAs<ScoreRequest> T>
 void members(Archive& archive, T& request) {
-  archive(request.streams, request.length, request.divergences, request.sample_from,
-          request.groups, request.trees);
+  archive(request.streams, request.length, request.divergences, request.sample_from, request.groups,
+          request.trees);
 }
 
-std::vector<TreeGroup> tree_groups(const std::vector<TokenTree>& trees, int64_t most_tokens) {
+std::vector<TreeGroup> tree_groups(const std::vector<TokenTree>& trees, int64_t first,
+                                   int64_t most_tokens) {
   std::vector<TreeGroup> groups;
   int64_t tokens = 0;
-  for (int64_t tree = 0; tree < static_cast<int64_t>(trees.size()); ++tree) {
+  for (int64_t tree = first; tree < static_cast<int64_t>(trees.size()); ++tree) {
     const int64_t own = trees[static_cast<size_t>(tree)].tokens();
     if (groups.empty() || tokens + own > most_tokens) {
       groups.push_back({tree, tree});

@@ -16,8 +16,9 @@ struct TreeGroup {
   int64_t first = 0, last = 0;
 };
 
-// Groups of up to `most_tokens` tokens, a longer tree on its own.
-std::vector<TreeGroup> tree_groups(const std::vector<TokenTree>& trees, int64_t most_tokens);
+// Groups of up to `most_tokens` tokens, a longer tree on its own, of the trees from `first` on.
+std::vector<TreeGroup> tree_groups(const std::vector<TokenTree>& trees, int64_t first,
+                                   int64_t most_tokens);
 
 // What every rank is to score, as the first rank tells the others.
 struct ScoreRequest {

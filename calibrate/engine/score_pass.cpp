@@ -41,6 +41,25 @@ int64_t tokens_of(std::span<const TokenTree> trees) {
 
 }  // namespace
 
+MemoryPlan plan_score_memory(const ModelConfig& config, uint64_t stored_layer_bytes,
+                             const ScoreLoad& load, const PassSettings& settings) {
+  // As windows of one micro-batch, of which a rank holds so many.
+  const int64_t block = std::max(micro_batch(settings), load.longest_tree);
+  PassSettings one_block = settings;
+  one_block.micro_batch_tokens = block;
+  MemoryPlan plan = plan_memory(config, stored_layer_bytes, 1, block, 1, one_block);
+  plan.activations = static_cast<uint64_t>(load.tokens) * score_token_bytes(config, load.streams,
+                                                                            settings.device);
+  plan.head = static_cast<uint64_t>(
+      output_head_bytes(config, settings.device.is_cpu(), load.streams));
+  return plan;
+}
+
+uint64_t score_token_bytes(const ModelConfig& config, int64_t streams, const c10::Device& device) {
+  const int64_t element = device.is_cpu() ? 4 : 2;
+  return static_cast<uint64_t>(streams * config.hidden * element);
+}
+
 ScorePass::ScorePass(const WeightDirectory& directory, ScoreSettings settings,
                      const PassSettings& pass, Communicator& communicator)
     : directory_(directory),
@@ -143,7 +162,8 @@ GroupScores ScorePass::run(std::span<const TokenTree> trees, int64_t first_tree,
   StreamVisitor visitor(context_, own.blocks, std::move(streams), meter);
   layers.run(visitor, tokens_of(trees), progress);
   GroupScores scores{score(own, hidden), meter.errors(), {}};
-  for (const CacheQuantizer& quantizer : quantizers_) scores.profiles.push_back(quantizer.codes());
+  for (const CacheQuantizer& quantizer : quantizers_)
+    quantizer.fill_codes(scores.profiles.emplace_back());
   return scores;
 }
 

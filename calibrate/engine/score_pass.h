@@ -35,6 +35,20 @@ struct ScoreSettings {
   int64_t sample_from = 0, sample_every = 16;
 };
 
+// What one rank has to hold at once.
+struct ScoreLoad {
+  int64_t tokens = 0;  // of its trees in one reading
+  int64_t longest_tree = 0;
+  int64_t streams = 0;
+};
+
+// Bytes that a rank needs on its device.
+MemoryPlan plan_score_memory(const ModelConfig& config, uint64_t stored_layer_bytes,
+                             const ScoreLoad& load, const PassSettings& settings);
+
+// Of these, what one token more takes.
+uint64_t score_token_bytes(const ModelConfig& config, int64_t streams, const c10::Device& device);
+
 // One rank's part in scoring trees of tokens under several formats of the cache.  Final norm and
 // head are read once and stay.
 class ScorePass {

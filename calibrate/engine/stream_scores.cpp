@@ -105,7 +105,7 @@ void keep(std::span<const Target> targets, size_t stream, const at::Tensor& surp
 }
 
 void keep(std::span<const Target> targets, int64_t first_slot, size_t stream,
-          const Divergences& divergences, const at::Tensor& same_top, ScorePlaces& places) {
+          const RowDivergences& divergences, const at::Tensor& same_top, ScorePlaces& places) {
   const at::Tensor forward = divergences.forward.cpu(), reverse = divergences.reverse.cpu();
   const at::Tensor same = same_top.cpu();
   for (const Target& target : targets) {
@@ -129,7 +129,7 @@ void score_part(const OutputHead& head, const TakenTrees& part, std::span<const 
   size_t next = 0;  // target
   head.run(
       own, to_device(targets.rows, device),
-      [&](int64_t first_slot, std::span<const at::Tensor> logits) {
+      [&](int64_t first_slot, const std::vector<at::Tensor>& logits) {
         const int64_t last_slot = first_slot + logits.front().size(0);
         std::vector<int64_t> rows, ids;
         const size_t begin = next;

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/evaluate_first_rank.h"
+
+#include <iostream>
+#include <optional>
+#include <utility>
+
+#include "calibrate/command/evaluation_job.h"
+#include "calibrate/command/evaluation_result.h"
+#include "calibrate/command/group_files.h"
+#include "calibrate/command/rank_messages.h"
+#include "calibrate/command/trace_file.h"
+#include "calibrate/evaluate/verdict.h"
+#include "calibrate/report/evaluation_files.h"
+#include "calibrate/report/progress.h"
+#include "calibrate/report/standard_output.h"
+#include "calibrate/report/warnings.h"
+#include "sharding/files/error.h"
+#include "sharding/formats/fingerprint.h"
+
+namespace kvcalib {
+namespace {
+
+std::string describe(const ScoreRequest& request, size_t kept) {
+  int64_t tokens = 0;
+  for (const TokenTree& tree : request.trees) tokens += tree.tokens();
+  const auto plural = [](size_t count) { return count == 1 ? "" : "s"; };
+  const size_t groups = request.groups.size();
+  std::string text = concat("scoring ", tokens, " tokens under ", request.streams.size() - 1,
+                            " caches, ", groups, " reading", plural(groups), " of the weights");
+  if (kept > 0) text += concat(" beside ", kept, " kept");
+  return text + "\n";
+}
+
+std::string model_line(const WeightDirectory& directory) {
+  const ModelConfig& config = directory.config();
+  return concat(config.layers, " layers, hidden ", config.hidden, ", ", config.heads, " heads, ",
+                config.kv_heads, " kv heads x ", config.head_dim, ", vocab ", config.vocab, ", ",
+                name(config.weight_type), ", fingerprint ",
+                weights_fingerprint(directory).substr(0, 16));
+}
+
+// What the ranks find of one group.
+GroupScores score_group(ScorePass& pass, const ScoreRequest& request, size_t group,
+                        Rendezvous& rendezvous, int64_t ranks, ProgressReporter& reporter) {
+  const TreeGroup& trees = request.groups[group];
+  GroupScores scores = pass.run(trees_of(request, trees), trees.first,
+                                [&](const PassProgress& progress) { reporter.layer(progress); });
+  for (int64_t rank = 1; rank < ranks; ++rank)
+    append(scores, receive_scores(rendezvous, group, rank));
+  return scores;
+}
+
+// The scores of groups that an earlier run kept; the request's groups are what is left.
+GroupScores take_kept(const std::optional<GroupFiles>& files, ScoreRequest& request,
+                      int64_t group_tokens, size_t& kept) {
+  GroupScores scores;
+  int64_t next = 0;
+  if (files) {
+    for (const KeptGroup& group : files->find()) {
+      append(scores, group_scores_of(group.scores, "a kept group"));
+      next = group.trees.last;
+      ++kept;
+    }
+  }
+  request.groups = tree_groups(request.trees, next, group_tokens);
+  return scores;
+}
+
+// Prints what was found, and on stderr the gates that were not kept: the exit code.
+int report(const EvaluateOptions& options, const Evaluation& evaluation) {
+  print(options.json ? evaluation_json(evaluation) : format_evaluation(evaluation));
+  const std::vector<std::string> failed = failed_gates(options.gates, evaluation.measured);
+  for (const std::string& gate : failed) std::cerr << "gate: " << gate << "\n";
+  const bool differs = !evaluation.measured.is_control_zero.value_or(true);
+  return failed.empty() && !differs ? 0 : 1;
+}
+
+}  // namespace
+
+int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
+                            const c10::Device& device) {
+  Trace trace(device);
+  Trace* const tracing = options.trace ? &trace : nullptr;
+  ProgressReporter reporter(std::cerr, progress_style(options.quiet));
+  Rendezvous rendezvous(rank);
+  EvaluationJob job = open_job(options, device);
+  warn(std::cerr, job.directory->warnings());
+  warn(std::cerr, job.work.warnings);
+  ScoreRequest request = make_request(job);
+  std::optional<GroupFiles> files;
+  if (options.output)
+    files.emplace(*options.output, digest_of(job, request, device), options.resume);
+  size_t kept = 0;
+  GroupScores scores = take_kept(
+      files, request, group_tokens(options, *job.directory, request, device, rank.world), kept);
+  reporter.stage(describe(request, kept));
+  if (rank.world > 1) send_request(rendezvous, request);
+  const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
+  const std::unique_ptr<ScorePass> pass =
+      start_score_pass(*job.directory, *job.runtime, request, run);
+  for (size_t group = 0; group < request.groups.size(); ++group) {
+    GroupScores found = score_group(*pass, request, group, rendezvous, rank.world, reporter);
+    job.inputs.check();
+    if (files && group + 1 < request.groups.size())
+      files->keep(request.groups[group], to_bytes(found));
+    append(scores, std::move(found));
+  }
+  if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
+  reporter.finish();
+
+  job.work.trees = std::move(request.trees);
+  EvaluationResult result = measure(job.work, job.tried, job.directory->config(), scores);
+  Evaluation evaluation{model_line(*job.directory),
+                        job.runtime->title(),
+                        std::move(result.measured),
+                        {},
+                        job.work.notes};
+  evaluation.verdict = verdict(evaluation.measured);
+  int exit_code = 0;
+  const auto finish = [&] {
+    if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
+    exit_code = report(options, evaluation);
+  };
+  if (job.output != nullptr) {
+    for (const DeliveredFile& file : evaluation_files(evaluation, result.tasks))
+      job.output->write(file.name, file.content);
+    job.output->commit();
+    rendezvous.tell_delivered();
+    job.output->after_commit([&] {
+      files->remove();
+      finish();
+    });
+  } else {
+    finish();
+  }
+  rendezvous.tell_done();
+  return exit_code;
+}
+
+}  // namespace kvcalib

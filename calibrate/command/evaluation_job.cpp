@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/evaluation_job.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "calibrate/command/devices.h"
+#include "calibrate/command/host_memory.h"
+#include "calibrate/command/trace_file.h"
+#include "calibrate/data/window_request.h"
+#include "calibrate/delivery/program_version.h"
+#include "calibrate/report/evaluation_files.h"
+#include "sharding/files/error.h"
+#include "sharding/files/sha256.h"
+#include "sharding/formats/fingerprint.h"
+#include "sharding/formats/open_weights.h"
+#include "sharding/formats/weight_files.h"
+#include "sharding/streaming/device.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr const char* kWaysOut = "use a smaller --group or --micro-batch, or more GPUs";
+
+std::unique_ptr<OutputDirectory> open_report(const EvaluateOptions& options) {
+  return std::make_unique<OutputDirectory>(*options.output, options.force,
+                                           foreign_to(evaluation_file_names()));
+}
+
+int64_t tokens_of(std::span<const TokenTree> trees) {
+  int64_t tokens = 0;
+  for (const TokenTree& tree : trees) tokens += tree.tokens();
+  return tokens;
+}
+
+int64_t longest_of(std::span<const TokenTree> trees) {
+  int64_t longest = 0;
+  for (const TokenTree& tree : trees) longest = std::max(longest, tree.tokens());
+  return longest;
+}
+
+}  // namespace
+
+EvaluationJob open_job(const EvaluateOptions& options, const c10::Device& device) {
+  if (options.trace) check_trace_place(*options.trace, options.weights, options.force);
+  EvaluationJob job;
+  if (options.output) job.output = open_report(options);
+  job.directory = open_weights(options.weights);
+  check_device(device, job.directory->config().head_dim);
+  job.runtime = options.runtime.open();
+  job.tried = tried_caches(options, *job.directory, *job.runtime);
+  job.work = read_work(options, job.directory->config());
+  job.inputs.add(weight_files(*job.directory));
+  job.inputs.add(job.tried.files);
+  job.inputs.add(job.work.read);
+  return job;
+}
+
+void clear_evaluation(const EvaluateOptions& options) {
+  if (!options.output) return;
+  try {
+    open_report(options);
+  } catch (const Error&) {
+    // The place is not ours to write, which the rank has said already.
+  }
+}
+
+ScoreRequest make_request(EvaluationJob& job) {
+  ScoreRequest request;
+  for (const TriedCache& cache : job.tried.caches)
+    request.streams.push_back({cache.info.name, cache.format, std::nullopt});
+  request.streams.push_back({"control", {}, static_cast<int64_t>(kControlTrees)});
+  request.length = job.work.length;
+  request.sample_from = static_cast<int64_t>(kControlTrees);
+  request.trees = std::move(job.work.trees);
+  return request;
+}
+
+int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& directory,
+                     const ScoreRequest& request, const c10::Device& device, int64_t ranks) {
+  if (options.group_tokens > 0) return options.group_tokens;
+  const auto streams = static_cast<int64_t>(request.streams.size()) - 1;  // but for the control
+  const MemoryPlan fixed =
+      plan_score_memory(directory.config(), stored_layer_bytes(directory),
+                        {.longest_tree = longest_of(request.trees), .streams = streams},
+                        {.device = device, .micro_batch_tokens = options.micro_batch_tokens});
+  uint64_t free = 0;
+  if (device.is_cuda()) {
+    set_gpu(device);
+    free = gpu_memory().free_bytes;
+  } else if (const std::optional<HostMemory> memory = host_memory("/")) {
+    free = memory->free_bytes / static_cast<uint64_t>(ranks);
+    check_memory(fixed, "host memory of a rank", free, memory->total_bytes, kWaysOut);
+  }
+  const uint64_t rest = (free - std::min(free, fixed.total())) / 2;
+  const uint64_t tokens = rest / score_token_bytes(directory.config(), streams, device);
+  return std::clamp<int64_t>(static_cast<int64_t>(std::min<uint64_t>(tokens, kMostTokens)) * ranks,
+                             1, kMostTokens);
+}
+
+std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
+                      const c10::Device& device) {
+  return sha256_hex(concat(program_version(), "\n", weights_fingerprint(*job.directory), "\n",
+                           job.runtime->release(), "\n", device.is_cpu() ? "cpu" : "gpu", "\n",
+                           to_bytes(request)));
+}
+
+std::unique_ptr<ScorePass> start_score_pass(const WeightDirectory& directory,
+                                            const Runtime& runtime, const ScoreRequest& request,
+                                            const RankRun& run) {
+  const int64_t ranks = run.communicator->size();
+  ScoreLoad load{.longest_tree = longest_of(request.trees),
+                 .streams = static_cast<int64_t>(request.streams.size()) - 1};
+  for (const TreeGroup& group : request.groups)
+    load.tokens = std::max(load.tokens, (tokens_of(trees_of(request, group)) + ranks - 1) / ranks);
+  check_device_memory(
+      plan_score_memory(directory.config(), stored_layer_bytes(directory), load, run.settings),
+      run.settings.device, kWaysOut);
+  return std::make_unique<ScorePass>(
+      directory,
+      ScoreSettings{.streams = request.streams,
+                    .rotation = runtime.rotation(directory.config(), request.length),
+                    .length = request.length,
+                    .divergences = request.divergences,
+                    .sample_from = request.sample_from},
+      run.settings, *run.communicator);
+}
+
+std::span<const TokenTree> trees_of(const ScoreRequest& request, const TreeGroup& group) {
+  return std::span(request.trees)
+      .subspan(static_cast<size_t>(group.first), static_cast<size_t>(group.last - group.first));
+}
+
+}  // namespace kvcalib

@@ -64,7 +64,8 @@ std::string markdown_table(const Table& table) {
   std::string text;
   add_markdown_line(text, table.header);
   text += "|";
-  for (size_t c = 0; c < table.header.size(); ++c) text += c < table.text_columns ? "---|" : "---:|";
+  for (size_t c = 0; c < table.header.size(); ++c)
+    text += c < table.text_columns ? "---|" : "---:|";
   text += "\n";
   for (const std::vector<std::string>& row : table.rows) add_markdown_line(text, row);
   return text;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a record needs beside its fields before a template can be filled, for the data sets whose structure demands it."""
+"""What a record needs beside its fields, for the data sets whose structure demands it."""
 
 from tasks.records import Record
 from tokenize_text import Failure

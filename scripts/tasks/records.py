@@ -137,7 +137,7 @@ READERS = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv, "articles": re
 
 
 def spread(record: Record, each: dict[str, str]) -> Iterator[Record]:
-    """A record per entry of nested lists: each name stands for an entry of the list at its path, the outer ones first."""
+    """A record per entry of nested lists; each name stands for an entry of the list at its path, outer ones first."""
     if not each:
         yield record
         return
@@ -158,7 +158,7 @@ def beside(records: list[Record], name: str, path: Path) -> list[Record]:
 
 
 def renamed(record: Record, fields: dict) -> Record:
-    """The record with fields under other names: of a path, or of what stands between two strings at their text's ends."""
+    """The record with fields under other names: those at a path, or what stands between two ends of a text."""
     found = {}
     for name, field in fields.items():
         if isinstance(field, str):

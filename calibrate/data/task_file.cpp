@@ -22,6 +22,7 @@ using nlohmann::json;
 constexpr uint64_t kLargestLine = uint64_t{64} << 20;
 constexpr const char* kFormat = "kvcalib-task";
 constexpr int64_t kVersion = 1;
+constexpr int64_t kMostChoices = 4096;
 constexpr std::string_view kMetric = "accuracy";
 
 constexpr std::string_view kHeaderKeys[] = {"average", "bos",    "dataset", "follows", "format",
@@ -220,8 +221,8 @@ class TaskReader {
       read_ids(object, vocab_, task_.bos, item);
     else
       read_texts(object, item);
-    if (item.choices() < 2)
-      object.refuse(concat("has ", item.choices(), " texts, expected 2 or more"));
+    if (item.choices() < 2 || item.choices() > kMostChoices)
+      object.refuse(concat("has ", item.choices(), " texts, expected 2 to ", kMostChoices));
     if (!task_.labels.empty() && item.choices() != static_cast<int64_t>(task_.labels.size()))
       object.refuse(concat("has ", item.choices(), " texts, but the file's labels are ",
                            task_.labels.size()));

@@ -25,7 +25,7 @@ const char* name_of(ScoringRule rule);
 struct TaskItem {
   std::string id;
   std::string group;  // what it has in common with other items, as a passage; empty: nothing
-  std::vector<std::string> texts;         // at least 2, none empty; or else
+  std::vector<std::string> texts;         // 2 to 4096, none empty; or else
   std::vector<std::vector<int32_t>> ids;  // the same as tokens
   // Of rule ll, by text: where the continuation begins, in characters (Unicode code points), or in
   // tokens for ids.

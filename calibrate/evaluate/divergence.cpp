@@ -163,6 +163,10 @@ StreamMeasures DivergenceMeter::measures(size_t stream) const {
   measures.difference =
       difference_of(base, other, static_cast<int64_t>(streams_[stream].changes.size()));
   measures.divergence = mean(&Sums::divergence);
+  if (stream > 1)
+    measures.divergence_excess =
+        clustered_mean(differences(clusters_of(streams_[1].windows, &Sums::divergence),
+                                   clusters_of(windows, &Sums::divergence)));
   measures.divergence_at = percentiles(streams_[stream].divergences, kDivergencePercents);
   measures.reverse_divergence = mean(&Sums::reverse_divergence);
   measures.change = mean(&Sums::change);

@@ -35,12 +35,15 @@ struct StreamMeasures {
   double correlation = kUnknown;  // of both perplexities' logarithms over windows, percent
   Estimate log_ratio, ratio, difference;  // ln(PPL(q) / PPL(b)), PPL(q) / PPL(b), PPL(q) - PPL(b)
   Estimate divergence;                    // mean of KL(b || q)
-  std::vector<double> divergence_at;      // kDivergencePercents
-  Estimate reverse_divergence;            // mean of KL(q || b)
-  Estimate change;                        // mean of p_q - p_b of the text's token
-  std::vector<double> change_at;          // kChangePercents
-  Estimate change_rms;                    // sqrt of the mean of its square
-  Estimate same_top;                      // how often both have the same most likely token
+  // That less the second stream's, of those behind it: which of two formats or calibrations is
+  // better.
+  Estimate divergence_excess;
+  std::vector<double> divergence_at;  // kDivergencePercents
+  Estimate reverse_divergence;        // mean of KL(q || b)
+  Estimate change;                    // mean of p_q - p_b of the text's token
+  std::vector<double> change_at;      // kChangePercents
+  Estimate change_rms;                // sqrt of the mean of its square
+  Estimate same_top;                  // how often both have the same most likely token
   // First 16 tokens of a window, then up to powers of two; those that hold tokens.
   std::vector<PlaceMeasures> places;
 };

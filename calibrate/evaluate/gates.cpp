@@ -2,11 +2,16 @@
 #include "calibrate/evaluate/gates.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
+
+std::string number(double value) {
+  return std::isfinite(value) ? concat(value) : "not a finite number";
+}
 
 void judge_divergence(std::vector<std::string>& failed, double most, const Measured& measured,
                       const TextMeasures& measures, const std::string& where) {
@@ -14,7 +19,7 @@ void judge_divergence(std::vector<std::string>& failed, double most, const Measu
     const double divergence = measures.streams[s].divergence.value;
     if (measured.streams[s].is_compared_only || divergence <= most) continue;
     failed.push_back(concat("--max-kl ", most, ": the mean KLD of ", measured.streams[s].name,
-                            " is ", divergence, where));
+                            " is ", number(divergence), where));
   }
 }
 
@@ -29,7 +34,7 @@ void judge_loss(std::vector<std::string>& failed, const Gates::Loss& gate,
       const double lost = 0 - task.streams[s].difference.value;
       if (lost <= gate.points) continue;
       failed.push_back(concat("--max-loss ", gate.task, "=", gate.points, ": ",
-                              measured.streams[s].name, " loses ", lost, " points"));
+                              measured.streams[s].name, " loses ", number(lost), " points"));
     }
   }
   if (!is_scored)

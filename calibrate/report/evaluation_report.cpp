@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/report/evaluation_report.h"
+
+#include <limits>
+
+#include "calibrate/report/divergence_sections.h"
+#include "calibrate/report/layer_sections.h"
+#include "calibrate/report/task_sections.h"
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+constexpr size_t kLayerRowsShown = 64;
+
+Section head(const Evaluation& evaluation) {
+  Section section;
+  section.table.header = {"stream", "what its cache holds"};
+  section.table.text_columns = 2;
+  for (const StreamInfo& stream : evaluation.measured.streams)
+    section.table.rows.push_back({stream.name, stream.description});
+  if (const auto& control = evaluation.measured.is_control_zero)
+    section.lines.emplace_back(
+        *control ? "control: a stream that changes nothing gives zeros everywhere, to the bit"
+                 : "control: NOT ZERO: a stream that changes nothing differs from the first");
+  return section;
+}
+
+std::vector<Section> sections_of(const Evaluation& evaluation, size_t most_layer_rows) {
+  const Measured& measured = evaluation.measured;
+  std::vector<Section> sections = {head(evaluation)};
+  for (const std::vector<Section>& part :
+       {text_sections(measured), copy_sections(measured), recall_sections(measured),
+        task_sections(measured), layer_sections(measured, most_layer_rows)})
+    sections.insert(sections.end(), part.begin(), part.end());
+  return sections;
+}
+
+}  // namespace
+
+std::string format_evaluation(const Evaluation& evaluation) {
+  std::string text = concat("model    ", evaluation.model, "\nruntime  ", evaluation.runtime, "\n");
+  for (const Section& section : sections_of(evaluation, kLayerRowsShown)) {
+    text += "\n";
+    if (!section.title.empty()) text += section.title + "\n";
+    if (!section.table.header.empty()) text += text_table(section.table);
+    for (const std::string& line : section.lines) text += line + "\n";
+  }
+  text += "\n";
+  for (const std::string& note : evaluation.notes) text += "note: " + note + "\n";
+  for (const std::string& sentence : evaluation.verdict) text += "verdict: " + sentence + "\n";
+  return text;
+}
+
+std::string evaluation_markdown(const Evaluation& evaluation) {
+  std::string text = "# What the KV cache's format costs\n\n";
+  text += concat("- Model: ", evaluation.model, "\n- Runtime: ", evaluation.runtime, "\n");
+  for (const std::string& sentence : evaluation.verdict)
+    text += concat("- **Verdict**: ", sentence, "\n");
+  for (const std::string& note : evaluation.notes) text += concat("- Note: ", note, "\n");
+  for (const Section& section : sections_of(evaluation, std::numeric_limits<size_t>::max())) {
+    if (!section.title.empty()) text += concat("\n## ", section.title, "\n");
+    if (!section.table.header.empty()) text += "\n" + markdown_table(section.table);
+    if (!section.lines.empty()) text += "\n";
+    for (const std::string& line : section.lines) text += concat("- ", line, "\n");
+  }
+  return text;
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/report/table.h"
+
+#include <algorithm>
+
+namespace kvcalib {
+namespace {
+
+constexpr size_t kGap = 2;
+
+std::vector<size_t> widths_of(const Table& table) {
+  std::vector<size_t> widths;
+  for (const std::string& title : table.header) widths.push_back(width_of(title));
+  for (const std::vector<std::string>& row : table.rows)
+    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width_of(row[c]));
+  return widths;
+}
+
+void add_line(std::string& text, const std::vector<std::string>& cells,
+              const std::vector<size_t>& widths, size_t text_columns) {
+  std::string line;
+  for (size_t c = 0; c < cells.size(); ++c) {
+    const std::string padding(widths[c] - width_of(cells[c]), ' ');
+    if (c > 0) line.append(kGap, ' ');
+    line += c < text_columns ? cells[c] + padding : padding + cells[c];
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  text += line + "\n";
+}
+
+std::string escaped(const std::string& cell) {
+  std::string text;
+  for (const char character : cell) {
+    if (character == '|') text += '\\';
+    text += character == '\n' ? ' ' : character;
+  }
+  return text;
+}
+
+void add_markdown_line(std::string& text, const std::vector<std::string>& cells) {
+  text += "|";
+  for (const std::string& cell : cells) text += " " + escaped(cell) + " |";
+  text += "\n";
+}
+
+}  // namespace
+
+size_t width_of(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char character) {
+    return (static_cast<unsigned char>(character) & 0xC0U) != 0x80U;
+  }));
+}
+
+std::string text_table(const Table& table) {
+  const std::vector<size_t> widths = widths_of(table);
+  std::string text;
+  add_line(text, table.header, widths, table.text_columns);
+  for (const std::vector<std::string>& row : table.rows)
+    add_line(text, row, widths, table.text_columns);
+  return text;
+}
+
+std::string markdown_table(const Table& table) {
+  std::string text;
+  add_markdown_line(text, table.header);
+  text += "|";
+  for (size_t c = 0; c < table.header.size(); ++c)
+    text += c < table.text_columns ? "---|" : "---:|";
+  text += "\n";
+  for (const std::vector<std::string>& row : table.rows) add_markdown_line(text, row);
+  return text;
+}
+
+}  // namespace kvcalib

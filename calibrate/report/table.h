@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvcalib {
+
+// Cells under a header, all rows as long as it.
+struct Table {
+  std::vector<std::string> header;
+  size_t text_columns = 1;  // the first ones hold words, the others numbers
+  std::vector<std::vector<std::string>> rows;
+};
+
+// Characters (Unicode code points) of UTF-8.
+size_t width_of(std::string_view text);
+
+// With columns as wide as they need, words to the left and numbers to the right; lines end without
+// blanks.
+std::string text_table(const Table& table);
+
+// In Markdown; what would end a cell is escaped.
+std::string markdown_table(const Table& table);
+
+}  // namespace kvcalib

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of configs/tasks: which data set is asked in which words, and the items that come of it.
+
+A row is a JSON file of
+  task, dataset, metric, rule, follows, labels, average   as the task file's header has them
+  items      how many the data set has that the rule's published results are of
+  text       the text that is scored; {choice} stands for the choice, {path} for a field of the record
+  choices    what {choice} is, text by text, with fields of its own
+  context    for the rule ll: the beginning of the text that is not scored
+  gold       {"field", "values": the field's value for each choice, 0, 1, ... where left out}, or {"always": choice}
+  group      {"field"}: the cluster is named as the field's value; {"field", "numbered": true}: by its number from 0
+  shots      {"separator"}: records at `examples` in front, each with its gold choice
+  sources    forms in which the data set is distributed (records.py); the first whose files are there is read
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.derived import DERIVED
+from tasks.records import Record, find_files, read_source
+from tokenize_text import Failure
+
+FIELD = re.compile(r"\{([\w.]+)\}")
+HEADER = ("task", "dataset", "metric", "rule", "labels", "average", "follows")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question: the text for each choice, where the scored part of each begins (rule ll, in code points), the right
+    choice and the cluster."""
+
+    texts: list[str]
+    contexts: list[str] | None
+    gold: int
+    group: str | None
+
+
+def read_rows(folder: Path) -> dict[str, dict]:
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    return {row["task"]: row for row in rows}
+
+
+def header(row: dict) -> dict:
+    return {"format": "kvcalib-task", "version": 1} | {name: row[name] for name in HEADER if name in row}
+
+
+def fill(template: str, record: Record) -> str:
+    """The template with its fields; what a field brings in is not looked at again."""
+    return FIELD.sub(lambda field: record.text(field[1]), template)
+
+
+def name_of(value) -> str:
+    """A gold value as text: data sets have 1, "1" and 1.0, true and "true" for the same."""
+    if isinstance(value, float) and value == int(value):
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def gold_of(row: dict, source: dict, record: Record) -> int:
+    gold = source.get("gold", row["gold"])
+    if "always" in gold:
+        return gold["always"]
+    names = gold.get("values", [str(i) for i in range(len(row["choices"]))])
+    found = name_of(record.value(gold["field"]))
+    if found not in names:
+        raise Failure(f"{record.where}: '{gold['field']}' is {found[:80]!r}, expected one of {', '.join(names)}")
+    return names.index(found)
+
+
+def fill_choice(row: dict, choice: int, record: Record) -> str:
+    return fill(row["text"].replace("{choice}", row["choices"][choice]), record)
+
+
+def item_of(row: dict, source: dict, record: Record, numbers: dict[str, int]) -> Item:
+    """The item of a record; `numbers` are those of the clusters seen so far."""
+    if "derive" in source:
+        record = record.with_values(**DERIVED[source["derive"]](record))
+    before = "".join(fill_choice(row, gold_of(row, source, example), example) + row["shots"]["separator"]
+                     for example in record.values["examples"]) if "shots" in row else ""
+    contexts = [fill(row["context"].replace("{choice}", choice), record) for choice in row["choices"]] \
+        if "context" in row else None
+    group = row.get("group")
+    if group:
+        name = record.text(group["field"])
+        group = str(numbers.setdefault(name, len(numbers))) if group.get("numbered") else name
+    return Item([before + fill_choice(row, choice, record) for choice in range(len(row["choices"]))], contexts,
+                gold_of(row, source, record), group)
+
+
+def missing(row: dict) -> str:
+    """The names below the data folder of which one group must be there."""
+    return " or ".join(" with ".join(names[0] for names in source["files"]) for source in row["sources"])
+
+
+def items_of(row: dict, data: Path, limit: int | None) -> list[Item] | None:
+    """The first `limit` items of a row, in the data set's order, or nothing where its files are not there."""
+    for source in row["sources"]:
+        files = find_files(source, data)
+        if files is not None:
+            numbers: dict[str, int] = {}
+            return [item_of(row, source, record, numbers) for record in read_source(source, files)[:limit]]
+    return None

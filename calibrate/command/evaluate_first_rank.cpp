@@ -12,6 +12,8 @@
 #include "calibrate/command/trace_file.h"
 #include "calibrate/evaluate/verdict.h"
 #include "calibrate/report/evaluation_files.h"
+#include "calibrate/report/evaluation_json.h"
+#include "calibrate/report/evaluation_report.h"
 #include "calibrate/report/progress.h"
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/warnings.h"

@@ -74,12 +74,11 @@ struct EvaluateOptions {
   std::vector<std::string> formats;  // to compare with, by name
   std::vector<std::string> data, tasks;
   bool copy = false;
-  std::filesystem::path tokenizer;        // empty: beside the weights
-  int64_t length = 2048;                  // tokens of a window, and of the longest text
-  std::optional<int64_t> limit;           // windows of the data, items of each task
-  uint64_t seed = 0;                      // of random tokens
-  std::optional<double> most_divergence;  // gates: else exit code 1
-  std::vector<std::string> most_loss;     // TASK=POINTS
+  std::filesystem::path tokenizer;  // empty: beside the weights
+  int64_t length = 2048;            // tokens of a window, and of the longest text
+  std::optional<int64_t> limit;     // windows of the data, items of each task
+  uint64_t seed = 0;                // of random tokens
+  Gates gates;                      // exit code 1 where they are not kept
   std::optional<std::filesystem::path> output;
   bool force = false;
   bool resume = false;

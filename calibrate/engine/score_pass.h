@@ -13,6 +13,7 @@
 #include "calibrate/engine/group_scores.h"
 #include "calibrate/engine/layer_pass.h"
 #include "calibrate/engine/output_head.h"
+#include "calibrate/engine/stream_visitor.h"
 #include "calibrate/engine/token_tree.h"
 #include "sharding/formats/rotation.h"
 

@@ -7,6 +7,9 @@
 #include <string_view>
 #include <utility>
 
+#include "calibrate/report/evaluation_json.h"
+#include "calibrate/report/evaluation_report.h"
+
 namespace kvcalib {
 namespace {
 

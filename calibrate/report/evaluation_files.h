@@ -2,10 +2,11 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "calibrate/delivery/delivery.h"
 #include "calibrate/output/output_names.h"
-#include "calibrate/report/evaluation_report.h"
+#include "calibrate/report/evaluation.h"
 
 namespace kvcalib {
 

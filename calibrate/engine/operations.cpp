@@ -3,7 +3,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <atomic>
@@ -11,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "calibrate/engine/current_stream.h"
 #include "kernels/element_types.h"
 #include "kernels/head_norm.h"
 #include "kernels/rms_norm.h"
@@ -35,12 +35,6 @@ void with_kernel_type(const at::Tensor& tensor, const Run& run) {
   if (type == at::kFloat) return run(float{});
   if (type == at::kHalf) return run(kernels::Half{});
   run(kernels::Bfloat16{});
-}
-
-// The current one of the tensor's GPU.
-kernels::Stream current_stream(const at::Tensor& tensor) {
-  const c10::impl::VirtualGuardImpl gpu(tensor.device().type());
-  return static_cast<kernels::Stream>(gpu.getStream(tensor.device()).native_handle());
 }
 
 // Splits tokens over the threads; `run` gets a half-open range.

@@ -17,18 +17,19 @@ namespace {
 // Sums go in kLanes lanes over kBlock elements, and from block to block in double: that fixes their
 // order.
 struct ScoreRowsLoops {
-  static constexpr int64_t kLanes = 64, kBlock = 1024;
+  static constexpr int64_t kLanes = 32, kBlock = 1024;
   static_assert(kBlock % kLanes == 0);
 
   static void score(const ScoreRowsArguments& arguments, int64_t first_row, int64_t last_row) {
     for (int64_t row = first_row; row < last_row; ++row) {
       const float* const logits = arguments.logits + row * arguments.stride;
-      const float maximum = largest(logits, arguments.vocab);
-      arguments.top[row] = static_cast<int32_t>(first_of(logits, arguments.vocab, maximum));
+      const Largest top = largest(logits, arguments.vocab);
       double sum = 0.0;
       for (int64_t first = 0; first < arguments.vocab; first += kBlock)
-        sum += exponentials(logits + first, std::min(kBlock, arguments.vocab - first), maximum);
-      arguments.log_sum[row] = static_cast<double>(maximum) + std::log(sum);
+        sum += exponentials(logits + first, std::min(kBlock, arguments.vocab - first), top.value);
+      arguments.top[row] = static_cast<int32_t>(top.place);
+      arguments.log_sum[row] = top.value > kLowest ? static_cast<double>(top.value) + std::log(sum)
+                                                   : -std::numeric_limits<double>::infinity();
     }
   }
 
@@ -40,9 +41,8 @@ struct ScoreRowsLoops {
       double forward = 0.0, reverse = 0.0;
       for (int64_t first = 0; first < arguments.vocab; first += kBlock) {
         const int64_t count = std::min(kBlock, arguments.vocab - first);
-        const Sums sums = is_near(base + first, other + first, count, shift)
-                              ? diverge_near(base + first, other + first, count, shift)
-                              : diverge_far(base + first, other + first, count, shift);
+        Sums sums = over_block<add_near>(base + first, other + first, count, shift);
+        if (!sums.are_near) sums = over_block<add_far>(base + first, other + first, count, shift);
         forward += sums.forward;
         reverse += sums.reverse;
       }
@@ -61,12 +61,32 @@ struct ScoreRowsLoops {
   };
   struct Sums {
     float forward, reverse;
+    bool are_near;  // the series serves all of them
   };
+  struct Largest {
+    float value;
+    int64_t place;
+  };
+  static constexpr float kLowest = std::numeric_limits<float>::lowest();
 
-  // Of which none is NaN; at least the lowest number.
-  static float largest(const float* logits, int64_t count) {
+  // Of which none is NaN; where there is nothing more, the lowest number and 0.
+  static Largest largest(const float* logits, int64_t count) {
+    Largest found{kLowest, 0};
+    int64_t block = 0;
+    for (int64_t first = 0; first < count; first += kBlock) {
+      const float value = largest_of_block(logits + first, std::min(kBlock, count - first));
+      if (value <= found.value) continue;
+      found.value = value;
+      block = first;
+    }
+    for (int64_t i = block; i < std::min(block + kBlock, count); ++i)
+      if (logits[i] == found.value) return {found.value, i};
+    return found;
+  }
+
+  static float largest_of_block(const float* logits, int64_t count) {
     float lanes[kLanes];
-    std::fill(lanes, lanes + kLanes, std::numeric_limits<float>::lowest());
+    std::fill(lanes, lanes + kLanes, kLowest);
     const int64_t whole = count / kLanes * kLanes;
     for (int64_t i = 0; i < whole; i += kLanes)
       for (int64_t lane = 0; lane < kLanes; ++lane)
@@ -77,18 +97,6 @@ struct ScoreRowsLoops {
       for (int64_t lane = 0; lane < half; ++lane)
         lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
     return lanes[0];
-  }
-
-  // 0 where there is none.
-  static int64_t first_of(const float* logits, int64_t count, float value) {
-    for (int64_t first = 0; first < count; first += kBlock) {
-      const int64_t last = std::min(first + kBlock, count);
-      uint32_t found = 0;
-      for (int64_t i = first; i < last; ++i) found |= logits[i] == value ? 1u : 0u;
-      for (int64_t i = first; i < last && found != 0; ++i)
-        if (logits[i] == value) return i;
-    }
-    return 0;
   }
 
   static float sum_of(float* lanes) {
@@ -102,31 +110,23 @@ struct ScoreRowsLoops {
     const int64_t whole = count / kLanes * kLanes;
     for (int64_t i = 0; i < whole; i += kLanes)
       for (int64_t lane = 0; lane < kLanes; ++lane)
-        lanes[lane] += exponential(logits[i + lane] - maximum);
-    for (int64_t i = whole; i < count; ++i) lanes[i - whole] += exponential(logits[i] - maximum);
+        lanes[lane] += probability(logits[i + lane] - maximum);
+    for (int64_t i = whole; i < count; ++i) lanes[i - whole] += probability(logits[i] - maximum);
     return sum_of(lanes);
   }
 
-  // Whether the series serves all of a block.  NaN is not near.
-  static bool is_near(const float* base, const float* other, int64_t count, const Shift& shift) {
-    uint32_t far = 0;
-    for (int64_t i = 0; i < count; ++i)
-      far |= std::abs(base[i] - other[i] - shift.between) < kSeriesBound ? 0u : 1u;
-    return far == 0;
-  }
-
-  // Adds what one place in the vocabulary has.
-  [[gnu::always_inline]] static void add_near(float base, float other, const Shift& shift,
+  // Adds what one place in the vocabulary has, and says whether the series serves it; NaN is far.
+  [[gnu::always_inline]] static bool add_near(float base, float other, const Shift& shift,
                                               float& forward, float& reverse) {
     const float d = base - other - shift.between;
     const DivergenceSeries g = divergence_series(d);
-    const float p = exponential(base - shift.base);
-    const float q = p * (1.0f - d + (g.even - g.odd));
-    forward += p * (g.even - g.odd);
-    reverse += q * (g.even + g.odd);
+    const float p = probability(base - shift.base), toward = g.even - g.odd;
+    forward += p * toward;
+    reverse += p * (1.0f - d + toward) * (g.even + g.odd);
+    return std::abs(d) < kSeriesBound;
   }
 
-  [[gnu::always_inline]] static void add_far(float base, float other, const Shift& shift,
+  [[gnu::always_inline]] static bool add_far(float base, float other, const Shift& shift,
                                              float& forward, float& reverse) {
     const float d = base - other - shift.between;
     const DivergenceSeries g = divergence_series(d);
@@ -136,27 +136,22 @@ struct ScoreRowsLoops {
     const bool is_near = std::abs(d) < kSeriesBound;
     forward += is_near ? p * (g.even - g.odd) : p_ratio + difference;
     reverse += is_near ? q * (g.even + g.odd) : -q_ratio - difference;
+    return is_near;
   }
 
   template <auto add>
   static Sums over_block(const float* base, const float* other, int64_t count, const Shift& shift) {
     float forward[kLanes] = {}, reverse[kLanes] = {};
+    uint32_t far[kLanes] = {};
     const int64_t whole = count / kLanes * kLanes;
     for (int64_t i = 0; i < whole; i += kLanes)
       for (int64_t lane = 0; lane < kLanes; ++lane)
-        add(base[i + lane], other[i + lane], shift, forward[lane], reverse[lane]);
+        far[lane] |=
+            add(base[i + lane], other[i + lane], shift, forward[lane], reverse[lane]) ? 0u : 1u;
     for (int64_t i = whole; i < count; ++i)
-      add(base[i], other[i], shift, forward[i - whole], reverse[i - whole]);
-    return {sum_of(forward), sum_of(reverse)};
-  }
-
-  static Sums diverge_near(const float* base, const float* other, int64_t count,
-                           const Shift& shift) {
-    return over_block<add_near>(base, other, count, shift);
-  }
-  static Sums diverge_far(const float* base, const float* other, int64_t count,
-                          const Shift& shift) {
-    return over_block<add_far>(base, other, count, shift);
+      far[0] |= add(base[i], other[i], shift, forward[i - whole], reverse[i - whole]) ? 0u : 1u;
+    for (int64_t lane = 1; lane < kLanes; ++lane) far[0] |= far[lane];
+    return {sum_of(forward), sum_of(reverse), far[0] == 0};
   }
 };
 

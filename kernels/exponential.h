@@ -6,14 +6,15 @@
 
 namespace kvcalib::kernels::cpu {
 
-// exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln(2) / 2, and exp(r) by its Taylor series,
-// whose remainder r^8 / 8! is below a tenth of a unit in the last place.  Without branches, so that
-// loops over it vectorise, and always inlined, since files for several processors use it; overflows
-// to infinity, underflows to 0, NaN gives NaN.
-[[gnu::always_inline]] inline float exponential(float x) {
-  // Beyond these bounds the result is infinity or 0.  A NaN compares false and passes through.
-  x = x > 89.0f ? 89.0f : x;
-  x = x < -104.0f ? -104.0f : x;
+// exp(x) = 2^n (1 + series) with n = round(x / ln 2), r = x - n ln 2, |r| <= ln(2) / 2, and
+// exp(r) - 1 by its Taylor series, whose remainder r^8 / 8! is below a tenth of a unit in the last
+// place.  Without branches, so that loops over it vectorise, and always inlined, since files for
+// several processors use it.
+struct ReducedExponential {
+  int32_t n;
+  float series;
+};
+[[gnu::always_inline]] inline ReducedExponential reduced_exponential(float x) {
   constexpr float kRounder =
       12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
   constexpr float kOneOverLn2 = 1.44269504088896341f;
@@ -29,13 +30,32 @@ namespace kvcalib::kernels::cpu {
   series = series * r + 1.0f / 6.0f;
   series = series * r + 0.5f;
   series = series * r * r + r;
+  return {
+      static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRounder)),
+      series};
+}
+
+[[gnu::always_inline]] inline float power_of_two(int32_t n) {  // a normal number
+  return std::bit_cast<float>((static_cast<uint32_t>(n) + 127u) << 23);
+}
+
+// exp(x): overflows to infinity, underflows to 0, NaN gives NaN.
+[[gnu::always_inline]] inline float exponential(float x) {
+  // Beyond these bounds the result is infinity or 0.  A NaN compares false and passes through.
+  x = x > 89.0f ? 89.0f : x;
+  x = x < -104.0f ? -104.0f : x;
+  const ReducedExponential reduced = reduced_exponential(x);
   // 2^n in two factors, each of which is a normal number: n is within [-150, 128].
-  const int32_t exponent =
-      static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRounder));
-  const int32_t first = exponent >> 1;
-  const uint32_t first_bits = (static_cast<uint32_t>(first) + 127u) << 23;
-  const uint32_t second_bits = (static_cast<uint32_t>(exponent - first) + 127u) << 23;
-  return (1.0f + series) * std::bit_cast<float>(first_bits) * std::bit_cast<float>(second_bits);
+  const int32_t first = reduced.n >> 1;
+  return (1.0f + reduced.series) * power_of_two(first) * power_of_two(reduced.n - first);
+}
+
+// exp(x) for x < 88, at least exp(-87), which is 2e-38: for probabilities, of which so little does
+// not matter.  NaN gives NaN.
+[[gnu::always_inline]] inline float probability(float x) {
+  x = x < -87.0f ? -87.0f : x;
+  const ReducedExponential reduced = reduced_exponential(x);
+  return (1.0f + reduced.series) * power_of_two(reduced.n);
 }
 
 }  // namespace kvcalib::kernels::cpu

@@ -5,6 +5,7 @@
 // so that the linker cannot take one processor's copy for another's.
 #include "kernels/causal_attention_loops.h"
 #include "kernels/instruction_set.h"
+#include "kernels/score_rows_loops.h"
 
 namespace kvcalib::kernels::cpu {
 namespace {
@@ -24,6 +25,8 @@ constexpr InstructionSet make_instruction_set(const char* name, const RowLoops& 
           .pack_columns = Product::pack,
           .matrix_product = Product::multiply,
           .causal_attention = AttentionLoops<kLanes, kRows>::run,
+          .score_rows = ScoreRowsLoops::score,
+          .diverge_rows = ScoreRowsLoops::diverge,
           .rows = &rows};
 }
 

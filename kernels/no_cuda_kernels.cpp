@@ -6,6 +6,7 @@
 #include "kernels/quantize_dequantize.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
+#include "kernels/score_rows.h"
 #include "kernels/swiglu.h"
 
 namespace kvcalib::kernels {
@@ -31,6 +32,8 @@ template <typename T>
 void rotary_observe(const RotaryObserveArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();
 }
+void score_rows(const ScoreRowsArguments& /*arguments*/, Stream /*stream*/) { refuse(); }
+void diverge_rows(const DivergeRowsArguments& /*arguments*/, Stream /*stream*/) { refuse(); }
 template <typename T>
 void swiglu(const SwigluArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();

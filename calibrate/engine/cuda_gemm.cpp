@@ -33,13 +33,25 @@ Operation make_operation() {
   return Operation(operation);
 }
 
+cudaDataType data_type(at::ScalarType type) {
+  switch (type) {
+    case at::kHalf:
+      return CUDA_R_16F;
+    case at::kBFloat16:
+      return CUDA_R_16BF;
+    default:
+      TORCH_CHECK(type == at::kFloat, "gpu_gemm: a matrix of ", type);
+      return CUDA_R_32F;
+  }
+}
+
 // cuBLAS counts by columns: a row-major matrix is its transpose.
 Layout transposed(const at::Tensor& matrix, uint64_t rows) {
   TORCH_CHECK(matrix.stride(1) == 1, "gpu_gemm: elements of a row must be neighbours");
-  const cudaDataType type = matrix.scalar_type() == at::kHalf ? CUDA_R_16F : CUDA_R_16BF;
   cublasLtMatrixLayout_t layout = nullptr;
-  TORCH_CUDABLAS_CHECK(cublasLtMatrixLayoutCreate(
-      &layout, type, static_cast<uint64_t>(matrix.size(1)), rows, matrix.stride(0)));
+  TORCH_CUDABLAS_CHECK(cublasLtMatrixLayoutCreate(&layout, data_type(matrix.scalar_type()),
+                                                  static_cast<uint64_t>(matrix.size(1)), rows,
+                                                  matrix.stride(0)));
   return Layout(layout);
 }
 
@@ -82,9 +94,10 @@ cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const Operation& 
 
 void gpu_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out,
               bool accumulate) {
-  TORCH_CHECK(x.scalar_type() == weight.scalar_type() && x.scalar_type() == out.scalar_type() &&
-                  (x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16),
-              "gpu_gemm: one 16-bit type");
+  TORCH_CHECK(x.scalar_type() == weight.scalar_type() &&
+                  (x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16) &&
+                  (out.scalar_type() == x.scalar_type() || out.scalar_type() == at::kFloat),
+              "gpu_gemm: one 16-bit type, or float32 for out alone");
   if (x.size(0) == 0) return;
   const cublasLtHandle_t handle = at::cuda::getCurrentCUDABlasLtHandle();
   const Operation operation = make_operation();

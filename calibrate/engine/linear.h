@@ -12,9 +12,9 @@ namespace kvcalib {
 // out [tokens, n] = x [tokens, k] weight [k, n], accumulated in float32; `accumulate`: out +=
 // instead.  Rows of x and out may be parts of wider ones.  On the CPU x and out are float32 and the
 // weight, of float16, bfloat16 or float32, is widened a few columns at a time; on a GPU all are of
-// one 16-bit type and the weight is one tensor.  A row's bits do not depend on the rows beside it:
-// on the CPU by how the kernel sums, on a GPU since the algorithm follows from the weight's shape
-// alone.
+// one 16-bit type, out perhaps of float32, and the weight is one tensor.  A row's bits do not
+// depend on the rows beside it: on the CPU by how the kernel sums, on a GPU since the algorithm
+// follows from the weight's shape alone.
 void linear(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& out,
             bool accumulate = false);
 

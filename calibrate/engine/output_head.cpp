@@ -18,7 +18,9 @@
 namespace kvcalib {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 512;
+constexpr int64_t kLogitBytes = int64_t{1} << 28;  // of a block of rows, of all streams
+constexpr int64_t kMostRows = 4096;                // of a block: more make nothing faster
+constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
 
 // As `linear` takes it: on a GPU [hidden, vocab] in memory, on the CPU however it lies.
 WeightMatrix read_head(const WeightDirectory& directory, const at::Device& device) {
@@ -44,22 +46,57 @@ OutputHead::OutputHead(const WeightDirectory& directory, const at::Device& devic
   norm_ = norm_.view({config_.hidden});
 }
 
-void OutputHead::run(const at::Tensor& hidden, const Take& take) const {
-  const int64_t rows = hidden.size(0), most = std::min(kRowsAtOnce, rows);
-  const at::Tensor normed = at::empty({most, config_.hidden}, hidden.options());
-  const at::Tensor logits = at::empty({most, config_.vocab}, hidden.options());
-  const at::Tensor nonfinite = at::zeros({1}, hidden.options().dtype(at::kInt));
-  for (int64_t first = 0; first < rows; first += most) {
-    const int64_t count = std::min(most, rows - first);
-    const at::Tensor in = normed.narrow(0, 0, count), out = logits.narrow(0, 0, count);
-    rms_norm(hidden.narrow(0, first, count), {}, {}, norm_, in, config_.norm_eps, nonfinite);
-    linear(in, head_, out);
-    take(first, out);
+at::Tensor OutputHead::logits_of(std::span<const at::Tensor> hidden, const at::Tensor& rows,
+                                 int64_t first, int64_t count, const at::Tensor& normed,
+                                 const at::Tensor& logits, const at::Tensor& nonfinite) const {
+  const int64_t all = std::ssize(hidden) * count;
+  const at::Tensor in = normed.narrow(0, 0, all), out = logits.narrow(0, 0, all);
+  int64_t place = 0;
+  for (const at::Tensor& stream : hidden) {
+    const at::Tensor block = rows.defined() ? stream.index_select(0, rows.narrow(0, first, count))
+                                            : stream.narrow(0, first, count);
+    rms_norm(block, {}, {}, norm_, in.narrow(0, place, count), config_.norm_eps, nonfinite);
+    place += count;
+  }
+  linear(in, head_, out);
+  return out.view({std::ssize(hidden), count, config_.vocab});
+}
+
+void OutputHead::run(std::span<const at::Tensor> hidden, const at::Tensor& rows,
+                     const Take& take) const {
+  if (hidden.empty()) return;
+  const int64_t streams = std::ssize(hidden);
+  const int64_t asked = rows.defined() ? rows.size(0) : hidden.front().size(0);
+  const int64_t most = std::min(output_head_rows(config_, streams), asked);
+  const at::TensorOptions options = hidden.front().options();
+  const at::Tensor normed = at::empty({streams * most, config_.hidden}, options);
+  const at::Tensor logits = at::empty({streams * most, config_.vocab}, options.dtype(at::kFloat));
+  const at::Tensor nonfinite = at::zeros({1}, options.dtype(at::kInt));
+  for (int64_t first = 0; first < asked; first += most) {
+    const int64_t count = std::min(most, asked - first);
+    take(first, logits_of(hidden, rows, first, count, normed, logits, nonfinite).unbind());
   }
   if (nonfinite.item<int>() != 0)
     throw Error(
         concat("NaN or Inf in the hidden states before the final norm; the model overflows ",
                "its 16-bit type on this data, or its weights are damaged"));
+}
+
+int64_t output_head_rows(const ModelConfig& config, int64_t streams) {
+  const int64_t row = streams * config.vocab * kFloatBytes;
+  return std::clamp<int64_t>(kLogitBytes / row, 1, kMostRows);
+}
+
+int64_t output_head_bytes(const ModelConfig& config, bool device_is_cpu, int64_t streams) {
+  const int64_t element = device_is_cpu ? kFloatBytes : 2;
+  const int64_t head = 2 * config.vocab * config.hidden;
+  // Rows that were picked of one stream beside the normed ones of all.
+  const int64_t picked = (streams + 1) * config.hidden * element;
+  const int64_t running =
+      output_head_rows(config, streams) * (streams * config.vocab * kFloatBytes + picked);
+  const int64_t norm = config.hidden * element;
+  if (device_is_cpu) return head + norm + running + linear_scratch_bytes(config.hidden);
+  return head + norm + std::max(head, running);  // on a GPU it is transposed once
 }
 
 }  // namespace kvcalib

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
+#include <vector>
 
 #include "sharding/formats/weight_directory.h"
 #include "sharding/streaming/weight_matrix.h"
@@ -14,21 +16,36 @@ namespace kvcalib {
 // A model's final norm and its head, which make logits of the last layer's output.
 class OutputHead {
  public:
-  // Logits [rows, vocab] of rows of hidden states from `first_row` on; overwritten afterwards.
-  using Take = std::function<void(int64_t first_row, const at::Tensor& logits)>;
+  // Logits of the rows [first_row, first_row + block) that were asked for, float32 [block, vocab]
+  // of each stream; overwritten afterwards.
+  using Take = std::function<void(int64_t first_row, const std::vector<at::Tensor>& logits)>;
 
   // Reads both; they stay on the device.  Throws Error when they are not finite or cannot be read.
   OutputHead(const WeightDirectory& directory, const at::Device& device);
 
-  // Gives the logits of `hidden` [rows, hidden] to `take`, a block of rows after the other, so that
-  // those of all rows are never held.  `hidden` is left as it is.  Throws Error when it is not
-  // finite.
-  void run(const at::Tensor& hidden, const Take& take) const;
+  // Gives the logits of rows of `hidden`, [any, hidden] of each stream, to `take`: those that
+  // `rows` names, int64 on the device, or all where it is undefined.  A block of rows of all
+  // streams comes after the other, of at most output_head_rows rows.  `hidden` is left as it is;
+  // a row's logits do not depend on the rows and streams beside it.  Throws Error when a row that
+  // was asked for is not finite, once all were taken.
+  void run(std::span<const at::Tensor> hidden, const at::Tensor& rows, const Take& take) const;
 
  private:
+  // Rows [first, first + count) of what was asked for.
+  at::Tensor logits_of(std::span<const at::Tensor> hidden, const at::Tensor& rows, int64_t first,
+                       int64_t count, const at::Tensor& normed, const at::Tensor& logits,
+                       const at::Tensor& nonfinite) const;
+
   const ModelConfig config_;
   at::Tensor norm_;    // [hidden]
   WeightMatrix head_;  // [hidden, vocab]
 };
+
+// Rows whose logits are held together: those of all streams take at most 256 MB, one row is taken
+// whatever it takes.
+int64_t output_head_rows(const ModelConfig& config, int64_t streams);
+
+// Bytes that an OutputHead takes of its device's memory at most, with what it holds while it runs.
+int64_t output_head_bytes(const ModelConfig& config, bool device_is_cpu, int64_t streams);
 
 }  // namespace kvcalib

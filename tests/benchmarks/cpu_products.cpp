@@ -96,6 +96,44 @@ void benchmark_attention(benchmark::State& state, const InstructionSet& set, dou
   report(state, 2.0 * kWindow * kWindow * kHeadDim * rate, peak);
 }
 
+// What is wanted of a row of logits of two streams, beside the products of a head that made them.
+void benchmark_scores(benchmark::State& state, const InstructionSet& set, double peak) {
+  constexpr int64_t kVocab = 12288, kHidden = 1024, kLogitRows = 64;
+  auto base = random_pattern<float>(13, 3.0f), noise = random_pattern<float>(14, 0.02f);
+  base.resize(kLogitRows * kVocab), noise.resize(kLogitRows * kVocab);
+  std::vector<float> other(base.size()), forward(kLogitRows), reverse(kLogitRows);
+  for (size_t i = 0; i < base.size(); ++i) other[i] = base[i] + noise[i];
+  std::vector<int32_t> top(kLogitRows);
+  std::vector<double> base_sum(kLogitRows), other_sum(kLogitRows);
+  const auto score = [&](const std::vector<float>& logits, std::vector<double>& log_sum) {
+    cpu::score_rows({.logits = logits.data(),
+                     .stride = kVocab,
+                     .rows = kLogitRows,
+                     .vocab = kVocab,
+                     .top = top.data(),
+                     .log_sum = log_sum.data()},
+                    0, kLogitRows, set);
+  };
+  const double rate = call_rate(state, [&] {
+    score(base, base_sum);
+    score(other, other_sum);
+    cpu::diverge_rows({.base = base.data(),
+                       .other = other.data(),
+                       .base_stride = kVocab,
+                       .other_stride = kVocab,
+                       .base_log_sum = base_sum.data(),
+                       .other_log_sum = other_sum.data(),
+                       .rows = kLogitRows,
+                       .vocab = kVocab,
+                       .forward = forward.data(),
+                       .reverse = reverse.data()},
+                      0, kLogitRows, set);
+  });
+  state.counters["rows_per_second"] = rate * kLogitRows;
+  if (peak > 0.0)
+    state.counters["of_head"] = peak / (rate * kLogitRows * 2 * 2.0 * kHidden * kVocab);
+}
+
 template <typename Body>
 void add(const std::string& name, Body body) {
   benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
@@ -121,6 +159,8 @@ void add_cpu_products() {
     }
     add(machine + "causal_attention" + suffix,
         [=](State& state) { benchmark_attention(state, *set, peak); });
+    add(machine + "score_rows" + suffix,
+        [=](State& state) { benchmark_scores(state, *set, peak); });
   }
 }
 

@@ -202,36 +202,76 @@ at::Tensor plain_logits(const ModelConfig& model, const at::Tensor& hidden) {
   return at::mm(normed(hidden.to(at::kDouble), norm), head.view(at::kHalf).to(at::kDouble).t());
 }
 
+// The logits of all streams, behind one another; counts the blocks.
+std::vector<at::Tensor> logits_of(const OutputHead& head, const std::vector<at::Tensor>& hidden,
+                                  const at::Tensor& rows = {}, int64_t* blocks = nullptr) {
+  std::vector<std::vector<at::Tensor>> parts(hidden.size());
+  int64_t next = 0;
+  head.run(hidden, rows, [&](int64_t first, const std::vector<at::Tensor>& logits) {
+    EXPECT_EQ(first, next);
+    EXPECT_EQ(logits.size(), hidden.size());
+    for (size_t i = 0; i < logits.size(); ++i) parts[i].push_back(logits[i].clone());
+    next += logits.front().size(0);
+    if (blocks != nullptr) ++*blocks;
+  });
+  std::vector<at::Tensor> whole;
+  for (const auto& part : parts) whole.push_back(at::cat(part));
+  return whole;
+}
+
 TEST(OutputHead, MakesTheLogitsOfEveryRowHoweverManyThereAre) {
   at::manual_seed(8);
   PlainRun run;
   const ModelConfig& model = run.model();
   const OutputHead head(run.directory(), at::kCPU);
-  for (const int64_t rows : {1, 700, 1100}) {
+  for (const int64_t rows : {1, 700, 5000}) {
     const at::Tensor hidden = at::randn({rows, model.hidden}), before = hidden.clone();
-    std::vector<at::Tensor> blocks;
-    int64_t next = 0;
-    head.run(hidden, [&](int64_t first, const at::Tensor& logits) {
-      EXPECT_EQ(first, next);
-      next += logits.size(0);
-      blocks.push_back(logits.clone());
-    });
-    const at::Tensor found = at::cat(blocks);
+    int64_t blocks = 0;
+    const at::Tensor found = logits_of(head, {hidden}, {}, &blocks).front();
+    EXPECT_EQ(blocks, rows == 5000 ? 2 : 1);
+    EXPECT_EQ(found.scalar_type(), at::kFloat);
     EXPECT_LT(relative_error(found, plain_logits(model, hidden)), 1e-6) << rows << " rows";
     EXPECT_TRUE(at::equal(hidden, before));
-    head.run(hidden.narrow(0, rows - 1, 1), [&](int64_t /*first*/, const at::Tensor& logits) {
-      EXPECT_TRUE(at::equal(logits, found.narrow(0, rows - 1, 1)));
-    });
+    EXPECT_TRUE(at::equal(logits_of(head, {hidden.narrow(0, rows - 1, 1)}).front(),
+                          found.narrow(0, rows - 1, 1)));
   }
+}
+
+TEST(OutputHead, GivesTheRowsThatAreNamedOfAllStreams) {
+  at::manual_seed(9);
+  PlainRun run;
+  const OutputHead head(run.directory(), at::kCPU);
+  const std::vector<at::Tensor> hidden = {at::randn({5000, run.model().hidden}),
+                                          at::randn({5000, run.model().hidden}),
+                                          at::randn({5000, run.model().hidden})};
+  const at::Tensor rows = at::randperm(5000, at::kLong).narrow(0, 0, 4500);
+  const std::vector<at::Tensor> found = logits_of(head, hidden, rows);
+  for (size_t i = 0; i < hidden.size(); ++i)
+    EXPECT_TRUE(at::equal(found[i], logits_of(head, {hidden[i]}).front().index_select(0, rows)));
+}
+
+TEST(OutputHead, HoldsNoMoreThanABlockOfLogits) {
+  ModelConfig model = small_model();
+  model.vocab = 32000;
+  for (const int64_t streams : {1, 2, 5}) {
+    const int64_t row = streams * model.vocab * 4;
+    EXPECT_LE(output_head_rows(model, streams) * row, 1 << 28);
+    EXPECT_GT((output_head_rows(model, streams) + 1) * row, 1 << 28);
+    EXPECT_GT(output_head_bytes(model, false, streams), output_head_rows(model, streams) * row);
+  }
+  model.vocab = 1 << 29;
+  EXPECT_EQ(output_head_rows(model, 2), 1);
 }
 
 TEST(OutputHead, RefusesHiddenStatesThatAreNotFinite) {
   PlainRun run;
-  const at::Tensor hidden = at::ones({600, run.model().hidden});
+  const OutputHead head(run.directory(), at::kCPU);
+  const at::Tensor hidden = at::ones({600, run.model().hidden}), finite = hidden.clone();
   hidden[599][3] = INFINITY;
   EXPECT_HOLDS("NaN or Inf in the hidden states before the final norm", message_of([&] {
-                 OutputHead(run.directory(), at::kCPU).run(hidden, [](auto&&...) {});
+                 logits_of(head, {finite, hidden});
                }));
+  logits_of(head, {hidden}, at::arange(599, at::kLong));  // not asked for: no matter
 }
 
 TEST(OutputHead, BehindAWholeLastLayerHasTheLogitsOfAPlainForwardPassInDouble) {
@@ -241,10 +281,8 @@ TEST(OutputHead, BehindAWholeLastLayerHasTheLogitsOfAPlainForwardPassInDouble) {
   const at::Tensor start = run.begin(1).hidden.to(at::kDouble);
   const at::Tensor expected = plain_logits(model, plain_forward(model, start).output);
   const at::Tensor hidden = run.go_on(run.begin(1), model.layers, {.output = true}).hidden;
-  OutputHead(run.directory(), at::kCPU)
-      .run(hidden, [&](int64_t /*first*/, const at::Tensor& found) {
-        EXPECT_LT(relative_error(found, expected), 1e-5);
-      });
+  const OutputHead head(run.directory(), at::kCPU);
+  EXPECT_LT(relative_error(logits_of(head, {hidden}).front(), expected), 1e-5);
 }
 
 }  // namespace

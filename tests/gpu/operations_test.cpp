@@ -45,6 +45,21 @@ TEST_F(GpuOperations, LinearAgreesWithAMatrixProductInDouble) {
   }
 }
 
+// The rounding of a float32 result is that of its products' sums alone.
+TEST_F(GpuOperations, LinearDoesNotRoundWhatIsWantedInFloat32) {
+  for (const at::ScalarType type : {at::kHalf, at::kBFloat16}) {
+    for (const int64_t columns : {384, 77}) {
+      const at::Tensor x = random({1000, 512}, type), weight = random({512, columns}, type);
+      const at::Tensor out = at::empty({1000, columns}, x.options().dtype(at::kFloat));
+      linear(x, WeightMatrix(weight), out);
+      EXPECT_LT(relative_error(out, at::mm(x.to(at::kDouble), weight.to(at::kDouble))), 1e-6);
+      const at::Tensor some = at::empty({64, columns}, out.options());
+      linear(x.narrow(0, 900, 64), WeightMatrix(weight), some);
+      EXPECT_TRUE(at::equal(some, out.narrow(0, 900, 64)));
+    }
+  }
+}
+
 TEST_F(GpuOperations, LinearTakesColumnsOfWiderRows) {
   const at::Tensor x = random({100, 256}), weights = random({256, 768});
   const at::Tensor whole = at::empty({100, 768}, x.options());

@@ -120,8 +120,8 @@ class Search {
         if (sum.is_exchanged())
           found.push_back({sum.own() - sum.other(),
                            concat("layers ", i, " and ", j,
-                                  " have each other's scales, as it looks: both pairs fit the "
-                                  "other layer's K and V")});
+                                  " seem to have each other's scales: these fit the K and V of the "
+                                  "other layer")});
       }
     return found;
   }
@@ -138,9 +138,9 @@ class Search {
           }
     std::vector<Found> found;
     for (const auto& [pair, at] : by_pair)
-      found.push_back(
-          {at.first, concat("layer ", listed(at.second), ": ranks ", pair.first, " and ",
-                            pair.second, " have each other's scales, as it looks")});
+      found.push_back({at.first, concat(at.second.size() > 1 ? "layers " : "layer ",
+                                        listed(at.second), ": ranks ", pair.first, " and ",
+                                        pair.second, " seem to have each other's scales")});
     return found;
   }
 
@@ -158,7 +158,7 @@ class Search {
         places.push_back(concat("layer ", layer, " rank ", rank));
       }
     if (places.empty()) return {};
-    return {{mended, concat(listed(places), ": the scales of K and V are swapped, as it looks")}};
+    return {{mended, concat(listed(places), ": the scales of K and V seem to be swapped")}};
   }
 
   const std::vector<LayerFigures>& layers_;

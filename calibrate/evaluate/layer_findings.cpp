@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iomanip>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "calibrate/evaluate/exchanged_scales.h"
@@ -25,11 +26,11 @@ constexpr double kMuchClipped = 1e-3;
 // With clipping at one end, what is left free at the other end when a zero point is off: a tenth of
 // the codes.
 constexpr int64_t kFreeEnd = 26;
-constexpr double kClippedAtFreeEnd = 1e-4;
+constexpr double kClippedAtFreeEnd = 5e-4;
 // A step that is four times too large leaves 64 or 65 of the 256 codes in use.
 constexpr double kFewCodes = 0.3 * 256;
-// And makes four times the error, less what two values that meet anyway hide.
-constexpr double kErrorFactor = 3;
+// Layers differ by up to three times of themselves.
+constexpr double kErrorFactor = 4;
 
 enum class Kind : uint8_t { kShifted, kClipped, kFewCodes, kError };
 
@@ -136,15 +137,17 @@ std::vector<std::string> sentences_of(const std::vector<Spot>& alike) {
   const size_t named = layers.size() > kLayersNamed ? 1 : layers.size();
   std::vector<std::string> sentences;
   for (size_t i = 0; i < named; ++i) {
-    std::vector<std::string> ranks;
+    std::set<size_t> ranks;
     const Spot* worst = nullptr;
     for (const Spot& spot : alike) {
       if (spot.layer != layers[i]) continue;
       if (worst == nullptr) worst = &spot;
-      ranks.push_back(concat(spot.rank));
+      ranks.insert(spot.rank);
     }
+    std::vector<std::string> names;
+    for (const size_t rank : ranks) names.push_back(concat(rank));
     sentences.push_back(concat("layer ", worst->layer, ranks.size() > 1 ? " ranks " : " rank ",
-                               listed(ranks), ": ", worst->symbol, ": ", what(*worst),
+                               listed(names), ": ", worst->symbol, ": ", what(*worst),
                                error_of(*worst)));
   }
   if (named < layers.size())

@@ -21,7 +21,7 @@ struct Finding {
 std::string with_error(const Estimate& estimate, bool with_sign) {
   std::string text =
       concat(std::setprecision(2), with_sign ? std::showpos : std::noshowpos, estimate.value);
-  if (std::isfinite(estimate.error)) text += concat(" +- ", std::setprecision(2), estimate.error);
+  if (std::isfinite(estimate.error)) text += concat(" ± ", std::setprecision(2), estimate.error);
   return text;
 }
 

@@ -11,6 +11,7 @@
 namespace kvcalib {
 namespace {
 
+constexpr size_t kWidth = 110;  // columns of sentences
 constexpr size_t kLayerRowsShown = 64;
 
 Section head(const Evaluation& evaluation) {
@@ -44,11 +45,12 @@ std::string format_evaluation(const Evaluation& evaluation) {
     text += "\n";
     if (!section.title.empty()) text += section.title + "\n";
     if (!section.table.header.empty()) text += text_table(section.table);
-    for (const std::string& line : section.lines) text += line + "\n";
+    for (const std::string& line : section.lines) text += wrapped(line, kWidth);
   }
   text += "\n";
-  for (const std::string& note : evaluation.notes) text += "note: " + note + "\n";
-  for (const std::string& sentence : evaluation.verdict) text += "verdict: " + sentence + "\n";
+  for (const std::string& note : evaluation.notes) text += wrapped("note: " + note, kWidth);
+  for (const std::string& sentence : evaluation.verdict)
+    text += wrapped("verdict: " + sentence, kWidth);
   return text;
 }
 

@@ -51,6 +51,26 @@ size_t width_of(std::string_view text) {
   }));
 }
 
+std::string wrapped(std::string_view text, size_t width) {
+  std::string lines;
+  size_t used = 0;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (used > 0 && used + 1 + width_of(word) > width) {
+      lines += "\n  ";
+      used = 2;
+    } else if (!lines.empty()) {
+      lines += ' ';
+      ++used;
+    }
+    lines += word;
+    used += width_of(word);
+  }
+  return lines + "\n";
+}
+
 std::string text_table(const Table& table) {
   const std::vector<size_t> widths = widths_of(table);
   std::string text;

@@ -17,6 +17,10 @@ struct Table {
 // Characters (Unicode code points) of UTF-8.
 size_t width_of(std::string_view text);
 
+// Broken at blanks into lines of at most `width` characters where words allow it, those behind the
+// first indented by two; ends its lines.
+std::string wrapped(std::string_view text, size_t width);
+
 // With columns as wide as they need, words to the left and numbers to the right; lines end without
 // blanks.
 std::string text_table(const Table& table);

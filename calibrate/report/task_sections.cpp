@@ -11,8 +11,11 @@
 namespace kvcalib {
 namespace {
 
+constexpr size_t kLabelsShown = 8;
+
 // "33/67": in percent of those that were counted.
 std::string shares(const std::vector<int64_t>& counts) {
+  if (counts.size() > kLabelsShown) return "-";
   int64_t all = 0;
   for (const int64_t count : counts) all += count;
   std::string text;

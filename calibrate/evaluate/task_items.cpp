@@ -2,9 +2,12 @@
 #include "calibrate/evaluate/task_items.h"
 
 #include <algorithm>
+#include <exception>
 #include <string_view>
+#include <thread>
 
 #include "sharding/files/error.h"
+#include "sharding/files/workers.h"
 
 namespace kvcalib {
 namespace {
@@ -19,7 +22,7 @@ std::string_view first_characters(std::string_view text, int64_t characters) {
   return text.substr(0, end);
 }
 
-// Cuts the items of one task.
+// Cuts items of one task.
 class ItemCutter {
  public:
   ItemCutter(const TaskFile& task, const Tokenizer* tokenizer, int64_t vocab, int64_t length)
@@ -115,23 +118,40 @@ class ItemCutter {
 }  // namespace
 
 TaskTokens tokenize_task(const TaskFile& task, const Tokenizer* tokenizer, int64_t vocab,
-                         int64_t length) {
+                         int64_t length, int64_t workers) {
   if (length < 2)
     throw Error(concat("--length ", length, ": expected 2 or more, so that a token is scored"));
   if (tokenizer == nullptr && !task.holds_ids()) {
     throw Error(concat(task.file.path.string(), ": holds texts, which need a tokenizer; name the ",
                        "model's with --tokenizer, or make the file with ids"));
   }
-  ItemCutter cutter(task, tokenizer, vocab, length);
   TaskTokens tokens;
-  for (const TaskItem& item : task.items) {
-    tokens.items.push_back(cutter.cut(item));
-    if (tokens.items.back().cut) ++tokens.cut_items;
-    for (const TextTokens& text : tokens.items.back().texts)
+  tokens.items.resize(task.items.size());
+  std::vector<std::exception_ptr> failures(task.items.size());
+  std::vector<ItemCutter> cutters(workers, ItemCutter(task, tokenizer, vocab, length));
+  run_workers(task.items.size(), workers, [&](int64_t worker, size_t item) {
+    try {
+      tokens.items[item] = cutters[worker].cut(task.items[item]);
+    } catch (...) {
+      failures[item] = std::current_exception();
+    }
+    return true;
+  });
+  // That of the first item, whoever met one first.
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+  for (const ItemCutter& cutter : cutters) tokens.cut_texts += cutter.cut_texts();
+  for (const TokenItem& item : tokens.items) {
+    if (item.cut) ++tokens.cut_items;
+    for (const TextTokens& text : item.texts)
       tokens.tokens += static_cast<int64_t>(text.ids.size());
   }
-  tokens.cut_texts = cutter.cut_texts();
   return tokens;
+}
+
+int64_t tokenizing_workers() {
+  return std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, 64);
 }
 
 }  // namespace kvcalib

@@ -171,6 +171,36 @@ TEST(TaskItems, KeepTheBosThatTheFileStates) {
   EXPECT_EQ(tokenize_task(task, nullptr, kVocab, 3).items[0].texts[0].ids, (Ids{1, 6, 7}));
 }
 
+TEST(TaskItems, AreTheSameForAnyNumberOfWorkers) {
+  std::vector<TaskItem> items;
+  for (uint64_t seed = 0; seed < 200; ++seed)
+    items.push_back(item_of({prose(seed, 20 + seed), "one two"}, {5, 4}));
+  const TaskFile task = task_of(items, ScoringRule::kSum);
+  const TaskTokens alone = tokenize_task(task, &tokenizer(), kVocab, 60, 1);
+  EXPECT_GT(alone.cut_items, 0);
+  for (const int64_t workers : {2, 7}) {
+    const TaskTokens tokens = tokenize_task(task, &tokenizer(), kVocab, 60, workers);
+    EXPECT_EQ(tokens.cut_texts, alone.cut_texts);
+    EXPECT_EQ(tokens.tokens, alone.tokens);
+    for (size_t i = 0; i < items.size(); ++i) {
+      for (size_t j = 0; j < 2; ++j) {
+        ASSERT_EQ(tokens.items[i].texts[j].ids, alone.items[i].texts[j].ids);
+        ASSERT_EQ(tokens.items[i].texts[j].first_scored, alone.items[i].texts[j].first_scored);
+      }
+    }
+  }
+}
+
+TEST(TaskItems, NameTheFirstFaultWhicheverWorkerMeetsIt) {
+  std::vector<TaskItem> items(300, item_of_ids({{1, 5}, {1, 6}}));
+  for (size_t i = 50; i < items.size(); ++i) items[i] = item_of_ids({{1, 5}, {1}});
+  const TaskFile task = task_of(items);
+  for (int repetition = 0; repetition < 50; ++repetition) {
+    ASSERT_PRED_FORMAT2(testing::IsSubstring, "rte.jsonl, line 52: text 1",
+                        message_of([&] { tokenize_task(task, nullptr, kVocab, kLength, 4); }));
+  }
+}
+
 TEST(TaskItems, RefuseTextsOfWhichNothingIsScored) {
   const TaskFile task = task_of({item_of_ids({{1, 5}, {1}})});
   EXPECT_HOLDS("rte.jsonl, line 2: text 1 has 1 tokens, of which none is scored",

@@ -41,7 +41,7 @@ void fuzz(std::string_view bytes) {
             item.from.size() == static_cast<size_t>(item.choices()));
   }
   if (!task.holds_ids()) return;
-  const TaskTokens tokens = tokenize_task(task, nullptr, kVocab, kLength);
+  const TaskTokens tokens = tokenize_task(task, nullptr, kVocab, kLength, 1);
   for (const bool share : {true, false}) check_trees(tokens, share);
 }
 

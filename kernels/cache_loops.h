@@ -7,14 +7,16 @@
 
 namespace kvcalib::kernels::cpu {
 
+inline constexpr int64_t kLongestHead = 256;
+
 // What a cache of one 16-bit type does to floats, by quantize_dequantize.h's formulas, compiled for
 // one set of instructions: every set gives the same bits.
 struct CacheLoops {
   void (*round)(float* values, int64_t width);
-  // Channels that share a count, or none where it is null.
+  // Counts where `count` is given: then at most kLongestHead values, as of one head.
   void (*int8)(float* values, const float* scale, const float* zero, int64_t width,
                CodeCount* count);
-  // One head of one token.
+  // One head of one token, of at most kLongestHead values.
   void (*int8_of_token)(float* values, int64_t width, CodeCount* count);
   void (*float8)(float* values, const float* scale, int64_t width);
 };

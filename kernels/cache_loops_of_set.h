@@ -71,43 +71,47 @@ struct RowCount {
   int32_t clipped = 0, lowest = kLowest, highest = kHighest;
 };
 
-// x' of int8, before its rounding.  In the neighbourhood of kWhole floats lie a whole step apart.
-template <bool kCounted>
-float through_int8(float value, float scale, float zero, RowCount& count) {
-  constexpr float kWhole = 0x1.8p23f;
-  const float steps = (value - zero) / scale;
+// In its neighbourhood floats lie a whole step apart.
+constexpr float kWhole = 0x1.8p23f;
+
+// int8's code of (value - zero) / scale, as a float.
+inline float code_of(float steps) {
   float bounded = steps > 127.0f ? 127.0f : steps;
   bounded = bounded < -128.0f ? -128.0f : bounded;
-  const float shifted = bounded + kWhole;
-  if constexpr (kCounted) {
-    const int32_t code = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kWhole);
-    const int32_t low = steps == steps ? code : kLowest;
-    const int32_t high = steps == steps ? code : kHighest;
-    count.clipped += (steps > 128.0f ? 1 : 0) + (steps < -129.0f ? 1 : 0);
-    count.lowest = low < count.lowest ? low : count.lowest;
-    count.highest = high > count.highest ? high : count.highest;
-  }
-  return (shifted - kWhole) * scale + zero;
+  return (bounded + kWhole) - kWhole;
 }
 
-template <typename Type, bool kCounted>
-RowCount int8_values(float* __restrict__ values, const float* __restrict__ scale,
-                     const float* __restrict__ zero, int64_t width) {
-  RowCount count;
+// Of numbers of steps.  By integers, whose extremes vectorise; sums of comparisons do not branch.
+inline RowCount count_codes(const float* __restrict__ steps, int64_t width) {
+  int32_t clipped = 0, lowest = kLowest, highest = kHighest;
   for (int64_t i = 0; i < width; ++i) {
-    const float value = Type::rounded(values[i]);
-    values[i] = Type::rounded(through_int8<kCounted>(value, scale[i], zero[i], count));
+    const int32_t is_nan = steps[i] != steps[i] ? -1 : 0;
+    const auto code =
+        std::bit_cast<int32_t>(code_of(steps[i]) + kWhole) - std::bit_cast<int32_t>(kWhole);
+    const int32_t low = (code & ~is_nan) | (kLowest & is_nan);
+    const int32_t high = (code & ~is_nan) | (kHighest & is_nan);
+    clipped += static_cast<int32_t>(steps[i] > 128.0f) + static_cast<int32_t>(steps[i] < -129.0f);
+    lowest = low < lowest ? low : lowest;
+    highest = high > highest ? high : highest;
   }
-  return count;
+  return {clipped, lowest, highest};
 }
 
-// The same of rounded values that share a scale and a zero.
-template <typename Type, bool kCounted>
-RowCount int8_values_of_token(float* __restrict__ values, float scale, float zero, int64_t width) {
-  RowCount count;
-  for (int64_t i = 0; i < width; ++i)
-    values[i] = Type::rounded(through_int8<kCounted>(values[i], scale, zero, count));
-  return count;
+// Channels with a scale and a zero each, or with the first ones'.
+template <typename Type, bool kCounted, bool kOfToken>
+RowCount int8_values(float* __restrict__ values, const float* __restrict__ scales,
+                     const float* __restrict__ zeros, int64_t width) {
+  const float first_scale = scales[0], first_zero = zeros[0];
+  float steps_of[kLongestHead];
+  for (int64_t i = 0; i < width; ++i) {
+    const float scale = kOfToken ? first_scale : scales[i];
+    const float zero = kOfToken ? first_zero : zeros[i];
+    const float value = Type::rounded(values[i]);
+    const float steps = (value - zero) / scale;
+    if constexpr (kCounted) steps_of[i] = steps;
+    values[i] = Type::rounded(code_of(steps) * scale + zero);
+  }
+  return kCounted ? count_codes(steps_of, width) : RowCount();
 }
 
 inline void add(const RowCount& row, CodeCount& count) {
@@ -125,11 +129,11 @@ struct CacheLoopsOf {
   static void int8(float* values, const float* scale, const float* zero, int64_t width,
                    CodeCount* count) {
     if (count == nullptr) {
-      int8_values<Type, false>(values, scale, zero, width);
+      int8_values<Type, false, false>(values, scale, zero, width);
       return;
     }
     count->values += static_cast<uint64_t>(width);
-    add(int8_values<Type, true>(values, scale, zero, width), *count);
+    add(int8_values<Type, true, false>(values, scale, zero, width), *count);
   }
 
   // In independent lanes, which vectorise.
@@ -158,9 +162,9 @@ struct CacheLoopsOf {
     if (count != nullptr) count->values += static_cast<uint64_t>(width);
     if (scale == 0.0f) return;
     if (count == nullptr)
-      int8_values_of_token<Type, false>(values, scale, zero, width);
+      int8_values<Type, false, true>(values, &scale, &zero, width);
     else
-      add(int8_values_of_token<Type, true>(values, scale, zero, width), *count);
+      add(int8_values<Type, true, true>(values, &scale, &zero, width), *count);
   }
 
   static void float8(float* __restrict__ values, const float* __restrict__ scale, int64_t width) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/nonfinite16.h"
+#include "kernels/quantize_dequantize.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
 #include "kernels/swiglu.h"
@@ -35,6 +36,14 @@ int64_t bytes_moved(const RotaryObserveArguments<T>& arguments) {
   const int64_t ranges = arguments.observes() ? 2 * 4 * channels : 0;
   return elements * int64_t{sizeof(T)} + arguments.tokens * int64_t{sizeof(int32_t)} +
          (arguments.length * angles + ranges) * int64_t{sizeof(float)};
+}
+
+// Read and written: the values.  Read: scale and zero where given.
+template <typename T>
+int64_t bytes_moved(const QuantizeDequantizeArguments<T>& arguments) {
+  const int64_t tables = (arguments.scale != nullptr) + (arguments.zero != nullptr);
+  return (2 * arguments.tokens * int64_t{sizeof(T)} + tables * int64_t{sizeof(float)}) *
+         arguments.columns();
 }
 
 // Read: gate and up.  Written: out.

@@ -62,6 +62,10 @@ class OneCpuThread {
   static void call(const SwigluArguments<T>& arguments) {
     cpu::swiglu(arguments, 0, arguments.tokens);
   }
+  template <typename T>
+  static void call(const QuantizeDequantizeArguments<T>& arguments) {
+    cpu::quantize_dequantize(arguments, 0, arguments.tokens);
+  }
   static void call(const Nonfinite16Arguments& arguments) {
     cpu::nonfinite16(arguments, 0, arguments.count);
   }
@@ -110,6 +114,11 @@ void add_cpu_kernels() {
   benchmark::AddCustomContext("copy on all CPU threads", rate_text(machine->copy_rate()));
   add_rows<OneCpuThread, float>(machine, "fp32");
   for (const ModelShape& shape : kModelShapes) {
+    add_row(machine, "quantize_sixteen_bits", shape, "fp32",
+            [](benchmark::State& state, OneCpuThread& on, const ModelShape& model) {
+              benchmark_quantize<OneCpuThread, float>(state, on, model, CacheCode::kSixteenBits,
+                                                      false);
+            });
     add_row(machine, "nonfinite16", shape, "fp16", benchmark_nonfinite16);
   }
 }

@@ -73,6 +73,10 @@ class Gpu {
   void call(const SwigluArguments<T>& arguments) {
     swiglu(arguments, stream_);
   }
+  template <typename T>
+  void call(const QuantizeDequantizeArguments<T>& arguments) {
+    quantize_dequantize(arguments, stream_);
+  }
 
   template <typename Launch>
   double seconds_of(Launch launch) {

@@ -187,6 +187,29 @@ void benchmark_rotary_only(benchmark::State& state, Machine& machine, const Mode
   measure(state, machine, operands.arguments(with_bias, false), [] {});
 }
 
+// K and V of a layer, side by side behind q.
+template <typename Machine, typename T>
+void benchmark_quantize(benchmark::State& state, Machine& machine, const ModelShape& shape,
+                        CacheCode code, bool counted) {
+  using Floats = typename Machine::template Array<float>;
+  const int64_t queries = shape.heads * shape.head_dim;
+  QuantizeDequantizeArguments<T> arguments;
+  arguments.tokens = Machine::kTokens;
+  arguments.kv_heads = 2 * shape.kv_heads;
+  arguments.head_dim = shape.head_dim;
+  arguments.row_stride = queries + arguments.columns();
+  arguments.code = code;
+  typename Machine::template Array<T> qkv(random_pattern<T>(11),
+                                          Machine::kTokens * arguments.row_stride);
+  Floats scale({4.0f / 127.0f}, arguments.columns()), zero({0.125f}, arguments.columns());
+  typename Machine::template Array<CodeCount> counts({CodeCount()}, arguments.kv_heads);
+  arguments.values = qkv.data() + queries;
+  if (code == CacheCode::kInt8 || code == CacheCode::kFloat8) arguments.scale = scale.data();
+  if (code == CacheCode::kInt8) arguments.zero = zero.data();
+  if (counted) arguments.counts = counts.data();
+  measure(state, machine, arguments, [] {});
+}
+
 // A rate as it is printed: 1234.5 GB/s.
 inline std::string rate_text(double bytes_per_second) {
   std::array<char, 32> text{};
@@ -228,6 +251,16 @@ void add_rows(const std::shared_ptr<Machine>& machine, const std::string& type) 
               });
     }
     add_row(machine, "swiglu", shape, type, benchmark_swiglu<Machine, T>);
+    const auto add_quantize = [&](const std::string& suffix, CacheCode code, bool counted) {
+      add_row(machine, "quantize_" + suffix, shape, type,
+              [code, counted](State& state, Machine& on, const ModelShape& model) {
+                benchmark_quantize<Machine, T>(state, on, model, code, counted);
+              });
+    };
+    add_quantize("int8", CacheCode::kInt8, false);
+    add_quantize("int8_counted", CacheCode::kInt8, true);
+    add_quantize("int8_of_token_counted", CacheCode::kInt8OfToken, true);
+    add_quantize("float8", CacheCode::kFloat8, false);
   }
 }
 

@@ -76,7 +76,8 @@ class EvaluateHuggingFace(BenchmarkTest):
 
     def test_refuses_what_it_cannot_measure(self):
         def refuse(code, words, *arguments):
-            self.assert_refused(code, words, "bench_evaluate_hf.py", "--config", self.preset, "--windows", 1, *arguments)
+            self.assert_refused(code, words, "bench_evaluate_hf.py", "--config", self.preset, "--windows", 1,
+                                *arguments)
         refuse(2, "no token to score", "--length", 1)
         refuse(1, "layers.0.past_kv_scale.0.weight", "--length", 8, "--scales", self.folder)
         self.save_scales(3)
@@ -104,7 +105,8 @@ class TasksHuggingFace(BenchmarkTest):
 
     def test_texts_are_split_where_the_scored_part_begins(self):
         script = self.script()
-        self.write("ll", {"texts": ["a\u2028b", "cd"], "from": [2, 1], "gold": 1}, {"texts": ["e"], "from": [0], "gold": 0})
+        self.write("ll", {"texts": ["a\u2028b", "cd"], "from": [2, 1], "gold": 1},
+                   {"texts": ["e"], "from": [0], "gold": 0})
         header, items = script.read_task(self.tasks, 1)
         self.assertEqual(script.requests_of(header, items), [("a\u2028", "b"), ("c", "d")])
         self.write("ppl", {"texts": ["ab", "cd"], "gold": 1})
@@ -125,9 +127,11 @@ class TasksHuggingFace(BenchmarkTest):
             self.assert_refused(1, "no 'texts'", *arguments)
         self.assert_refused(2, "config.json", "bench_tasks_hf.py", "--hf", self.folder, "--tasks", self.tasks)
         script = self.script()
-        for rule, item in (("ppl", {"ids": [[1]], "gold": 0}), ("ll", {"texts": ["a"], "gold": 0}), ("gen", {"texts": []})):
+        for rule, item in (("ppl", {"ids": [[1]], "gold": 0}), ("ll", {"texts": ["a"], "gold": 0}),
+                           ("gen", {"texts": []})):
             self.write(rule, item)
-            self.assertRaisesRegex(script.Failure, "task.jsonl.*expected a task file", script.read_task, self.tasks, None)
+            with self.assertRaisesRegex(script.Failure, "task.jsonl.*expected a task file"):
+                script.read_task(self.tasks, None)
 
 
 if __name__ == "__main__":

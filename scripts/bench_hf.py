@@ -48,21 +48,21 @@ def model_config(shape: Shape, length: int):
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta})
 
 
-def load_model(options: argparse.Namespace):
-    """The decoder without lm_head, on the device; its weights are there when this returns."""
+def load_model(options: argparse.Namespace, kind: str = "AutoModel"):
+    """The model, by default the decoder without lm_head, on the device; its weights are there when this returns."""
+    auto = getattr(transformers, kind)
     if options.hf:
         dtype = choose_dtype(options, transformers.AutoConfig.from_pretrained(options.hf).dtype)
         # Without accelerate, Transformers loads into host memory only.
         place = {"device_map": options.device} if is_installed("accelerate") else {}
-        model = transformers.AutoModel.from_pretrained(options.hf, dtype=dtype, attn_implementation="sdpa", **place)
+        model = auto.from_pretrained(options.hf, dtype=dtype, attn_implementation="sdpa", **place)
         model = model.to(options.device)
     else:
         shape = read_preset(options.config) if options.config else read_weights(options.weights)
         dtype = choose_dtype(options, getattr(torch, DTYPES[shape.weight_type]))
         torch.manual_seed(0)
         with torch.device(options.device):
-            model = transformers.AutoModel.from_config(model_config(shape, options.length), dtype=dtype,
-                                                       attn_implementation="sdpa")
+            model = auto.from_config(model_config(shape, options.length), dtype=dtype, attn_implementation="sdpa")
     synchronise(options.device)
     return model.eval()
 
@@ -232,8 +232,8 @@ def run(options: argparse.Namespace) -> dict:
             "peak_host_memory_gigabytes": host_peak_bytes() / GIGABYTE}
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+def add_workload_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the windows, the device and how often: what every benchmark of Hugging Face is told."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, metavar="FILE", help="random weights in the shape of a preset")
     source.add_argument("--weights", type=Path, metavar="DIR",
@@ -247,13 +247,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=positive_list, default=[8, 16, 32], metavar="B[,B...]",
                         help="windows of a batch, each size measured; default 8,16,32")
     parser.add_argument("--repeat", type=positive, default=3, metavar="N", help="of each batch; default %(default)s")
-    parser.add_argument("--ranges", type=Path, metavar="FILE.safetensors", help="where to write the ranges found")
-    parser.add_argument("--save", type=Path, metavar="DIR",
-                        help="where to write the model, so that --hf can measure how long it loads")
+
+
+def parse_workload(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.hf and not (options.hf / "config.json").exists():
         parser.error(f"argument --hf: {options.hf / 'config.json'} is not there")
     return options
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    add_workload_options(parser)
+    parser.add_argument("--ranges", type=Path, metavar="FILE.safetensors", help="where to write the ranges found")
+    parser.add_argument("--save", type=Path, metavar="DIR",
+                        help="where to write the model, so that --hf can measure how long it loads")
+    return parse_workload(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 """An evaluation in plain PyTorch, to compare the program with: a decoder in fp32 whose K and V go through the cache's
 16 bits, or through int8, and what that does to the probabilities of the tokens.
 
-It takes models in memory (models.py), with q and k as Hugging Face has them, and TurboMind directories as calibration.py
-reads them.
+It takes models in memory (models.py), with q and k as Hugging Face has them, and TurboMind directories as
+calibration.py reads them.
 """
 
 import math
@@ -92,7 +92,8 @@ def from_model(model: Model) -> Decoder:
             return tensor(f"{attention}{name}_proj.bias") if model.attention_bias else 0.0
         return Layer(tensor(prefix + "input_layernorm.weight"),
                      tuple(tensor(f"{attention}{name}_proj.weight").T for name in "qkv"), tuple(map(bias, "qkv")),
-                     tensor(attention + "o_proj.weight").T, bias("o"), tensor(prefix + "post_attention_layernorm.weight"),
+                     tensor(attention + "o_proj.weight").T, bias("o"),
+                     tensor(prefix + "post_attention_layernorm.weight"),
                      tuple(tensor(f"{prefix}mlp.{name}_proj.weight").T for name in ("gate", "up", "down")))
     return Decoder(config, model.interleaved, tensor("model.embed_tokens.weight"),
                    [layer(number) for number in range(model.layers)], tensor("model.norm.weight"),
@@ -112,7 +113,8 @@ def from_directory(path: Path) -> Decoder:
                      directory.feed_forward(number))
     embedding = directory.embedding()
     return Decoder(config, True, embedding, [layer(number) for number in range(config.layers)],
-                   directory.tensor("norm.weight", directory.hidden), directory.tensor("output.weight", *embedding.shape))
+                   directory.tensor("norm.weight", directory.hidden),
+                   directory.tensor("output.weight", *embedding.shape))
 
 
 def read_scales(path: Path, layers: int) -> np.ndarray:
@@ -162,7 +164,7 @@ def behind_first(values: torch.Tensor) -> np.ndarray:
 
 
 def scores_of(logits: torch.Tensor, ids: np.ndarray, first: torch.Tensor | None = None) -> Scores:
-    """What a stream's logits [tokens, vocab] say of a window's ids; beside those of the first stream, if it is another."""
+    """What a stream's logits [tokens, vocab] say of a window's ids, beside those of the first stream if given."""
     this = torch.log_softmax(logits[:-1].double(), dim=-1)
     targets = torch.from_numpy(np.asarray(ids[1:])).long()[:, None]
     scores = Scores(behind_first(-this.gather(1, targets)[:, 0]))
@@ -184,8 +186,8 @@ def evaluate(decoder: Decoder, windows: Iterator[np.ndarray], caches: list[Cache
 
 
 def task_value(logits: torch.Tensor, ids: np.ndarray, rule: str, start: int = 0) -> float:
-    """What a choice's text of ids [tokens], its BOS among them, is worth by a rule of the task files; the smallest value
-    is chosen, the first of equal ones.
+    """What a choice's text of ids [tokens], its BOS among them, is worth by a rule of the task files; the smallest
+    value is chosen, the first of equal ones.
 
     ppl        the cross-entropies of all tokens but the first, divided by the number of tokens, the first included
     ppl/(n-1)  the same divided by the number of cross-entropies

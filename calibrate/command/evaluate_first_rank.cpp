@@ -10,6 +10,7 @@
 #include "calibrate/command/group_files.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/trace_file.h"
+#include "calibrate/evaluate/gates.h"
 #include "calibrate/evaluate/verdict.h"
 #include "calibrate/report/evaluation_files.h"
 #include "calibrate/report/evaluation_json.h"

@@ -41,9 +41,9 @@ std::vector<ItemScores> items_of(const EvaluationWork& work, const ItemTrees& it
 ValueRule value_rule(ScoringRule rule) {
   switch (rule) {
     case ScoringRule::kPerToken:
-      return ValueRule::kMeanOverAll;
+      return ValueRule::kPerToken;
     case ScoringRule::kPerPredicted:
-      return ValueRule::kMeanOverPredicted;
+      return ValueRule::kPerPredicted;
     case ScoringRule::kSum:
       break;
   }
@@ -100,7 +100,7 @@ EvaluationResult measure(const EvaluationWork& work, const TriedCaches& tried,
       whole_profiles(scores, config.layers, config.kv_heads);
   for (size_t stream = 1; stream < streams; ++stream) {
     std::vector<LayerFigures> layers = layer_figures(profiles[stream], tried.caches[stream].ranks);
-    std::vector<std::string> findings = layer_findings(layers);
+    std::vector<std::string> findings = layer_findings(layers, tried.caches[stream].scales);
     measured.profiles.push_back(
         {stream, clipped_share(profiles[stream]), std::move(layers), std::move(findings)});
   }

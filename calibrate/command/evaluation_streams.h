@@ -17,7 +17,8 @@ namespace kvcalib {
 struct TriedCache {
   StreamInfo info;
   CacheFormat format;
-  int64_t ranks = 1;  // that its layers are told by
+  int64_t ranks = 1;                 // that its layers are told by
+  std::vector<KvScale> scales = {};  // [layers, ranks], where these are what the format is made of
 };
 
 // What an evaluation tries, the cache in 16 bits first.

@@ -9,8 +9,8 @@
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/evaluate/copy_texts.h"
+#include "calibrate/evaluate/gates.h"
 #include "calibrate/evaluate/task_items.h"
-#include "calibrate/evaluate/verdict.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {

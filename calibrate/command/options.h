@@ -9,7 +9,7 @@
 
 #include "calibrate/delivery/output_place.h"
 #include "calibrate/delivery/target.h"
-#include "calibrate/evaluate/verdict.h"
+#include "calibrate/evaluate/gates.h"
 
 namespace kvcalib {
 

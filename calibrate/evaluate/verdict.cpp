@@ -29,7 +29,16 @@ bool is_worse(const Estimate& change, double probability) {
   return change.value > 0 && probability < kSignificant;
 }
 
-Finding of_text(const TextMeasures& text, size_t stream) {
+// Of a stream behind the second: whether its divergence differs from that one's.
+std::string beside_second(const TextMeasures& text, size_t stream, const std::string& second) {
+  const Estimate& excess = text.streams[stream].divergence_excess;
+  if (!(student_test(excess, text.windows) < kSignificant)) return "";
+  return concat(excess.value > 0 ? ", more than " : ", less than ", second, "'s by ",
+                with_error({std::abs(excess.value), excess.error}, false));
+}
+
+Finding of_text(const Measured& measured, size_t stream) {
+  const TextMeasures& text = *measured.text;
   const StreamMeasures& measures = text.streams[stream];
   if (measures.not_finite > 0)
     return {true, concat("text: ", measures.not_finite, " of ", text.tokens,
@@ -44,7 +53,8 @@ Finding of_text(const TextMeasures& text, size_t stream) {
                                                  : "no loss of perplexity beyond noise";
   return {is_worse(measures.log_ratio, probability),
           concat("text: ", judged, " (ln PPL ratio ", with_error(measures.log_ratio, true),
-                 ", KLD ", with_error(measures.divergence, false), ")")};
+                 ", KLD ", with_error(measures.divergence, false),
+                 beside_second(text, stream, measured.streams[1].name), ")")};
 }
 
 Finding of_copy(const std::vector<CopyDistance>& copy, int64_t vocab, size_t stream) {
@@ -72,7 +82,9 @@ Finding of_copy(const std::vector<CopyDistance>& copy, int64_t vocab, size_t str
   return {true, concat("copying: worse than noise explains (", listed(worse), ")")};
 }
 
-Finding of_tasks(const std::vector<TaskScore>& tasks, size_t stream) {
+// Of tasks, or of recall, which is scored as they are.
+Finding of_tasks(const char* name, const std::vector<TaskScore>& tasks, const std::string& base,
+                 size_t stream) {
   const TaskTotals total = totals(tasks)[stream];
   std::vector<std::string> lost, gained;
   for (const TaskScore& task : tasks) {
@@ -85,20 +97,24 @@ Finding of_tasks(const std::vector<TaskScore>& tasks, size_t stream) {
   const std::string chance =
       concat(total.significant, " of ", total.rows, total.rows == 1 ? " row" : " rows",
              " below 0.05, ", std::setprecision(2), total.expected, " expected by chance");
-  std::string text = lost.empty() ? "tasks: no loss beyond noise"
-                                  : concat("tasks: lost in ", listed(lost), " points");
+  std::string text = concat(name, lost.empty() ? ": no loss beyond noise" : ": lost in ");
+  if (!lost.empty()) text += listed(lost) + " points";
   if (!gained.empty()) text += concat(", gained in ", listed(gained), " points");
   text += concat(" (", chance, ")");
   if (are_at_chance(tasks))
-    text += "; but they are at chance: the first stream is no better than the best constant answer";
+    text += concat(", but this model is at chance: ", base,
+                   " is no better than the best constant answer");
   return {!lost.empty(), text};
 }
 
 std::string sentence_of(const Measured& measured, size_t stream) {
   std::vector<Finding> findings;
-  if (measured.text) findings.push_back(of_text(*measured.text, stream));
+  if (measured.text) findings.push_back(of_text(measured, stream));
   if (!measured.copy.empty()) findings.push_back(of_copy(measured.copy, measured.vocab, stream));
-  if (!measured.tasks.empty()) findings.push_back(of_tasks(measured.tasks, stream));
+  const std::string& base = measured.streams.front().name;
+  if (!measured.recall.empty())
+    findings.push_back(of_tasks("recall", measured.recall, base, stream));
+  if (!measured.tasks.empty()) findings.push_back(of_tasks("tasks", measured.tasks, base, stream));
   const bool is_loss = std::any_of(findings.begin(), findings.end(),
                                    [](const Finding& finding) { return finding.is_loss; });
   std::string text = concat(measured.streams[stream].name,

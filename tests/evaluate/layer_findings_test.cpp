@@ -156,6 +156,15 @@ TEST(LayerFindings, NameAnErrorFarAboveOtherLayers) {
                 "%, 5 times the median of the other layers"}));
 }
 
+TEST(LayerFindings, HoldALayerAgainstTheOthersOnly) {
+  std::vector<LayerFigures> layers(2, {{{}, {}}});
+  layers[0].ranks[0].values.error = layers[0].ranks[1].values.error = 0.01;
+  layers[1].ranks[0].values.error = layers[1].ranks[1].values.error = 0.05;
+  const std::vector<std::string> sentences = layer_findings(layers, {});
+  ASSERT_EQ(sentences.size(), 1U);  // their own among them, the median would be 0.03
+  EXPECT_TRUE(begins(sentences[0], "layer 1 ranks 0 and 1: V: it costs more")) << sentences[0];
+}
+
 TEST(LayerFindings, AreAHandful) {
   const SimulatedModel model = small_model();
   std::vector<KvScale> scales = simulated_scales(model);

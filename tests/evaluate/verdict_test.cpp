@@ -108,7 +108,32 @@ TEST(Verdict, SaysWhenTasksAreAtChance) {
   Measured measured = two();
   measured.tasks = score_tasks(std::vector{scored_task("RTE", 50, 50, 3, 3)});
   expect_part(only_sentence(measured),
-              "they are at chance: the first stream is no better than the");
+              ", but this model is at chance: fp16 is no better than the best constant answer");
+}
+
+TEST(Verdict, JudgesRecallAsTasks) {
+  Measured measured = two();
+  measured.recall = score_tasks(std::vector{scored_task("near", 60, 20, 15, 0)});
+  expect_part(only_sentence(measured),
+              "int8: the loss is more than noise: recall: lost in near -16 points (1 of 1 row ");
+}
+
+TEST(Verdict, ComparesLaterStreamsWithTheSecond) {
+  Measured measured = two();
+  measured.streams.push_back({"wide", "a step four times as large", false});
+  measured.text = measured_text(0.0625F, 0.25F, 0.03125F);
+  measured.text->streams.push_back(measured.text->streams[1]);
+  StreamMeasures& wide = measured.text->streams[2];
+  wide.divergence_excess = {0.5, 0.0625};
+  const std::string more = ", more than int8's by 0.5 ± 0.062)";
+  std::vector<std::string> sentences = verdict(measured);
+  ASSERT_EQ(sentences.size(), 2U);
+  EXPECT_EQ(sentences[0].find("more than"), std::string::npos) << sentences[0];
+  expect_part(sentences[1], more);
+  wide.divergence_excess.value = -0.5;
+  expect_part(verdict(measured)[1], ", less than int8's by 0.5 ± 0.062)");
+  wide.divergence_excess.error = 0.5;
+  EXPECT_EQ(verdict(measured)[1].find("int8's"), std::string::npos);
 }
 
 TEST(Verdict, NamesTheDistanceAtWhichCopyingSuffers) {

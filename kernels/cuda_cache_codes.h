@@ -125,8 +125,8 @@ class CacheCodes {
     float low = INFINITY, high = -INFINITY;
 #pragma unroll
     for (int i = 0; i < elements; ++i) {
-      low = fminf(low, values[i]);
-      high = fmaxf(high, values[i]);
+      low = values[i] < low ? values[i] : low;  // leaves out NaN, signaling ones too
+      high = values[i] > high ? values[i] : high;
     }
     for (int offset = lanes / 2; offset > 0; offset /= 2) {
       low = fminf(low, __shfl_xor_sync(kWholeWarp, low, offset));

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <utility>
 
 #include "tests/engine/quantizer_fixture.h"
 #include "tests/message_of.h"
@@ -16,7 +17,8 @@ namespace {
 // K and V of some tokens, in rows that hold q as well, as a hook sees them.
 struct Rows {
   explicit Rows(int64_t tokens) : qkv(at::randn({tokens, 8, 16})) {}
-  Rows(const Rows& other) : qkv(other.qkv.clone()) {}
+  explicit Rows(at::Tensor qkv) : qkv(std::move(qkv)) {}
+  Rows copy() const { return Rows(qkv.clone()); }
 
   at::Tensor keys() const { return qkv.narrow(1, 4, 2); }
   at::Tensor values() const { return qkv.narrow(1, 6, 2); }
@@ -51,7 +53,7 @@ TEST(CacheQuantizer, ChangesKAndVByTheScalesOfTheirLayerAndNothingElse) {
     const CacheFormat format = random_format(CacheFormat::Kind::kInt8, config);
     CacheQuantizer quantizer(format, config, at::kCPU);
     for (const int64_t tokens : {1, 31, 200}) {
-      const Rows before(tokens), after(before);
+      const Rows before(tokens), after = before.copy();
       quantizer.apply(2, after.keys(), after.values());
       EXPECT_TRUE(at::equal(after.keys(), expected_int8(before.keys(), format.keys, 2, type)));
       EXPECT_TRUE(
@@ -64,7 +66,7 @@ TEST(CacheQuantizer, ChangesKAndVByTheScalesOfTheirLayerAndNothingElse) {
 TEST(CacheQuantizer, OfSixteenBitsRounds) {
   const ModelConfig config = small_model(WeightType::kBFloat16);
   CacheQuantizer quantizer({}, config, at::kCPU);
-  const Rows before(50), after(before);
+  const Rows before(50), after = before.copy();
   quantizer.apply(0, after.keys(), after.values());
   EXPECT_TRUE(at::equal(after.keys(), before.keys().to(at::kBFloat16).to(at::kFloat)));
   EXPECT_TRUE(codes_of(quantizer).at(0).key_codes.empty());
@@ -74,7 +76,8 @@ TEST(CacheQuantizer, ChangesKAloneAndVAloneAsBothTogetherAndThenCountsNothing) {
   for (const CacheFormat::Kind kind : kCacheKinds) {
     const ModelConfig config = small_model();
     CacheQuantizer quantizer(random_format(kind, config), config, at::kCPU);
-    const Rows before(40), keys(before), values(before), both(before);
+    const Rows before(40);
+    const Rows keys = before.copy(), values = before.copy(), both = before.copy();
     quantizer.apply_keys(1, keys.keys());
     quantizer.apply_values(1, values.values());
     const StreamProfile profile = codes_of(quantizer);
@@ -132,7 +135,7 @@ TEST(CacheQuantizer, GivesTheSameBitsAndCountsOnHoweverManyThreads) {
     for (const int count : {1, 2, 3}) {
       at::set_num_threads(count);
       CacheQuantizer quantizer(format, config, at::kCPU);
-      const Rows after(before);
+      const Rows after = before.copy();
       quantizer.apply(0, after.keys(), after.values());
       if (count == 1) first = after.qkv, first_codes = codes_of(quantizer);
       EXPECT_TRUE(at::equal(after.qkv, first));

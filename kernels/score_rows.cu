@@ -15,19 +15,20 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 constexpr int kElements = 4;  // of a chunk, beside each other
 
-// Calls use(index, chunks...) for every element of a row of a thread: chunks where rows are aligned
-// for them, else single elements.  In both cases a thread meets its elements in a fixed order.
+// Calls use(index) for every chunk of a row that is this thread's, in a fixed order.
 template <int N, typename Use>
 __device__ void over_chunks(int64_t vocab, Use use) {
   for (int64_t i = static_cast<int64_t>(threadIdx.x) * N; i < vocab; i += kThreads * N) use(i);
 }
 
-// The sum of exp(x - largest) over some logits.
+// The sum of exp(x - largest) over some logits.  No member is initialised, since it is shared too.
 struct RunningSum {
-  float largest =
-      -FLT_MAX;         // the lowest number is no less than minus infinity, and can be taken off
-  int place = INT_MAX;  // of the largest; none
-  double sum = 0.0;
+  float largest;
+  int place;  // of the largest; INT_MAX: none
+  double sum;
+
+  // The lowest number is no less than minus infinity, and can be taken off it.
+  __device__ static RunningSum of_none() { return {-FLT_MAX, INT_MAX, 0.0}; }
 
   __device__ void merge(const RunningSum& other) {
     const float both = fmaxf(largest, other.largest);
@@ -38,26 +39,10 @@ struct RunningSum {
   }
 
   __device__ RunningSum of_lane(int offset) const {
-    RunningSum other;
-    other.largest = __shfl_xor_sync(0xffffffffu, largest, offset);
-    other.place = __shfl_xor_sync(0xffffffffu, place, offset);
-    other.sum = __shfl_xor_sync(0xffffffffu, sum, offset);
-    return other;
+    return {__shfl_xor_sync(0xffffffffu, largest, offset),
+            __shfl_xor_sync(0xffffffffu, place, offset), __shfl_xor_sync(0xffffffffu, sum, offset)};
   }
 };
-
-// The lower lane's part goes first in either lane, so that both have the same bits.
-__device__ void merge_warp(RunningSum& own) {
-  for (int offset = 16; offset > 0; offset /= 2) {
-    RunningSum other = own.of_lane(offset);
-    if ((threadIdx.x & offset) != 0) {
-      const RunningSum mine = own;
-      own = other;
-      other = mine;
-    }
-    own.merge(other);
-  }
-}
 
 template <int N>
 __device__ void add_chunk(RunningSum& running, const Chunk<float, N>& chunk, int64_t first) {
@@ -81,10 +66,10 @@ __device__ void add_chunk(RunningSum& running, const Chunk<float, N>& chunk, int
 template <int N>
 __global__ void __launch_bounds__(kThreads) score_row(const ScoreRowsArguments arguments) {
   const float* const logits = arguments.logits + blockIdx.x * arguments.stride;
-  RunningSum running;
+  RunningSum running = RunningSum::of_none();
   over_chunks<N>(arguments.vocab,
                  [&](int64_t i) { add_chunk(running, load_chunk<float, N>(logits + i), i); });
-  merge_warp(running);
+  for (int offset = 16; offset > 0; offset /= 2) running.merge(running.of_lane(offset));
   __shared__ RunningSum warps[kWarps];
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = running;
   __syncthreads();
@@ -95,7 +80,7 @@ __global__ void __launch_bounds__(kThreads) score_row(const ScoreRowsArguments a
 }
 
 struct Terms {
-  double forward = 0.0, reverse = 0.0;
+  double forward, reverse;
 };
 
 struct Shift {
@@ -125,7 +110,7 @@ __global__ void __launch_bounds__(kThreads) diverge_row(const DivergeRowsArgumen
   const double other_sum = arguments.other_log_sum[blockIdx.x];
   const Shift shift{static_cast<float>(base_sum), static_cast<float>(other_sum),
                     static_cast<float>(base_sum - other_sum)};
-  Terms terms;
+  Terms terms{0.0, 0.0};
   over_chunks<N>(arguments.vocab, [&](int64_t i) {
     const auto b = load_chunk<float, N>(base + i), o = load_chunk<float, N>(other + i);
     float forward = 0.0f, reverse = 0.0f;

@@ -54,7 +54,7 @@ def scored(items: list[Item], tokenizer) -> list[dict]:
 
 def lines_of(row: dict, items: list[Item], tokenizer) -> list[dict]:
     first = tokenizer.encode("").ids[:1] if tokenizer else []  # what begins every text, if anything does
-    lines = [header(row) | {"bos": id for id in first}]
+    lines = [header(row) | ({"bos": first[0]} if first else {})]
     for number, (item, part) in enumerate(zip(items, scored(items, tokenizer))):
         group = {} if item.group is None else {"group": item.group}
         lines.append({"id": str(number)} | group | part | {"gold": item.gold})

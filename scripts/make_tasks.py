@@ -53,7 +53,8 @@ def scored(items: list[Item], tokenizer) -> list[dict]:
 
 
 def lines_of(row: dict, items: list[Item], tokenizer) -> list[dict]:
-    lines = [header(row)]
+    first = tokenizer.encode("").ids[:1] if tokenizer else []  # what begins every text, if anything does
+    lines = [header(row) | ({"bos": first[0]} if first else {})]
     for number, (item, part) in enumerate(zip(items, scored(items, tokenizer))):
         group = {} if item.group is None else {"group": item.group}
         lines.append({"id": str(number)} | group | part | {"gold": item.gold})

@@ -99,11 +99,14 @@ class MakeTasks(TaskTest):
         self.save("winogrande/dev.jsonl", jsonl({"option1": "Ann", "option2": "Eve", "answer": "2",
                                                  "sentence": "Ann met Eve and _ left."}))
         header, item = self.made("winogrande-ll", "--tokenizer", self.folder / "tokenizer.json")
-        self.assertEqual(header["rule"], "ll")
+        self.assertEqual((header["rule"], header["bos"]), ("ll", 0))
         ids = [tokenizer.encode(text).ids for text in texts]
         before = [len(tokenizer.encode(text.removesuffix(" left.")).ids) for text in texts]
         self.assertEqual(item, {"id": "0", "ids": ids, "from": before, "gold": 1})
-        _, item = self.made("winogrande", "--tokenizer", self.folder / "tokenizer.json")
+        tokenizer.post_processor = tokenizers.processors.ByteLevel()
+        tokenizer.save(str(self.folder / "tokenizer.json"))
+        header, item = self.made("winogrande", "--tokenizer", self.folder / "tokenizer.json")
+        self.assertNotIn("bos", header)
         self.assertEqual(item["ids"], [tokenizer.encode("Good sentence: " + text).ids for text in texts])
         self.assert_refused(1, "none.json", arguments=["--force", "--tokenizer", self.folder / "none.json"])
 

@@ -65,7 +65,8 @@ class OneLayer {
   // All rows of the segments; K and V [rows, kv_heads, head_dim].
   LayerResult run_segments(const at::Tensor& hidden, const Segments& segments) {
     LayerResult result{hidden.clone(), {}, {}};
-    const auto keep = [&](const at::Tensor& keys, const at::Tensor& values) {
+    const auto keep = [&](const at::Tensor& /*queries*/, const at::Tensor& keys,
+                          const at::Tensor& values) {
       keys.mul_(0.5);
       result.keys = keys.clone();
       result.values = values.clone();

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/evaluate_first_rank.h"
 
+#include <chrono>
+#include <iomanip>
 #include <iostream>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "calibrate/command/evaluation_job.h"
 #include "calibrate/command/evaluation_result.h"
 #include "calibrate/command/group_files.h"
+#include "calibrate/command/host_memory.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/trace_file.h"
 #include "calibrate/evaluate/gates.h"
@@ -15,14 +19,19 @@
 #include "calibrate/report/evaluation_files.h"
 #include "calibrate/report/evaluation_json.h"
 #include "calibrate/report/evaluation_report.h"
+#include "calibrate/report/gigabytes.h"
 #include "calibrate/report/progress.h"
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
+#include "sharding/files/seconds_since.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/streaming/device.h"
 
 namespace kvcalib {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 std::string describe(const ScoreRequest& request, size_t kept) {
   int64_t tokens = 0;
@@ -32,7 +41,7 @@ std::string describe(const ScoreRequest& request, size_t kept) {
   std::string text = concat("scoring ", tokens, " tokens under ", request.streams.size() - 1,
                             " caches, ", groups, " reading", plural(groups), " of the weights");
   if (kept > 0) text += concat(" beside ", kept, " kept");
-  return text + "\n";
+  return text;
 }
 
 std::string model_line(const WeightDirectory& directory) {
@@ -43,12 +52,42 @@ std::string model_line(const WeightDirectory& directory) {
                 weights_fingerprint(directory).substr(0, 16));
 }
 
+// What a run took, for a person: results do not depend on it.
+struct Cost {
+  Clock::time_point start = Clock::now();
+  double layer_seconds = 0, head_seconds = 0;
+
+  std::string text(const c10::Device& device) const {
+    return concat("layers ", seconds(layer_seconds), ", head and scores ", seconds(head_seconds),
+                  ", all ", seconds(seconds_since(start)), "; at most ",
+                  gigabytes(peak_host_bytes()), " of host memory",
+                  device.is_cuda() ? concat(", ", gigabytes(peak_gpu_bytes(device)), " of the GPU")
+                                   : std::string());
+  }
+
+ private:
+  static std::string seconds(double value) {
+    std::ostringstream text;
+    text << std::fixed << std::setprecision(2) << value << " s";
+    return text.str();
+  }
+};
+
 // What the ranks find of one group.
 GroupScores score_group(ScorePass& pass, const ScoreRequest& request, size_t group,
-                        Rendezvous& rendezvous, int64_t ranks, ProgressReporter& reporter) {
+                        Rendezvous& rendezvous, int64_t ranks, ProgressReporter& reporter,
+                        Cost& cost) {
   const TreeGroup& trees = request.groups[group];
-  GroupScores scores = pass.run(trees_of(request, trees), trees.first,
-                                [&](const PassProgress& progress) { reporter.layer(progress); });
+  double layer_seconds = 0;
+  Clock::time_point layers_done;
+  GroupScores scores =
+      pass.run(trees_of(request, trees), trees.first, [&](const PassProgress& progress) {
+        reporter.layer(progress);
+        layer_seconds = progress.seconds;
+        layers_done = Clock::now();
+      });
+  cost.layer_seconds += layer_seconds;
+  cost.head_seconds += seconds_since(layers_done);
   for (int64_t rank = 1; rank < ranks; ++rank)
     append(scores, receive_scores(rendezvous, group, rank));
   return scores;
@@ -83,6 +122,7 @@ int report(const EvaluateOptions& options, const Evaluation& evaluation) {
 
 int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
                             const c10::Device& device) {
+  Cost cost;
   Trace trace(device);
   Trace* const tracing = options.trace ? &trace : nullptr;
   ProgressReporter reporter(std::cerr, progress_style(options.quiet));
@@ -103,7 +143,7 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   const std::unique_ptr<ScorePass> pass =
       start_score_pass(*job.directory, *job.runtime, request, run);
   for (size_t group = 0; group < request.groups.size(); ++group) {
-    GroupScores found = score_group(*pass, request, group, rendezvous, rank.world, reporter);
+    GroupScores found = score_group(*pass, request, group, rendezvous, rank.world, reporter, cost);
     job.inputs.check();
     if (files && group + 1 < request.groups.size())
       files->keep(request.groups[group], to_bytes(found));
@@ -111,6 +151,7 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   }
   if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
   reporter.finish();
+  reporter.stage(cost.text(device));
 
   job.work.trees = std::move(request.trees);
   EvaluationResult result = measure(job.work, job.tried, job.directory->config(), scores);

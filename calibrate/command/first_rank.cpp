@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/first_rank.h"
 
-#include <sys/resource.h>
-
 #include <chrono>
 #include <future>
 #include <iostream>
 #include <optional>
 
 #include "calibrate/command/calibrate_request.h"
+#include "calibrate/command/host_memory.h"
 #include "calibrate/command/plan.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
@@ -36,12 +35,6 @@ namespace kvcalib {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-uint64_t peak_host_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
-}
 
 std::filesystem::path tokenizer_of(const CalibrateOptions& options,
                                    const std::vector<std::filesystem::path>& files) {

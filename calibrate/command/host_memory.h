@@ -24,4 +24,7 @@ struct HostMemory {
 // Nothing where the system does not say.
 std::optional<HostMemory> host_memory(const std::filesystem::path& root);
 
+// What this process held of it at most.
+uint64_t peak_host_bytes();
+
 }  // namespace kvcalib

@@ -48,10 +48,10 @@ MemoryPlan plan_score_memory(const ModelConfig& config, uint64_t stored_layer_by
   PassSettings one_block = settings;
   one_block.micro_batch_tokens = block;
   MemoryPlan plan = plan_memory(config, stored_layer_bytes, 1, block, 1, one_block);
-  plan.activations = static_cast<uint64_t>(load.tokens) * score_token_bytes(config, load.streams,
-                                                                            settings.device);
-  plan.head = static_cast<uint64_t>(
-      output_head_bytes(config, settings.device.is_cpu(), load.streams));
+  plan.activations =
+      static_cast<uint64_t>(load.tokens) * score_token_bytes(config, load.streams, settings.device);
+  plan.head =
+      static_cast<uint64_t>(output_head_bytes(config, settings.device.is_cpu(), load.streams));
   return plan;
 }
 
@@ -109,19 +109,21 @@ ScorePass::Own ScorePass::own_part(std::span<const TokenTree> trees, int64_t fir
   return own;
 }
 
-std::vector<at::Tensor> ScorePass::embed(const Own& own) const {
-  const HostSpan span(pass_.trace, kTrack, "embedding");
+std::vector<at::Tensor> ScorePass::make_hidden(const Own& own) const {
   const ModelConfig& config = directory_.config();
+  const auto options = at::device(pass_.device).dtype(compute_type(config, pass_.device));
+  std::vector<at::Tensor> hidden;
+  for (const int64_t rows : own.rows) hidden.push_back(at::empty({rows, config.hidden}, options));
+  return hidden;
+}
+
+void ScorePass::embed(const Own& own, const std::vector<at::Tensor>& hidden) const {
+  const HostSpan span(pass_.trace, kTrack, "embedding");
   std::vector<int32_t> ids;
   for (const TokenTree& tree : own.trees) ids.insert(ids.end(), tree.ids.begin(), tree.ids.end());
-  std::vector<at::Tensor> hidden;
-  for (const int64_t rows : own.rows)
-    hidden.push_back(at::empty({rows, config.hidden},
-                               at::device(pass_.device).dtype(compute_type(config, pass_.device))));
   embed_tokens(directory_, ids, hidden.front());
   for (size_t stream = 1; stream < hidden.size(); ++stream)
     hidden[stream].copy_(hidden.front().narrow(0, 0, own.rows[stream]));
-  return hidden;
 }
 
 std::vector<SampledTree> ScorePass::sampled(const Own& own) const {
@@ -144,12 +146,20 @@ std::vector<TreeScores> ScorePass::score(const Own& own,
   return score_streams(head_, own.trees, hidden, settings_.divergences);
 }
 
+// Once: the kernels stay loaded for later readings.
+void ScorePass::warm_up(StreamVisitor& visitor, const LayerPass& layers) {
+  if (std::exchange(warm_, true)) return;
+  const HostSpan span(pass_.trace, kTrack, "warm-up");
+  visitor.warm_up(layers.unfilled());
+  synchronize_gpu(pass_.device);
+}
+
 GroupScores ScorePass::run(std::span<const TokenTree> trees, int64_t first_tree,
                            const ProgressObserver& progress) {
   const c10::InferenceMode inference;
   LayerPass layers(directory_, pass_, communicator_);
   const Own own = own_part(trees, first_tree);
-  const std::vector<at::Tensor> hidden = embed(own);
+  const std::vector<at::Tensor> hidden = make_hidden(own);
   std::vector<const CacheQuantizer*> profiled;
   std::vector<VisitingStream> streams;
   for (size_t i = 0; i < settings_.streams.size(); ++i) {
@@ -160,6 +170,8 @@ GroupScores ScorePass::run(std::span<const TokenTree> trees, int64_t first_tree,
   }
   ProfileMeter meter(directory_.config(), sampled(own), std::move(profiled), pass_.device);
   StreamVisitor visitor(context_, own.blocks, std::move(streams), meter);
+  if (pass_.device.is_cuda()) warm_up(visitor, layers);
+  embed(own, hidden);
   layers.run(visitor, tokens_of(trees), progress);
   GroupScores scores{score(own, hidden), meter.errors(), {}};
   for (const CacheQuantizer& quantizer : quantizers_)

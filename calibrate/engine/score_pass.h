@@ -75,7 +75,9 @@ class ScorePass {
     int64_t all_rows() const { return rows.front(); }
   };
   Own own_part(std::span<const TokenTree> trees, int64_t first_tree) const;
-  std::vector<at::Tensor> embed(const Own& own) const;
+  std::vector<at::Tensor> make_hidden(const Own& own) const;  // by stream
+  void embed(const Own& own, const std::vector<at::Tensor>& hidden) const;
+  void warm_up(StreamVisitor& visitor, const LayerPass& layers);
   std::vector<SampledTree> sampled(const Own& own) const;
   std::vector<TreeScores> score(const Own& own, const std::vector<at::Tensor>& hidden) const;
 
@@ -86,6 +88,7 @@ class ScorePass {
   const LayerContext context_;
   const OutputHead head_;
   std::vector<CacheQuantizer> quantizers_;  // by stream
+  bool warm_ = false;
 };
 
 }  // namespace kvcalib

@@ -57,7 +57,8 @@ TriedCache static_int8(const std::string& name, const std::string& origin,
       {name, concat("int8 ", is_symmetric(scales) ? "symmetric" : "asymmetric", ", ", origin, ", ",
                     ranks, ranks == 1 ? " rank" : " ranks", ", as ", runtime.title(), " keeps it")},
       {Kind::kInt8, std::move(spread.keys), std::move(spread.values)},
-      ranks};
+      ranks,
+      scales};
 }
 
 void check_scale(const TensorScale& scale, const char* symbol, const std::filesystem::path& file) {

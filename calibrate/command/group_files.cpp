@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "calibrate/output/file_operations.h"
@@ -41,7 +42,11 @@ std::string name_of(const TreeGroup& trees) { return concat(trees.first, "-", tr
 
 // A file that was renamed is damaged too.
 std::string digest_of(const TreeGroup& trees, std::string_view scores) {
-  return sha256_hex(concat(name_of(trees), "\n", scores));
+  const std::string name = name_of(trees) + "\n";
+  Sha256 digest;
+  digest.update(std::as_bytes(std::span(name)));
+  digest.update(std::as_bytes(std::span(scores)));
+  return digest.hex();
 }
 
 }  // namespace

@@ -115,6 +115,7 @@ EvaluateOptions evaluate_options(Arguments arguments) {
 TEST(CommandLine, ReadsEveryOptionOfEvaluate) {
   const EvaluateOptions options = evaluate_options({"--scales",
                                                     "a",
+                                                    "--scales",
                                                     "b",
                                                     "--stats",
                                                     "s",
@@ -122,6 +123,7 @@ TEST(CommandLine, ReadsEveryOptionOfEvaluate) {
                                                     "d",
                                                     "--tasks",
                                                     "t,1",
+                                                    "--tasks",
                                                     "u",
                                                     "--copy",
                                                     "--tokenizer",

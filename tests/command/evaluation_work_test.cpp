@@ -43,7 +43,7 @@ class EvaluationWorkTest : public testing::Test {
   void add_ids() {
     std::string bytes;
     for (int32_t i = 0; i < 400; ++i) {
-      const int32_t id = (300 - i + kVocab) % kVocab;
+      const auto id = static_cast<int32_t>((300 - i + kVocab) % kVocab);
       bytes.append(reinterpret_cast<const char*>(&id), sizeof(id));
     }
     options_.data.push_back(

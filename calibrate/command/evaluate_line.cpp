@@ -42,8 +42,9 @@ void add_evaluation(Parser& parser, EvaluateOptions& options, std::string& metho
        "N"},
       kShortest, options.length);
   parser.number<int64_t>(
-      {"Evaluation", "limit", "windows of the data, items of each task (default: all)", "N"}, 1,
-      options.limit);
+      {"Evaluation", "limit",
+       "windows of the data, items of each task, random texts of each kind (default: all)", "N"},
+      1, options.limit);
   parser.number<uint64_t>(
       {"Evaluation", "seed", concat("of random tokens (default ", options.seed, ")"), "N"}, 0,
       options.seed);

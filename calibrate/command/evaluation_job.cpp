@@ -36,12 +36,6 @@ int64_t tokens_of(std::span<const TokenTree> trees) {
   return tokens;
 }
 
-int64_t longest_of(std::span<const TokenTree> trees) {
-  int64_t longest = 0;
-  for (const TokenTree& tree : trees) longest = std::max(longest, tree.tokens());
-  return longest;
-}
-
 }  // namespace
 
 EvaluationJob open_job(const EvaluateOptions& options, const c10::Device& device) {
@@ -83,10 +77,9 @@ int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& dire
                      const ScoreRequest& request, const c10::Device& device, int64_t ranks) {
   if (options.group_tokens > 0) return options.group_tokens;
   const auto streams = static_cast<int64_t>(request.streams.size()) - 1;  // but for the control
-  const MemoryPlan fixed =
-      plan_score_memory(directory.config(), stored_layer_bytes(directory),
-                        {.longest_tree = longest_of(request.trees), .streams = streams},
-                        {.device = device, .micro_batch_tokens = options.micro_batch_tokens});
+  const MemoryPlan fixed = plan_score_memory(
+      directory.config(), stored_layer_bytes(directory), score_load(request.trees, 0, streams),
+      {.device = device, .micro_batch_tokens = options.micro_batch_tokens});
   uint64_t free = 0;
   if (device.is_cuda()) {
     set_gpu(device);
@@ -112,8 +105,7 @@ std::unique_ptr<ScorePass> start_score_pass(const WeightDirectory& directory,
                                             const Runtime& runtime, const ScoreRequest& request,
                                             const RankRun& run) {
   const int64_t ranks = run.communicator->size();
-  ScoreLoad load{.longest_tree = longest_of(request.trees),
-                 .streams = static_cast<int64_t>(request.streams.size()) - 1};
+  ScoreLoad load = score_load(request.trees, 0, static_cast<int64_t>(request.streams.size()) - 1);
   for (const TreeGroup& group : request.groups)
     load.tokens = std::max(load.tokens, (tokens_of(trees_of(request, group)) + ranks - 1) / ranks);
   check_device_memory(

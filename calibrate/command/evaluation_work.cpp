@@ -17,6 +17,7 @@ namespace kvcalib {
 namespace {
 
 constexpr size_t kControlTokens = 128;
+constexpr int64_t kRecallItems = 64;
 constexpr int64_t kTreeTokens = 4096;  // that items with a passage in common make together
 constexpr int32_t kUsualBos = 1;       // of SentencePiece models
 
@@ -128,8 +129,11 @@ void add_random(EvaluationWork& work, const EvaluateOptions& options, LazyTokeni
   if (!options.copy) return;
   const RandomTextRequest request{
       .vocab = vocab, .bos = tokenizer.bos(), .length = options.length, .seed = options.seed};
-  for (CopyTexts& copies : copy_texts(request))
+  for (CopyTexts& copies : copy_texts(request)) {
+    if (options.limit && static_cast<int64_t>(copies.trees.size()) > *options.limit)
+      copies.trees.resize(static_cast<size_t>(*options.limit));
     work.copies.push_back({copies.distance, add_trees(work, std::move(copies.trees), nullptr)});
+  }
   work.recall.trees = add_trees(work, recall_trees(request), &work.recall);
 }
 

@@ -6,6 +6,7 @@
 #include "calibrate/command/planned_model.h"
 #include "calibrate/data/window_request.h"
 #include "calibrate/engine/pass_plan.h"
+#include "calibrate/engine/score_pass.h"
 #include "calibrate/report/serving_table.h"
 #include "calibrate/report/standard_output.h"
 #include "calibrate/runtimes/turbomind/rules.h"
@@ -45,6 +46,16 @@ uint64_t calibration_bytes(const PlannedModel& model, int64_t ranks) {
       .total();
 }
 
+// The cache in 16 bits beside one of int8.
+uint64_t evaluation_bytes(const PlannedModel& model) {
+  PassSettings settings;
+  settings.device = c10::kCUDA;
+  const int64_t tokens = default_micro_batch(settings.device);
+  return plan_score_memory(model.config, model.layer_bytes,
+                           {.tokens = tokens, .longest_tree = tokens, .streams = 2}, settings)
+      .total();
+}
+
 // A directory's session_len is cut to what the release serves, as calibrate cuts it in config.ini.
 ModelConfig in_service(const PlannedModel& model, const PlanOptions& options,
                        const TurboMindRelease& release) {
@@ -78,6 +89,7 @@ int run_plan(const PlanOptions& options) {
   plan.settings = settings.text();
   plan.load = load_of(options, config);
   plan.calibration_bytes = calibration_bytes(model, config.stored_ranks);
+  plan.evaluation_bytes = evaluation_bytes(model);
   plan.notes = memory_notes(release, settings);
   std::vector<int64_t> sessions = options.sessions;
   if (sessions.empty()) sessions = {std::max<int64_t>(1, settings.max_batch_size)};

@@ -41,6 +41,15 @@ int64_t tokens_of(std::span<const TokenTree> trees) {
 
 }  // namespace
 
+ScoreLoad score_load(std::span<const TokenTree> trees, int64_t tokens, int64_t streams) {
+  ScoreLoad load{.tokens = tokens, .streams = streams};
+  for (const TokenTree& tree : trees) {
+    load.longest_tree = std::max(load.longest_tree, tree.tokens());
+    if (tree.nodes.size() > 1) load.most_keys = std::max(load.most_keys, keys_of(tree));
+  }
+  return load;
+}
+
 MemoryPlan plan_score_memory(const ModelConfig& config, uint64_t stored_layer_bytes,
                              const ScoreLoad& load, const PassSettings& settings) {
   // As windows of one micro-batch, of which a rank holds so many.

@@ -40,8 +40,11 @@ struct ScoreSettings {
 struct ScoreLoad {
   int64_t tokens = 0;  // of its trees in one reading
   int64_t longest_tree = 0;
+  int64_t most_keys = 0;  // of a tree that is more than one text; 0: there is none
   int64_t streams = 0;
 };
+// Of trees, `tokens` of them in a rank's share of a reading.
+ScoreLoad score_load(std::span<const TokenTree> trees, int64_t tokens, int64_t streams);
 
 // Bytes that a rank needs on its device.
 MemoryPlan plan_score_memory(const ModelConfig& config, uint64_t stored_layer_bytes,

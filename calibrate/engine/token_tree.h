@@ -22,4 +22,8 @@ struct TokenTree {
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
 };
 
+// Keys that the nodes of a tree attend to, all together: each its ancestors' and its own.  Of a
+// single text its tokens.
+int64_t keys_of(const TokenTree& tree);
+
 }  // namespace kvcalib

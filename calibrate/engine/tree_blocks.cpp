@@ -16,13 +16,16 @@ std::vector<TreeBlock> tree_blocks(std::span<const TokenTree> trees, int64_t mos
   std::vector<TreeBlock> blocks;
   for (int64_t index = 0; index < static_cast<int64_t>(trees.size()); ++index) {
     const TokenTree& tree = trees[static_cast<size_t>(index)];
+    const int64_t keys = keys_of(tree);
     const bool begins =
         blocks.empty() || blocks.back().tokens + tree.tokens() > most_tokens ||
+        blocks.back().keys + keys > kMostKeysPerToken * most_tokens ||
         window_length(trees[static_cast<size_t>(index - 1)]) != window_length(tree) ||
         std::find(ends.begin(), ends.end(), index) != ends.end();
-    if (begins) blocks.push_back({index, index, 0});
+    if (begins) blocks.push_back({index, index, 0, 0});
     blocks.back().last = index + 1;
     blocks.back().tokens += tree.tokens();
+    blocks.back().keys += keys;
   }
   return blocks;
 }

@@ -14,9 +14,14 @@ namespace kvcalib {
 struct TreeBlock {
   int64_t first = 0, last = 0;  // trees [first, last)
   int64_t tokens = 0;           // of all of them
+  int64_t keys = 0;             // keys_of all of them
 };
 
-// The trees in blocks of up to `most_tokens` tokens, a longer tree on its own.  Trees of one node
+// Keys that a block's nodes attend to, for each token that it may have: GPUs gather them.
+inline constexpr int64_t kMostKeysPerToken = 4;
+
+// The trees in blocks of up to `most_tokens` tokens, and as many keys as kMostKeysPerToken allows;
+// a larger tree on its own.  Trees of one node
 // stand only beside such of the same length: windows, which GPUs take through another kernel than
 // trees, so that the bits of a tree do not depend on what is beside it.  A block ends at each of
 // `ends`, which name trees.

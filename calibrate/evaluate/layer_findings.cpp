@@ -26,7 +26,7 @@ constexpr double kMuchClipped = 1e-3;
 // With clipping at one end, what is left free at the other end when a zero point is off: a tenth of
 // the codes.
 constexpr int64_t kFreeEnd = 26;
-constexpr double kClippedAtFreeEnd = 5e-4;
+constexpr double kClippedAtFreeEnd = 2e-3;
 // A step that is four times too large leaves 64 or 65 of the 256 codes in use.
 constexpr double kFewCodes = 0.3 * 256;
 // Layers differ by up to three times of themselves.

@@ -82,7 +82,9 @@ std::string format_serving(const ServingPlan& plan) {
        << cache_name(config, CacheType::kSixteenBits) << ", " << plan.fitting_int8 << " with int8"
        << (plan.limited_by_entries ? ", as cache_max_entry_count allows" : "") << "\n"
        << "calibrate " << gigabytes(plan.calibration_bytes)
-       << " on each of as many GPUs, with its defaults\n";
+       << " on each of as many GPUs, with its defaults\n"
+       << "evaluate  " << gigabytes(plan.evaluation_bytes)
+       << " at least, for one int8 cache; more, up to half of what is free, spares readings\n";
   for (const std::string& note : plan.notes) text << "note      " << note << "\n";
   return text.str();
 }
@@ -112,6 +114,7 @@ std::string serving_json(const ServingPlan& plan) {
                 {{cache_name(plan.config, CacheType::kSixteenBits), plan.fitting_sixteen_bits},
                  {"int8", plan.fitting_int8}}},
                {"calibrate_bytes_per_device", plan.calibration_bytes},
+               {"evaluate_bytes_per_device", plan.evaluation_bytes},
                {"notes", plan.notes}});
   return json_text(std::move(json));
 }

@@ -26,6 +26,7 @@ struct ServingPlan {
   int64_t fitting_sixteen_bits = 0, fitting_int8 = 0;  // sessions
   bool limited_by_entries = false;  // of the cache, not by the memory, in one of the two
   uint64_t calibration_bytes = 0;   // on each of as many GPUs, by default
+  uint64_t evaluation_bytes = 0;    // the same, one micro-batch in a reading
   std::vector<std::string> notes;
 };
 

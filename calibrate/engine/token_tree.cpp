@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/engine/token_tree.h"
+
+#include <cstddef>
+
+namespace kvcalib {
+
+int64_t keys_of(const TokenTree& tree) {
+  std::vector<int64_t> paths;  // by node
+  int64_t keys = 0;
+  for (const TokenTree::Node& node : tree.nodes) {
+    const int64_t above = node.parent < 0 ? 0 : paths[static_cast<size_t>(node.parent)];
+    paths.push_back(above + node.count);
+    keys += paths.back();
+  }
+  return keys;
+}
+
+}  // namespace kvcalib

@@ -30,8 +30,7 @@ constexpr std::array kCommands = {
     Command{{"evaluate",
              "Tell what int8 costs: text, tasks or random tokens scored with K and V in 16\n"
              "bits and through scales, in one reading of the weights.\n",
-             "--weights DIR [--scales DIR | --stats FILE]... (--data FILE... | --tasks FILE... | "
-             "--copy)"},
+             "--weights DIR (--data FILE... | --tasks FILE... | --copy)"},
             "what does int8 cost? divergence, perplexity, tasks, layer by layer",
             [](const Command& command, const Arguments& arguments) {
               return run_evaluate(parse_evaluate(command.heading, behind_name(arguments)),

@@ -95,7 +95,8 @@ std::vector<std::filesystem::path> check_scales(const StoredScales& stored,
   return files;
 }
 
-// Streams by the last part of their place, or all of it where that is not theirs alone.
+// Streams by the last part of their place, or all of it where that is not theirs alone: no two have
+// the same.
 class Names {
  public:
   explicit Names(size_t streams) : single_(streams == 1) {}
@@ -105,15 +106,19 @@ class Names {
     const std::filesystem::path whole = place.lexically_normal();
     std::string name =
         (whole.has_filename() ? whole.filename() : whole.parent_path().filename()).string();
-    if (name.empty() || std::find(taken_.begin(), taken_.end(), name) != taken_.end())
-      name = place.string();
+    if (name.empty() || is_taken(name)) name = place.string();
+    if (is_taken(name)) throw Error(concat(name, ": two streams would be called so; give it once"));
     taken_.push_back(name);
     return name;
   }
 
  private:
+  bool is_taken(const std::string& name) const {
+    return std::find(taken_.begin(), taken_.end(), name) != taken_.end();
+  }
+
   const bool single_;
-  std::vector<std::string> taken_;
+  std::vector<std::string> taken_ = {"fp16", "bf16", "per-head", "per-channel", "per-token", "fp8"};
 };
 
 StatisticsFile read_own_statistics(const std::filesystem::path& file,
@@ -158,6 +163,9 @@ TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& 
   }
   for (const std::string& asked : options.formats) {
     const OtherFormat& other = find_format(asked);
+    for (const TriedCache& cache : tried.caches)
+      if (cache.info.name == asked)
+        throw UsageError(concat("--formats ", asked, ": is named twice; name it once"));
     CacheFormat format{other.kind, {}, {}};
     if (other.scales != nullptr) {
       if (statistics.empty())

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "calibrate/output/file_operations.h"
@@ -37,6 +38,17 @@ std::optional<TreeGroup> trees_of_name(const std::string& name) {
   return trees;
 }
 
+std::string name_of(const TreeGroup& trees) { return concat(trees.first, "-", trees.last); }
+
+// A file that was renamed is damaged too.
+std::string digest_of(const TreeGroup& trees, std::string_view scores) {
+  const std::string name = name_of(trees) + "\n";
+  Sha256 digest;
+  digest.update(std::as_bytes(std::span(name)));
+  digest.update(std::as_bytes(std::span(scores)));
+  return digest.hex();
+}
+
 }  // namespace
 
 GroupFiles::GroupFiles(const fs::path& output, std::string request, bool resume)
@@ -44,7 +56,7 @@ GroupFiles::GroupFiles(const fs::path& output, std::string request, bool resume)
   if (!resume) remove();
 }
 
-std::string GroupFiles::read(const fs::path& file) const {
+std::string GroupFiles::read(const fs::path& file, const TreeGroup& trees) const {
   std::string bytes = read_metadata_file(file, kLargestGroup);
   if (bytes.size() < 2 * kDigest || bytes.substr(0, kDigest) != request_)
     throw Error(concat(
@@ -52,7 +64,7 @@ std::string GroupFiles::read(const fs::path& file) const {
         "data, options, devices or another version of this program); run without ", "--resume"));
   const std::string digest = bytes.substr(kDigest, kDigest);
   bytes.erase(0, 2 * kDigest);
-  if (sha256_hex(bytes) != digest)
+  if (digest_of(trees, bytes) != digest)
     throw Error(concat(file.string(), ": is damaged; take it away and run again"));
   return bytes;
 }
@@ -66,7 +78,8 @@ std::vector<KeptGroup> GroupFiles::find() const {
   int64_t next = 0;
   for (auto group = found.find(next); group != found.end(); group = found.find(next)) {
     const auto& [last, file] = group->second;
-    kept.push_back({{next, last}, read(file)});
+    const TreeGroup trees{next, last};
+    kept.push_back({trees, read(file, trees)});
     next = last;
   }
   return kept;
@@ -75,10 +88,10 @@ std::vector<KeptGroup> GroupFiles::find() const {
 // Written under another name first: under its own it is whole.
 void GroupFiles::keep(const TreeGroup& trees, std::string_view scores) const {
   if (!is_there(folder_)) make_directory(folder_);
-  const fs::path file = folder_ / concat(trees.first, "-", trees.last);
+  const fs::path file = folder_ / name_of(trees);
   const fs::path partial = fs::path(file).concat(".partial");
   remove_file(partial);
-  write_new_file(partial, concat(request_, sha256_hex(scores), scores));
+  write_new_file(partial, concat(request_, digest_of(trees, scores), scores));
   rename_path(partial, file);
   sync_directory(folder_);
 }

@@ -26,7 +26,7 @@ class GroupFiles {
   GroupFiles(const std::filesystem::path& output, std::string request, bool resume);
 
   // Those that were kept, from the first tree on without a gap.  Throws Error naming a file that is
-  // of another request or damaged.
+  // of another request, damaged, or of other trees than its name says.
   std::vector<KeptGroup> find() const;
   // Throws Error naming the file and the system's reason.
   void keep(const TreeGroup& trees, std::string_view scores) const;
@@ -34,7 +34,7 @@ class GroupFiles {
   void remove() const;
 
  private:
-  std::string read(const std::filesystem::path& file) const;
+  std::string read(const std::filesystem::path& file, const TreeGroup& trees) const;
 
   const std::filesystem::path folder_;
   const std::string request_;

@@ -97,18 +97,28 @@ class ArchiveReader {
   }
   template <typename T>
   void read(T& value) {
-    if constexpr (kIsPlainNumber<T>)
+    if constexpr (std::is_same_v<T, bool>)
+      value = read_flag();
+    else if constexpr (kIsPlainNumber<T>)
       take(&value, sizeof(value));
     else
       members(*this, value);
   }
+  bool read_flag() {
+    uint8_t flag = 0;
+    take(&flag, sizeof(flag));
+    if (flag > 1) damaged();
+    return flag != 0;
+  }
   template <typename T>
   void read(std::vector<T>& values) {
-    values.resize(count(kIsPlainNumber<T> ? sizeof(T) : 1));
-    if constexpr (kIsPlainNumber<T>)
+    if constexpr (kIsPlainNumber<T>) {
+      values.resize(count(sizeof(T)));
       take(values.data(), values.size() * sizeof(T));
-    else
-      for (T& value : values) read(value);
+    } else {  // one by one: what is not there takes no memory
+      values.clear();
+      for (size_t left = count(1); left > 0; --left) read(values.emplace_back());
+    }
   }
   void read(std::string& text) {
     text.resize(count(1));
@@ -116,9 +126,8 @@ class ArchiveReader {
   }
   template <typename T>
   void read(std::optional<T>& value) {
-    uint8_t has_value = 0;
-    read(has_value);
-    if (has_value != 0) read(value.emplace());
+    value.reset();
+    if (read_flag()) read(value.emplace());
   }
   [[noreturn]] void damaged() const {
     throw Error(concat(origin_, ": is damaged; take it away and run again"));

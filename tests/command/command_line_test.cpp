@@ -107,6 +107,147 @@ TEST(CommandLine, DryRunNeedsNeitherDataNorOutput) {
   EXPECT_TRUE(calibrate_options({"--weights", "w", "--dry-run"}).dry_run);
 }
 
+EvaluateOptions evaluate_options(Arguments arguments) {
+  arguments.insert(arguments.begin(), {"--weights", "w"});
+  return parse_evaluate({"evaluate", "Evaluate.", "--weights DIR"}, arguments);
+}
+
+TEST(CommandLine, ReadsEveryOptionOfEvaluate) {
+  const EvaluateOptions options = evaluate_options({"--scales",
+                                                    "a",
+                                                    "--scales",
+                                                    "b",
+                                                    "--stats",
+                                                    "s",
+                                                    "--data",
+                                                    "d",
+                                                    "--tasks",
+                                                    "t,1",
+                                                    "--tasks",
+                                                    "u",
+                                                    "--copy",
+                                                    "--tokenizer",
+                                                    "model",
+                                                    "--length",
+                                                    "64",
+                                                    "--limit",
+                                                    "9",
+                                                    "--seed",
+                                                    "5",
+                                                    "--method",
+                                                    "symmetric",
+                                                    "--formats",
+                                                    "fp8,per-token",
+                                                    "--max-kl",
+                                                    "0.25",
+                                                    "--max-loss",
+                                                    "RTE=1.5",
+                                                    "--output",
+                                                    "o",
+                                                    "--force",
+                                                    "--resume",
+                                                    "--runtime",
+                                                    "0.3.0",
+                                                    "--serving-tp",
+                                                    "2",
+                                                    "--devices",
+                                                    "cpu:2",
+                                                    "--micro-batch",
+                                                    "512",
+                                                    "--group",
+                                                    "9000",
+                                                    "--trace",
+                                                    "trace.json",
+                                                    "--quiet",
+                                                    "--json"});
+  EXPECT_EQ(options.weights, "w");
+  EXPECT_EQ(options.scales, (Arguments{"a", "b"}));
+  EXPECT_EQ(options.statistics, (Arguments{"s"}));
+  EXPECT_EQ(options.data, (Arguments{"d"}));
+  EXPECT_EQ(options.tasks, (Arguments{"t,1", "u"}));
+  EXPECT_EQ(options.tokenizer, "model");
+  EXPECT_EQ(options.length, 64);
+  EXPECT_EQ(options.limit, 9);
+  EXPECT_EQ(options.seed, 5U);
+  EXPECT_EQ(options.method, ScaleMethod::kSymmetric);
+  EXPECT_EQ(options.formats, (Arguments{"fp8", "per-token"}));
+  EXPECT_EQ(options.gates.most_divergence, 0.25);
+  ASSERT_EQ(options.gates.most_loss.size(), 1U);
+  EXPECT_EQ(options.output, "o");
+  EXPECT_EQ(options.runtime.release, "0.3.0");
+  EXPECT_EQ(options.serving_ranks, 2);
+  EXPECT_EQ(options.devices, "cpu:2");
+  EXPECT_EQ(options.micro_batch_tokens, 512);
+  EXPECT_EQ(options.group_tokens, 9000);
+  EXPECT_EQ(options.trace, "trace.json");
+  EXPECT_TRUE(options.copy && options.force && options.resume && options.quiet && options.json);
+}
+
+TEST(CommandLine, HasTheDefaultsOfEvaluateThatTheHelpStates) {
+  const EvaluateOptions options = evaluate_options({"--copy"});
+  EXPECT_EQ(options.length, 2048);
+  EXPECT_EQ(options.seed, 0U);
+  EXPECT_EQ(options.method, ScaleMethod::kAsymmetric);
+  EXPECT_EQ(options.group_tokens, 0);
+  EXPECT_FALSE(options.limit || options.output || options.gates.most_divergence);
+  EXPECT_TRUE(options.scales.empty() && options.gates.most_loss.empty());
+}
+
+// As a shell leaves them of "--data *.txt".
+TEST(CommandLine, TakesFilesWithoutAnOptionsNameForTheOneOfTwoThatIsGiven) {
+  EXPECT_EQ(evaluate_options({"--data", "a", "b", "--copy", "c"}).data, (Arguments{"a", "b", "c"}));
+  EXPECT_EQ(evaluate_options({"--tasks", "a", "b"}).tasks, (Arguments{"a", "b"}));
+  for (const Arguments& unclear : {Arguments{"--data", "a", "--tasks", "b", "--copy", "c"},
+                                   Arguments{"--copy", "c"}, Arguments{"c"}})
+    EXPECT_HOLDS("'c': is it of --data or of --tasks?",
+                 message_of([&] { evaluate_options(unclear); }));
+}
+
+TEST(CommandLine, ReadsTheLossesThatTasksMayHave) {
+  const EvaluateOptions options = evaluate_options(
+      {"--copy", "--max-loss", "RTE=0", "--max-loss", "a=b=2.5", "--max-loss=C3, dev=1e1"});
+  ASSERT_EQ(options.gates.most_loss.size(), 3U);
+  EXPECT_EQ(options.gates.most_loss[0].task, "RTE");
+  EXPECT_EQ(options.gates.most_loss[0].points, 0);
+  EXPECT_EQ(options.gates.most_loss[1].task, "a=b");
+  EXPECT_EQ(options.gates.most_loss[1].points, 2.5);
+  EXPECT_EQ(options.gates.most_loss[2].task, "C3, dev");
+  EXPECT_EQ(options.gates.most_loss[2].points, 10);
+}
+
+TEST(CommandLine, RefusesWhatIsMissingMalformedOrContradictoryInEvaluate) {
+  const struct {
+    Arguments arguments;
+    const char* expected;
+  } cases[] = {
+      {{}, "what is to be scored?"},
+      {{"--scales", "s", "--formats", "fp8"}, "what is to be scored?"},
+      {{"--copy", "--resume"}, "--resume goes on with an --output DIR"},
+      {{"--copy", "--max-kl", "nan"}, "--max-kl 'nan': expected a number of at least 0"},
+      {{"--copy", "--max-kl", "inf"}, "--max-kl 'inf'"},
+      {{"--copy", "--max-kl", "-1"}, "--max-kl '-1'"},
+      {{"--copy", "--max-kl", "0.1x"}, "--max-kl '0.1x'"},
+      {{"--copy", "--max-kl="}, "--max-kl ''"},
+      {{"--copy", "--max-loss", "RTE"}, "--max-loss 'RTE': expected TASK=POINTS"},
+      {{"--copy", "--max-loss", "=1"}, "--max-loss '=1': expected TASK=POINTS"},
+      {{"--copy", "--max-loss", "RTE="}, "--max-loss ''"},
+      {{"--copy", "--max-loss", "RTE=-1"}, "--max-loss '-1'"},
+      {{"--copy", "--max-loss", "RTE=nan"}, "--max-loss 'nan'"},
+      {{"--copy", "--method", "best"}, "--method best: "},
+      {{"--copy", "--length", "1"}, "--length '1'"},
+      {{"--copy", "--length", "4294967297"}, "at most 4294967296"},
+      {{"--copy", "--limit", "0"}, "--limit '0'"},
+      {{"--copy", "--group", "0"}, "--group '0'"},
+      {{"--copy", "--group", "4294967297"}, "at most 4294967296"},
+      {{"--copy", "--serving-tp", "0"}, "--serving-tp '0'"},
+      {{"--copy", "--dat", "x"}, "did you mean --data?"},
+  };
+  for (const auto& wrong : cases) {
+    EXPECT_THROW(evaluate_options(wrong.arguments), UsageError) << wrong.expected;
+    EXPECT_HOLDS(wrong.expected, message_of([&] { evaluate_options(wrong.arguments); }));
+  }
+}
+
 TEST(CommandLine, HelpFitsEightyColumnsAndNamesTheCommandAndEveryOption) {
   for (const Command& command : commands()) {
     const std::string name(command.heading.name);

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "sharding/formats/layer_plan.h"
@@ -54,8 +55,12 @@ struct PlainForward {
   at::Tensor output;                     // of the last layer, [length, hidden]
 };
 
-// The decoder written plainly, in double.
-inline PlainForward plain_forward(const ModelConfig& config, at::Tensor x) {
+// The decoder written plainly, in double.  Attention reads what `cached` makes of K and V.
+inline PlainForward plain_forward(
+    const ModelConfig& config, at::Tensor x,
+    const std::function<at::Tensor(const at::Tensor&)>& cached = [](const at::Tensor& exact) {
+      return exact;
+    }) {
   std::vector<at::Tensor> keys, values;
   const int64_t length = x.size(0), d = config.head_dim, group = config.heads / config.kv_heads;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
@@ -70,8 +75,8 @@ inline PlainForward plain_forward(const ModelConfig& config, at::Tensor x) {
       k = normed(k, w(LayerTensor::kKeyNorm));
     }
     q = rotated(q);
-    k = rotated(k);
-    const at::Tensor v = parts.narrow(1, config.heads + config.kv_heads, config.kv_heads);
+    k = cached(rotated(k));
+    const at::Tensor v = cached(parts.narrow(1, config.heads + config.kv_heads, config.kv_heads));
     keys.push_back(k);
     values.push_back(v);
     const at::Tensor scores = at::einsum("ihd,jhd->hij", {q, k.repeat_interleave(group, 1)}) /

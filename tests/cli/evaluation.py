@@ -2,8 +2,10 @@
 """Runs `kvcalib evaluate` on the embedded model with scales that may be spoilt, and reads what it reports."""
 
 import json
+import os
 import shutil
 import tempfile
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,10 @@ class EvaluationTest(ProgramTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        # Runs so short that threads waiting for each other would take the most of them.
+        threads = unittest.mock.patch.dict(os.environ, OMP_NUM_THREADS="1")
+        threads.start()
+        cls.addClassCleanup(threads.stop)
         test = cls()
         test.folder = Path(tempfile.mkdtemp(prefix="kvcalib-test-"))
         cls.addClassCleanup(shutil.rmtree, test.folder, ignore_errors=True)

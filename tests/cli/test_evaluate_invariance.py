@@ -29,6 +29,7 @@ class Invariance(EvaluationTest):
         expected = report_bytes(self.report(*self.arguments, "--scales", self.right_scales))
         self.assertEqual(set(expected), {"evaluation.json", "evaluation.md", "items.jsonl"})
         self.assert_same(expected)
+        self.assert_same(expected, OMP_NUM_THREADS="2")
         for devices in ("cpu:2", "cpu:4"):
             self.assert_same(expected, devices=devices)
         for option in (("--micro-batch", 64), ("--micro-batch", 1000), ("--group", 600)):

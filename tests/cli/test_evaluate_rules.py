@@ -20,6 +20,11 @@ ITEMS = [("The house was", (" old and cold.", " a day, of the man who said it.",
 
 
 class Rules(EvaluationTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        torch.set_num_threads(1)
+
     def rule_tasks(self) -> list[Path]:
         return [self.task(f"rule-{number}", rule, [
             {"texts": [before + tail for tail in tails], "gold": 1}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scales that are wrong, planted: `kvcalib evaluate` shows each in its divergence, names the layer and fails the gate."""
+"""Scales that are wrong, planted: `kvcalib evaluate` shows each in its divergence, names the layer, fails the gate."""
 
 import unittest
 

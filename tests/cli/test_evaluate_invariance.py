@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the report of `kvcalib evaluate` must not depend on: ranks, micro-batches, groups, its other streams, a limit."""
+"""What the report of `kvcalib evaluate` must not depend on: ranks, micro-batches, groups, other streams, a limit."""
 
 import json
 import unittest
@@ -19,7 +19,8 @@ class Invariance(EvaluationTest):
 
     def assert_same(self, expected, *arguments, **options):
         name = "-".join(str(argument).strip("-") for argument in ("of", *arguments, *options.values()))
-        found = report_bytes(self.report(*self.arguments, "--scales", self.right_scales, *arguments, name=name, **options))
+        found = report_bytes(self.report(*self.arguments, "--scales", self.right_scales, *arguments, name=name,
+                                         **options))
         self.assertEqual(set(found), set(expected))
         for file, content in expected.items():
             self.assertEqual(found[file], content, f"{file} of {name}")

@@ -93,7 +93,7 @@ class Resume(EvaluationTest):
         self.assertEqual(self.finish("--resume")[1], 5)
 
     def test_is_killed_anywhere(self):
-        """Before one in so many changes on the disk: the report is there whole or not at all, and a later run completes it."""
+        """Before one in so many changes on the disk: the report is whole or not there, and a later run completes it."""
         step, unfinished = 1, 0
         while True:
             try:

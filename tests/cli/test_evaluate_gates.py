@@ -90,8 +90,9 @@ class Gates(EvaluationTest):
     def test_json(self):
         items = self.choices()[:3]
         tasks = [self.task("one", "ppl", items), self.task("two", "ppl/(n-1)", items)]
-        run = self.evaluate(*self.DATA, "--tasks", tasks[0], "--tasks", tasks[1], "--stats",
-                            self.right_scales / "kv_stats.safetensors", "--formats", "per-token,per-channel,per-head", "--json")
+        statistics = self.right_scales / "kv_stats.safetensors"
+        run = self.evaluate(*self.DATA, "--tasks", tasks[0], "--tasks", tasks[1], "--stats", statistics, "--formats",
+                            "per-token,per-channel,per-head", "--json")
         self.assertEqual((run.code, run.err), (0, ""))
         report = self.parse_json(run.out)
         names = ["fp16", "int8", "per-token", "per-channel", "per-head"]

@@ -101,6 +101,12 @@ def run_rows(options: argparse.Namespace, gpus: list[str]) -> int:
     return 1 if any(row.failed for row in rows) else 0
 
 
+def count(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return int(text)
+
+
 def add_tasks(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the row evaluate-tasks")
     shared = Path(os.environ.get("KVCALIB_SHARED", ROOT.parent / "shared")) / "data"
@@ -108,7 +114,7 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
                        help="the data sets, as make_tasks.py takes them; default data/eval in $KVCALIB_SHARED")
     group.add_argument("--tasks-model", type=Path, default=shared / "models/tiny-4m", metavar="DIR",
                        help="a Hugging Face model with tokenizer.model; default data/models/tiny-4m there")
-    group.add_argument("--tasks-items", type=int, metavar="N", help="items of each task, 0: all; default "
+    group.add_argument("--tasks-items", type=count, metavar="N", help="items of each task, 0: all; default "
                        f"{ITEMS[0]}, with --quick {ITEMS[1]}")
     group.add_argument("--tasks-harness", type=Path, default=Path(sys.executable), metavar="PYTHON",
                        help="an interpreter that has lm-evaluation-harness; default: the one that runs this")

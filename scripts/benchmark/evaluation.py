@@ -24,14 +24,14 @@ class Evaluation:
     passes_seconds: float  # the same and, of each group, embedding and the first reading
     memory: dict  # peak_device_bytes and planned_device_bytes, where the program tells them
     read_bytes: int | None  # by all its read calls; None where the system does not count them
-    peak_host_bytes: int
+    peak_host_bytes: int  # at least this process's own peak, which the system counts in
 
     def details(self) -> dict:
         return asdict(self)
 
 
 def write_scales(session: Session, layers: int) -> list[Path]:
-    """Scale files of one rank for two int8 streams: a step for the whole model, as the values do not change the time."""
+    """Scale files of one rank for two int8 streams: a step for the whole model, as values do not change the time."""
     folders = []
     for number, step in enumerate(STEPS):
         folder = session.folder / f"int8-{number + 1}-{layers}"

@@ -105,17 +105,17 @@ def beside_plan(model: Model, run: Evaluation) -> Row:
     if not run.memory:
         return Row(NAME, what, skipped="this kvcalib writes no event named memory into its trace")
     peak, planned = run.memory["peak_device_bytes"], run.memory["planned_device_bytes"]
-    return Row(NAME, what, Goal(5, "%"), 100 * abs(peak / planned - 1), gigabytes(peak), f"planned {gigabytes(planned)}",
-               details=run.memory)
+    return Row(NAME, what, Goal(5, "%"), 100 * abs(peak / planned - 1), gigabytes(peak),
+               f"planned {gigabytes(planned)}", details=run.memory)
 
 
 def large_evaluation(session: Session) -> list[Row]:
     """Its memory alone: reading dominates its time, which the row 104b shows of a calibration."""
     task = make_task(session, "104b")
-    with session.checkpoint(task.preset, task.shape, DISTINCT, task.layers, int(LARGE_GIGABYTES * GIGABYTE)) as weights:
-        ids = session.ids(task.windows, task.model.length, task.shape.vocab)
-        run = evaluate(session, weights, write_scales(session, task.layers)[:1], "--data", ids, "--limit", 1, "--length",
-                       task.model.length)
+    memory = int(LARGE_GIGABYTES * GIGABYTE)
+    with session.checkpoint(task.preset, task.shape, DISTINCT, task.layers, memory) as weights:
+        ids, scales = session.ids(task.windows, task.model.length, task.shape.vocab), write_scales(session, task.layers)
+        run = evaluate(session, weights, scales[:1], "--data", ids, "--length", task.model.length)
     peak = run.peak_host_bytes / GIGABYTE
     return [Row("evaluate-104b", f"peak memory of two streams, {task.text}", Goal(LARGE_GIGABYTES, "GB"), peak,
                 f"{peak:.1f} GB, the process {seconds(run.seconds)}", "", details=run.details())]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of bench.py for `kvcalib evaluate` on tasks: two streams of it beside lm-evaluation-harness, which scores the
-same texts under one, and what is spent on anything but the model."""
+"""The rows of bench.py for `kvcalib evaluate` on tasks: two streams of it beside lm-evaluation-harness, which scores
+the same texts under one, and what is spent on anything but the model."""
 
 import json
 import sys

@@ -67,7 +67,8 @@ def tasks(session: Session) -> list[Row]:
     scales, with_harness = write_scales(session, shape["num_hidden_layers"]), has_harness(session.tasks.harness)
     turns = [measure_turn(session, files, scales, with_harness) for _ in range(session.repeat)]
     text = f"{session.tasks.model.name}, {len(files)} tasks, {(limit_of(session) or ['', 'all'])[1]} items of each"
-    return [beside_harness(turns, text), beside_model(turns, text)]
+    rows = [beside_harness(turns, text)]
+    return rows if session.on_gpu else [*rows, beside_model(turns, text)]  # a GPU takes a time of its own to start
 
 
 def beside_harness(turns: list[Turn], text: str) -> Row:

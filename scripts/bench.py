@@ -19,9 +19,11 @@ import tempfile
 from pathlib import Path
 
 from benchmark.rows import ROWS
-from benchmark.session import PROGRAMS, ROOT, SCRIPTS, Session, Skip, gigabytes, missing_programs, run
+from benchmark.session import (PROGRAMS, ROOT, SCRIPTS, Session, Skip, TaskSource, gigabytes,
+                               missing_programs, run)
 from benchmark.table import Row, markdown
 from benchmark.shapes import Failure, say
+from benchmark.task_rows import ITEMS
 
 QUICK_NOTE = "quick: fewer windows, layers and turns; the goals are meant for a full run"
 
@@ -90,12 +92,32 @@ def run_rows(options: argparse.Namespace, gpus: list[str]) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     known, rows = facts(options, gpus), []
     count = len(gpus) if options.device == "gpu" else 0
-    with Session(options.build, options.device, count, options.quick, options.work, options.weights) as session:
+    tasks = TaskSource(options.tasks_data, options.tasks_model, options.tasks_items, options.tasks_harness)
+    with Session(options.build, options.device, count, options.quick, options.work, options.weights, tasks) as session:
         for name in options.rows:
             rows += measure(name, ROWS[options.device][name], session)
             text = write_results(options.output, known, session, rows)
     print(text, end="")
     return 1 if any(row.failed for row in rows) else 0
+
+
+def count(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return int(text)
+
+
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the row evaluate-tasks")
+    shared = Path(os.environ.get("KVCALIB_SHARED", ROOT.parent / "shared")) / "data"
+    group.add_argument("--tasks-data", type=Path, default=shared / "eval", metavar="DIR",
+                       help="the data sets, as make_tasks.py takes them; default data/eval in $KVCALIB_SHARED")
+    group.add_argument("--tasks-model", type=Path, default=shared / "models/tiny-4m", metavar="DIR",
+                       help="a Hugging Face model with tokenizer.model; default data/models/tiny-4m there")
+    group.add_argument("--tasks-items", type=count, metavar="N", help="items of each task, 0: all; default "
+                       f"{ITEMS[0]}, with --quick {ITEMS[1]}")
+    group.add_argument("--tasks-harness", type=Path, default=Path(sys.executable), metavar="PYTHON",
+                       help="an interpreter that has lm-evaluation-harness; default: the one that runs this")
 
 
 def parse(arguments: list[str], gpus: list[str]) -> argparse.Namespace:
@@ -114,6 +136,7 @@ def parse(arguments: list[str], gpus: list[str]) -> argparse.Namespace:
                         help="a folder on a disk, for what has no room in /dev/shm; default %(default)s")
     parser.add_argument("--build", type=Path, default=ROOT / "build", metavar="DIR",
                         help="where the programs are; default build/, built if they are missing")
+    add_tasks(parser)
     options = parser.parse_args(arguments)
     options.rows = options.rows.split(",") if options.rows else list(ROWS[options.device])
     for name in options.rows:

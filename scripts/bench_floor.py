@@ -34,6 +34,8 @@ def add_gemm(commands) -> None:
     parser.add_argument("--length", type=positive, required=True, metavar="N", help="tokens of a window")
     parser.add_argument("--micro-batch", type=positive, metavar="TOKENS",
                         help="tokens at a time, in whole windows; default 2048 on a CPU, 16384 on a GPU")
+    parser.add_argument("--head", action="store_true",
+                        help="also the product with the head, of all tokens but one a window")
     add_device_options(parser)
     parser.add_argument("--seconds", type=positive_seconds, default=3.0, metavar="S",
                         help="how long the whole layer is repeated at least; default %(default)s")

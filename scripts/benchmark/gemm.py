@@ -17,6 +17,7 @@ PRODUCTS = ("qkv", "output", "gate_up", "down")  # in the order of a layer, atte
 LAYOUTS = ("in_out", "out_in")  # how a weight lies in memory; out_in is torch.nn.functional.linear's
 SHORT_SECONDS = 0.05
 WARM_UP_SECONDS = 1.0
+HEAD_ROWS = 2048  # of the head at once
 
 
 class Clock:
@@ -150,8 +151,26 @@ def measure_sequences(layer: Layer, operations: dict, backend: str, clock: Clock
     return found
 
 
+def measure_head(shape: Shape, windows: int, length: int, device: str, dtype, clock: Clock) -> dict:
+    """The product of the rows that score a token with the head, in blocks, in the faster layout."""
+    rows = windows * (length - 1)
+    block = min(rows, HEAD_ROWS)
+    place = {"device": device, "dtype": dtype}
+    hidden, logits = torch.randn(block, shape.hidden, **place), torch.empty(block, shape.vocab, **place)
+    head = torch.randn(shape.hidden, shape.vocab, **place)
+    found = {}
+    for layout, weight in (("in_out", head), ("out_in", head.t().contiguous().t())):
+        call = partial(torch.mm, hidden, weight, out=logits)
+        found[layout] = rates(clock.median(call, SHORT_SECONDS), 2 * block * shape.hidden * shape.vocab)
+    seconds = min(layout["seconds"] for layout in found.values()) * rows / block
+    say(f"head: {2 * rows * shape.hidden * shape.vocab / seconds / TERA:.3g} TFLOP/s")
+    return {"head_rows": rows, "head_block": block, "head_operations": found, "head_seconds": seconds}
+
+
 def run_gemm(options: argparse.Namespace) -> dict:
     require_device(options.device)
+    if options.head and options.length < 2:
+        raise Failure("--head: windows of one token have none to score; use a larger --length")
     shape = read_preset(options.config) if options.config else read_weights(options.weights)
     dtype = options.dtype or ("fp32" if options.device == "cpu" else shape.weight_type)
     micro_batch = options.micro_batch or (2048 if options.device == "cpu" else 16384)
@@ -166,6 +185,8 @@ def run_gemm(options: argparse.Namespace) -> dict:
             operations = measure_operations(layer, clock)
             operations["attention"], backend = measure_attention(layer, clock)
             sequences = measure_sequences(layer, operations, backend, clock, options.seconds)
+            head = measure_head(shape, options.windows, options.length, options.device, layer.inputs["qkv"].dtype,
+                                clock) if options.head else {}
         except torch.OutOfMemoryError as failure:
             raise Failure(f"{failure}; use a smaller --micro-batch") from failure
     best = min(sequences, key=lambda name: sequences[name]["seconds"])
@@ -184,4 +205,4 @@ def run_gemm(options: argparse.Namespace) -> dict:
             "needed_seconds": (shape.layers - 1) * layer_seconds + kv_seconds,
             "all_layers_flop": shape.layers * layer_flop,
             "needed_flop": (shape.layers - 1) * layer_flop + shape.product_flop("kv", tokens),
-            "sustained_teraflops": sequences[best]["teraflops"]}
+            "sustained_teraflops": sequences[best]["teraflops"], **head}

@@ -6,48 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmark.evaluation_rows import evaluation, large_evaluation
 from benchmark.models import large_models
 from benchmark.session import ROOT, Calibration, Session, report, run, script
 from benchmark.table import Goal, Row, quantity, seconds
-from benchmark.shapes import Failure, Shape, read_preset, read_weights, say
+from benchmark.task_rows import tasks
+from benchmark.shapes import Failure, read_preset, say
+from benchmark.workload import Model, choose_model
 
 STARTS = 5
-
-
-@dataclass(frozen=True)
-class Model:
-    """What most rows run: a weights directory, and windows for it."""
-
-    shape: Shape
-    weights: Path
-    windows: int
-    length: int
-    ids: Path
-
-    @property
-    def text(self) -> str:
-        return f"{self.shape.name}, {self.windows} x {self.length}"
 
 
 @dataclass(frozen=True)
 class Pair:
     calibration: Calibration
     other: dict
-
-
-def choose_model(session: Session) -> Model:
-    """96M on a CPU, 7B on a GPU, or what --weights names."""
-    length = 2048
-    windows = (128, 16) if session.on_gpu else (8, 2)
-    windows = windows[session.quick]
-    if session.weights:
-        weights, shape = session.weights, read_weights(session.weights)
-    else:
-        preset = ROOT / "configs" / ("llama-2-7b.json" if session.on_gpu else "llama-96m.json")
-        shape = read_preset(preset)
-        distinct = min(8, shape.layers)  # 3 GB of 7B: more than a cache holds
-        weights = session.keep(session.checkpoint(preset, shape, distinct, shape.layers))
-    return Model(shape, weights, windows, length, session.ids(windows, length, shape.vocab))
 
 
 def calibrate(session: Session, model: Model) -> Calibration:
@@ -192,7 +165,8 @@ def start(session: Session) -> list[Row]:
 
 ROWS = {
     "cpu": {"layers": layers, "waiting": waiting, "hugging-face": hugging_face, "reading": reading, "start": start,
-            "observer": observer, "7b": large_models("7b"), "104b": large_models("104b")},
+            "observer": observer, "7b": large_models("7b"), "104b": large_models("104b"), "evaluate": evaluation,
+            "evaluate-tasks": tasks, "evaluate-104b": large_evaluation},
     "gpu": {"layers": layers, "whole": whole, "hugging-face": hugging_face, "observer": observer, "reading": reading,
-            "104b": large_models("104b"), "7b": large_models("7b")},
+            "104b": large_models("104b"), "7b": large_models("7b"), "evaluate": evaluation, "evaluate-tasks": tasks},
 }

@@ -40,18 +40,32 @@ class Calibration:
     output: Path
 
 
+@dataclass(frozen=True)
+class TaskSource:
+    """Where the tasks of a row come from, and who else scores them."""
+
+    data: Path  # the data sets' folder, as make_tasks.py takes it
+    model: Path  # a Hugging Face model with a tokenizer.model
+    items: int | None  # of each task; 0: all; None: as the row likes
+    harness: Path  # a Python interpreter that has lm-evaluation-harness, or has not
+
+
 def run(*command, allowed: tuple = (0,)) -> Finished:
     """Runs a program to its end; its last words when it ends with another exit code."""
     words = [str(word) for word in command]
     started = time.perf_counter()
     done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
-    if done.returncode not in allowed:
-        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+    check_exit(words, done.returncode, done.stdout, done.stderr, allowed)
+    return Finished(seconds, done.stdout, done.returncode)
+
+
+def check_exit(words: list[str], code: int, out: str, err: str, allowed: tuple = (0,)) -> None:
+    if code not in allowed:
+        last = (err.strip() or out.strip() or "no message").splitlines()[-1]
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         program = next((Path(word).name for word in words if word != sys.executable), words[0])
         raise Failure(f"{program}: {how}: {last}")
-    return Finished(seconds, done.stdout, done.returncode)
 
 
 def report(*command) -> dict:
@@ -104,9 +118,10 @@ def weights_bytes(shape: Shape, distinct: int) -> int:
 class Session:
     """A run of the benchmark: its options, what it measured once for several rows, and its folders."""
 
-    def __init__(self, build: Path, device: str, gpus: int, quick: bool, work: Path, weights: Path | None):
+    def __init__(self, build: Path, device: str, gpus: int, quick: bool, work: Path, weights: Path | None,
+                 tasks: TaskSource):
         self.build, self.device, self.gpus, self.quick, self.work = build, device, gpus, quick, work
-        self.weights = weights
+        self.weights, self.tasks = weights, tasks
         self.floors: dict[str, str] = {}
         self._stack, self._known = ExitStack(), {}
 

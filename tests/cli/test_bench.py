@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/bench.sh: the table it makes, what it says of rows that fail, and that nothing is left behind."""
 
+import importlib.util
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +17,13 @@ import numpy as np
 from program import PROGRAM, ROOT, TINY, ProgramTest, Run, environment, run_program
 
 sys.path.insert(0, str(ROOT / "scripts"))
+from benchmark.evaluation import read_trace, run_and_watch
 from benchmark.session import write_ids
+from benchmark.shapes import Failure
 from benchmark.table import Goal, Row, markdown
 
 SCRIPT = ROOT / "scripts/bench.py"
+HAS_TRANSFORMERS = importlib.util.find_spec("transformers") is not None
 
 
 class Table(ProgramTest):
@@ -45,6 +52,44 @@ class Table(ProgramTest):
         ids = np.load(file)
         self.assertEqual((ids.dtype, ids.shape), (np.int32, (3, 50)))
         self.assertEqual((ids.min(), ids.max()), (0, 10))
+
+
+class WhatARunCosts(ProgramTest):
+    def save_trace(self, *spans: tuple, memory: dict | None = None) -> Path:
+        """Spans: name, begin and seconds, as the first rank's; one of another rank is beside them."""
+        events = [{"ph": "X", "pid": rank, "name": name, "ts": begin * 1e6, "dur": taken * 1e6}
+                  for name, begin, taken in spans for rank in (0, 1)]
+        events.append({"ph": "X", "pid": 1, "name": "embedding", "ts": 0, "dur": 1})
+        if memory:
+            events.append({"ph": "i", "pid": 0, "name": "memory", "ts": 0, "args": memory})
+        file = self.folder / "trace.json"
+        file.write_text(json.dumps({"traceEvents": events}))
+        return file
+
+    def test_a_trace_tells_the_time_of_each_group_without_what_lies_between(self):
+        spans = (("embedding", 1, 1), ("layer", 3, 2), ("layer", 5, 1), ("head and scores", 6, 4), ("embedding", 20, 1),
+                 ("read", 20, 1), ("layer", 22, 2), ("head and scores", 24, 1))
+        found = read_trace(self.save_trace(*spans))
+        self.assertEqual(found, {"scored_seconds": 10, "passes_seconds": 14, "memory": {}})
+        memory = {"peak_device_bytes": 5, "planned_device_bytes": 4}
+        self.assertEqual(read_trace(self.save_trace(*spans, memory=memory))["memory"], memory)
+        for missing in ("embedding", "layer", "head and scores"):
+            with self.assertRaisesRegex(Failure, "different versions"):
+                read_trace(self.save_trace(*(span for span in spans if span[0] != missing)))
+
+    def test_a_process_is_watched_until_it_ends(self):
+        large = self.folder / "large"
+        large.write_bytes(bytes(50_000_000))
+        words = (sys.executable, "-c", "import sys; held = open(sys.argv[1], 'rb').read()", large)
+        found = run_and_watch(*words)
+        own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # which the system counts as the child's, too
+        self.assertTrue(50e6 < found["peak_host_bytes"] <= max(200e6, own), found)
+        self.assertGreater(found["seconds"], 0)
+        if Path("/proc/self/io").exists():
+            self.assertTrue(50e6 < found["read_bytes"] < 60e6, found)
+        large.unlink()
+        with self.assertRaisesRegex(Failure, "exit code 1: .*large"):
+            run_and_watch(*words)
 
 
 class Bench(ProgramTest):
@@ -79,6 +124,63 @@ class Bench(ProgramTest):
         self.assertAlmostEqual(waiting["value"], 100 * cost["waited_for_reader_seconds"] / cost["layer_seconds"])
         self.assert_nothing_left()
 
+    @unittest.skipUnless(HAS_TRANSFORMERS, "the package transformers is not there: scripts/setup.sh --dev installs it")
+    def test_measures_an_evaluation(self):
+        run = self.bench("--rows", "evaluate", "--weights", TINY / "weights")
+        self.assertEqual(run.code, 0, run.err)
+        floor, other, more, reading = self.rows()
+        for row in self.rows():
+            self.assertIn(row["verdict"], ("met", "missed"), row)
+        two, three = floor["details"]["evaluations"][0], more["details"]["evaluations"][0]
+        alone = floor["details"]["floors"][0]
+        alone = alone["all_layers_seconds"] + alone["head_seconds"]
+        self.assertAlmostEqual(floor["value"], two["scored_seconds"] / (2 * alone))
+        self.assertAlmostEqual(other["value"], other["details"]["others"][0]["seconds"] / two["scored_seconds"])
+        self.assertAlmostEqual(more["value"], (three["scored_seconds"] - two["scored_seconds"]) / alone)
+        for cost in (two, three):
+            self.assertTrue(0 < cost["scored_seconds"] < cost["passes_seconds"] < cost["seconds"], cost)
+        weights = sum(file.stat().st_size for file in (TINY / "weights").iterdir())
+        if two["read_bytes"]:
+            self.assertTrue(weights < two["read_bytes"] < 1.2 * weights, two)
+            self.assertEqual(reading["verdict"], "met", reading)
+        self.assert_nothing_left()
+
+    def save_tasks(self) -> list:
+        """One data set of four questions, and a model of random weights: the options that name them."""
+        import transformers
+        entries = [{"premise": f"Number {number} fell.", "choice1": "It broke.", "choice2": "It was whole.", "question":
+                    "effect", "label": number % 2} for number in range(4)]
+        folder, model = self.folder / "data/SuperGLUE/COPA", self.folder / "model"
+        folder.mkdir(parents=True)
+        (folder / "val.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        config = transformers.LlamaConfig(vocab_size=2048, hidden_size=128, intermediate_size=128, num_hidden_layers=2,
+                                          num_attention_heads=2, num_key_value_heads=2, head_dim=64)
+        transformers.LlamaForCausalLM(config).half().save_pretrained(model)
+        shutil.copy(TINY / "tokenizer/tokenizer.model", model)
+        return ["--tasks-data", self.folder / "data", "--tasks-model", model]
+
+    @unittest.skipUnless(HAS_TRANSFORMERS, "the package transformers is not there: scripts/setup.sh --dev installs it")
+    def test_measures_tasks_beside_a_harness(self):
+        harness = self.folder / "harness"
+        options = self.save_tasks()
+        for has, verdict in (("False", "skipped"), ("True", "met")):
+            harness.write_text(f"#!/bin/sh\n[ \"$1\" = -c ] && echo {has} || echo '{{\"seconds\": 5000}}'\n")
+            harness.chmod(0o755)
+            run = self.bench("--rows", "evaluate-tasks", *options, "--tasks-items", 3, "--tasks-harness", harness)
+            self.assertEqual(run.code, 0, run.err)
+            beside, share = self.rows()
+            self.assertEqual(beside["verdict"], verdict, beside)
+            self.assertIn("1 tasks, 3 items of each", beside["what"])
+            self.assertIn(share["verdict"], ("met", "missed"), share)
+            self.assert_nothing_left()
+        self.assertAlmostEqual(beside["value"], 5000 / beside["details"]["evaluations"][0]["seconds"])
+
+    def test_tasks_that_are_not_there_are_skipped(self):
+        run = self.bench("--rows", "evaluate-tasks", "--tasks-data", self.folder / "nowhere")
+        self.assertEqual(run.code, 0, run.err)
+        self.assertEqual(self.rows()[0]["verdict"], "skipped")
+        self.assertIn("nowhere is not there; name another by --tasks-data", self.rows()[0]["reason"])
+
     def test_measures_reading_and_observing(self):
         for command, keys in (("read", ("bytes", "raw_gigabytes_per_second", "stream_of_possible")),
                               ("pass", ("bytes_read", "observed_seconds", "unobserved_seconds"))):
@@ -107,6 +209,7 @@ class Bench(ProgramTest):
 
     def test_refuses_what_it_does_not_know(self):
         for arguments, words in ((("--rows", "startup"), "startup: expected of layers"),
+                                 (("--tasks-items", "-1"), "-1 is negative"),
                                  (("--work", self.folder / "nowhere"), "nowhere is not a folder")):
             run = self.bench(*arguments)
             self.assertEqual(run.code, 2, run.text)

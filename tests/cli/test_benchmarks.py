@@ -95,6 +95,18 @@ class Floor(BenchmarkTest):
                 self.assertGreater(found[way]["seconds"], 0)
                 self.assertAlmostEqual(found[way]["teraflops"] * found[way]["seconds"] * 1e12 / found["flop"], 1)
 
+    def test_gemm_takes_the_head_of_the_rows_that_score_a_token(self):
+        report = self.gemm("--config", self.preset, "--windows", WINDOWS, "--length", LENGTH, "--head")
+        rows = WINDOWS * (LENGTH - 1)
+        self.assertEqual((report["head_rows"], report["head_block"]), (rows, rows))
+        operations = report["head_operations"].values()
+        self.assertEqual(report["head_seconds"], min(found["seconds"] for found in operations))
+        for found in operations:
+            self.assertAlmostEqual(found["teraflops"] * found["seconds"] * 1e12 / (2 * rows * 256 * PRESET["vocab"]), 1)
+        self.assertNotIn("head_seconds", self.gemm("--config", self.preset, "--windows", 1, "--length", LENGTH))
+        self.assert_refused(1, "none to score", "bench_floor.py", "gemm", "--config", self.preset, "--windows", 1,
+                            "--length", 1, "--head")
+
     def test_gemm_reads_the_shape_of_a_weights_directory(self):
         report = self.gemm("--weights", TINY / "weights", "--windows", 1, "--length", 32)
         self.assertEqual((report["layers"], report["micro_batch_tokens"]), (4, 32))

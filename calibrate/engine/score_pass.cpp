@@ -24,6 +24,14 @@ int64_t micro_batch(const PassSettings& settings) {
                                          : default_micro_batch(settings.device);
 }
 
+// GPUs gather the keys that the trees of a block attend to.
+BlockLimits block_limits(const PassSettings& settings) {
+  constexpr int64_t kKeysPerToken = 4;
+  BlockLimits most{.tokens = micro_batch(settings)};
+  if (settings.device.is_cuda()) most.keys = kKeysPerToken * most.tokens;
+  return most;
+}
+
 // Of the trees that begin with number `first` a stream takes the first ones, or all.
 int64_t taken(const CacheStream& stream, int64_t first, int64_t count) {
   return stream.trees ? std::clamp<int64_t>(*stream.trees - first, 0, count) : count;
@@ -91,7 +99,7 @@ ScorePass::Own ScorePass::own_part(std::span<const TokenTree> trees, int64_t fir
   std::vector<int64_t> ends;
   for (const CacheStream& stream : settings_.streams)
     ends.push_back(taken(stream, first_tree, count));
-  const std::vector<TreeBlock> blocks = tree_blocks(trees, micro_batch(pass_), ends);
+  const std::vector<TreeBlock> blocks = tree_blocks(trees, block_limits(pass_), ends);
   const auto [first, last] = blocks_of_rank(blocks, communicator_.rank(), communicator_.size());
   Own own;
   if (first == last) {

@@ -11,15 +11,15 @@ int64_t window_length(const TokenTree& tree) { return tree.nodes.size() == 1 ? t
 
 }  // namespace
 
-std::vector<TreeBlock> tree_blocks(std::span<const TokenTree> trees, int64_t most_tokens,
+std::vector<TreeBlock> tree_blocks(std::span<const TokenTree> trees, const BlockLimits& most,
                                    std::span<const int64_t> ends) {
   std::vector<TreeBlock> blocks;
   for (int64_t index = 0; index < static_cast<int64_t>(trees.size()); ++index) {
     const TokenTree& tree = trees[static_cast<size_t>(index)];
     const int64_t keys = keys_of(tree);
     const bool begins =
-        blocks.empty() || blocks.back().tokens + tree.tokens() > most_tokens ||
-        blocks.back().keys + keys > kMostKeysPerToken * most_tokens ||
+        blocks.empty() || blocks.back().tokens + tree.tokens() > most.tokens ||
+        keys > most.keys - blocks.back().keys ||
         window_length(trees[static_cast<size_t>(index - 1)]) != window_length(tree) ||
         std::find(ends.begin(), ends.end(), index) != ends.end();
     if (begins) blocks.push_back({index, index, 0, 0});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -17,15 +18,17 @@ struct TreeBlock {
   int64_t keys = 0;             // keys_of all of them
 };
 
-// Keys that a block's nodes attend to, for each token that it may have: GPUs gather them.
-inline constexpr int64_t kMostKeysPerToken = 4;
+// The most that a block may have.
+struct BlockLimits {
+  int64_t tokens = 0;
+  int64_t keys = std::numeric_limits<int64_t>::max();  // keys_of its trees
+};
 
-// The trees in blocks of up to `most_tokens` tokens, and as many keys as kMostKeysPerToken allows;
-// a larger tree on its own.  Trees of one node
-// stand only beside such of the same length: windows, which GPUs take through another kernel than
-// trees, so that the bits of a tree do not depend on what is beside it.  A block ends at each of
-// `ends`, which name trees.
-std::vector<TreeBlock> tree_blocks(std::span<const TokenTree> trees, int64_t most_tokens,
+// The trees in blocks within the limits, a larger tree on its own.  Trees of one node stand only
+// beside such of the same length: windows, which GPUs take through another kernel than trees, so
+// that the bits of a tree do not depend on what is beside it.  A block ends at each of `ends`,
+// which name trees.
+std::vector<TreeBlock> tree_blocks(std::span<const TokenTree> trees, const BlockLimits& most,
                                    std::span<const int64_t> ends);
 
 // The blocks [first, last) of a rank: neighbours, with about as many tokens as those of any other.

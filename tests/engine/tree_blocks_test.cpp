@@ -119,6 +119,14 @@ TEST(BlocksOfRank, AreDealtOnceAndNoFurtherFromTheirShareThanABlock) {
   }
 }
 
+TEST(BlocksOfRank, AreTheirsInWhoseShareTheirMiddleLies) {
+  using Tokens = std::vector<int64_t>;
+  EXPECT_EQ(tokens_of_ranks(blocks_of({6, 10}), 2), (Tokens{6, 10}));
+  EXPECT_EQ(tokens_of_ranks(blocks_of({7, 4, 9}), 2), (Tokens{11, 9}));
+  EXPECT_EQ(tokens_of_ranks(blocks_of({8, 6, 4}), 2), (Tokens{8, 10}));
+  EXPECT_EQ(tokens_of_ranks(blocks_of({90, 1, 1}), 3), (Tokens{0, 90, 2}));
+}
+
 TEST(BlocksOfRank, AreAsManyWhereThatCanBe) {
   using Tokens = std::vector<int64_t>;
   EXPECT_EQ(tokens_of_ranks(blocks_of(Tokens(12, 4)), 4), Tokens(4, 12));

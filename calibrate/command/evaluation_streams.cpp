@@ -40,8 +40,8 @@ const OtherFormat& find_format(const std::string& name) {
     if (name == format.name) return format;
     names.emplace_back(format.name);
   }
-  throw UsageError(concat("--formats ", name, ": no such format", suggestion(name, names),
-                          "; there are per-head, per-channel, per-token and fp8"));
+  throw UsageError(concat("--formats ", name, ": no such format; there are per-head, per-channel, ",
+                          "per-token and fp8", suggestion(name, names)));
 }
 
 bool is_symmetric(const std::vector<KvScale>& scales) {

@@ -105,7 +105,10 @@ TEST_F(EvaluationStreamsTest, OfOtherFormatsAreComparedOnly) {
 }
 
 TEST_F(EvaluationStreamsTest, RefuseFormatsThatThereAreNotOrThatNeedMore) {
-  EXPECT_HOLDS("--formats fp9: no such format (did you mean fp8?)", refusal(of({}, {"fp9"})));
+  EXPECT_HOLDS(
+      "--formats fp9: no such format; there are per-head, per-channel, per-token and fp8; did you "
+      "mean fp8?",
+      refusal(of({}, {"fp9"})));
   for (const char* format : {"fp8", "per-head", "per-channel"})
     EXPECT_HOLDS("is made of statistics; give --stats FILE", refusal(of({}, {format})));
   EXPECT_HOLDS("--formats per-token: is named twice", refusal(of({}, {"per-token", "per-token"})));

@@ -21,13 +21,13 @@ Ends ends_of(const std::vector<TreeBlock>& blocks) {
 }
 
 Ends ends_of(const std::vector<TokenTree>& trees, int64_t most_tokens, const Ends& ends = {}) {
-  return ends_of(tree_blocks(trees, most_tokens, ends));
+  return ends_of(tree_blocks(trees, {.tokens = most_tokens}, ends));
 }
 
 TEST(TreeBlocks, FollowOneAnotherAndCountTheirTokens) {
   const std::vector<TokenTree> trees = {branched(5), branched(7), branched(4), window(3),
                                         window(3)};
-  const std::vector<TreeBlock> blocks = tree_blocks(trees, 12, {});
+  const std::vector<TreeBlock> blocks = tree_blocks(trees, {.tokens = 12}, {});
   ASSERT_EQ(ends_of(blocks), (Ends{2, 3, 5}));
   EXPECT_EQ(blocks[0].first, 0);
   EXPECT_EQ(blocks[1].first, 2);
@@ -35,6 +35,8 @@ TEST(TreeBlocks, FollowOneAnotherAndCountTheirTokens) {
   EXPECT_EQ(blocks[0].tokens, 12);
   EXPECT_EQ(blocks[1].tokens, 4);
   EXPECT_EQ(blocks[2].tokens, 6);
+  EXPECT_EQ(blocks[0].keys, (3 + 4 + 4) + (5 + 6 + 6));
+  EXPECT_EQ(blocks[2].keys, 6);
 }
 
 TEST(TreeBlocks, HoldNoMoreThanTheyMayButForATreeOnItsOwn) {
@@ -45,6 +47,18 @@ TEST(TreeBlocks, HoldNoMoreThanTheyMayButForATreeOnItsOwn) {
   EXPECT_EQ(ends_of(trees, 1), (Ends{1, 2, 3, 4, 5}));
   EXPECT_EQ(ends_of(trees, 39), (Ends{5}));
   EXPECT_EQ(ends_of(trees, 38), (Ends{4, 5}));
+}
+
+TEST(TreeBlocks, HoldNoMoreKeysThanTheyMayButForATreeOnItsOwn) {
+  const std::vector<TokenTree> trees = {branched(5), branched(5), branched(12), branched(5),
+                                        branched(5)};  // 11 keys, one 32
+  const auto found = [&](int64_t keys) {
+    return ends_of(tree_blocks(trees, {.tokens = 1000, .keys = keys}, {}));
+  };
+  EXPECT_EQ(found(76), (Ends{5}));
+  EXPECT_EQ(found(75), (Ends{4, 5}));
+  EXPECT_EQ(found(22), (Ends{2, 3, 5}));
+  EXPECT_EQ(found(21), (Ends{1, 2, 3, 4, 5}));
 }
 
 TEST(TreeBlocks, HoldWindowsOfOneLengthOrOtherTrees) {
@@ -60,7 +74,7 @@ TEST(TreeBlocks, EndWhereTheyAreTold) {
 }
 
 TEST(TreeBlocks, OfNothingAreNone) {
-  EXPECT_TRUE(tree_blocks({}, 10, Ends{0}).empty());
+  EXPECT_TRUE(tree_blocks({}, {.tokens = 10}, Ends{0}).empty());
   EXPECT_EQ(blocks_of_rank({}, 0, 3), (std::pair<int64_t, int64_t>{0, 0}));
   EXPECT_EQ(blocks_of_rank({}, 2, 3), (std::pair<int64_t, int64_t>{0, 0}));
 }
@@ -103,6 +117,14 @@ TEST(BlocksOfRank, AreDealtOnceAndNoFurtherFromTheirShareThanABlock) {
       for (const int64_t own : tokens_of_ranks(blocks_of(tokens), ranks))
         EXPECT_LE(std::abs(own * ranks - all), largest * ranks) << ranks << " ranks";
   }
+}
+
+TEST(BlocksOfRank, AreTheirsInWhoseShareTheirMiddleLies) {
+  using Tokens = std::vector<int64_t>;
+  EXPECT_EQ(tokens_of_ranks(blocks_of({6, 10}), 2), (Tokens{6, 10}));
+  EXPECT_EQ(tokens_of_ranks(blocks_of({7, 4, 9}), 2), (Tokens{11, 9}));
+  EXPECT_EQ(tokens_of_ranks(blocks_of({8, 6, 4}), 2), (Tokens{8, 10}));
+  EXPECT_EQ(tokens_of_ranks(blocks_of({90, 1, 1}), 3), (Tokens{0, 90, 2}));
 }
 
 TEST(BlocksOfRank, AreAsManyWhereThatCanBe) {

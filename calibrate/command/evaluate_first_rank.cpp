@@ -56,12 +56,14 @@ std::string model_line(const WeightDirectory& directory) {
 struct Cost {
   Clock::time_point start = Clock::now();
   double layer_seconds = 0, head_seconds = 0;
+  uint64_t planned_bytes = 0;
 
   std::string text(const c10::Device& device) const {
     return concat("layers ", seconds(layer_seconds), ", head and scores ", seconds(head_seconds),
                   ", all ", seconds(seconds_since(start)), "; at most ",
                   gigabytes(peak_host_bytes()), " of host memory",
-                  device.is_cuda() ? concat(", ", gigabytes(peak_gpu_bytes(device)), " of the GPU")
+                  device.is_cuda() ? concat(", ", gigabytes(peak_gpu_bytes(device)),
+                                            " of the GPU (planned ", gigabytes(planned_bytes), ")")
                                    : std::string());
   }
 
@@ -150,6 +152,8 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
     append(scores, std::move(found));
   }
   if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
+  cost.planned_bytes = plan_of(*job.directory, request, run.settings, rank.world).total();
+  if (device.is_cuda()) trace.note_memory(peak_gpu_bytes(device), cost.planned_bytes);
   reporter.finish();
   reporter.stage(cost.text(device));
 

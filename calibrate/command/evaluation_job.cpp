@@ -101,16 +101,19 @@ std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
                            to_bytes(request)));
 }
 
-std::unique_ptr<ScorePass> start_score_pass(const WeightDirectory& directory,
-                                            const Runtime& runtime, const ScoreRequest& request,
-                                            const RankRun& run) {
-  const int64_t ranks = run.communicator->size();
+MemoryPlan plan_of(const WeightDirectory& directory, const ScoreRequest& request,
+                   const PassSettings& settings, int64_t ranks) {
   ScoreLoad load = score_load(request.trees, 0, static_cast<int64_t>(request.streams.size()) - 1);
   for (const TreeGroup& group : request.groups)
     load.tokens = std::max(load.tokens, (tokens_of(trees_of(request, group)) + ranks - 1) / ranks);
-  check_device_memory(
-      plan_score_memory(directory.config(), stored_layer_bytes(directory), load, run.settings),
-      run.settings.device, kWaysOut);
+  return plan_score_memory(directory.config(), stored_layer_bytes(directory), load, settings);
+}
+
+std::unique_ptr<ScorePass> start_score_pass(const WeightDirectory& directory,
+                                            const Runtime& runtime, const ScoreRequest& request,
+                                            const RankRun& run) {
+  check_device_memory(plan_of(directory, request, run.settings, run.communicator->size()),
+                      run.settings.device, kWaysOut);
   return std::make_unique<ScorePass>(
       directory,
       ScoreSettings{.streams = request.streams,

@@ -50,6 +50,10 @@ int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& dire
 std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
                       const c10::Device& device);
 
+// What a rank needs of its device for a request.
+MemoryPlan plan_of(const WeightDirectory& directory, const ScoreRequest& request,
+                   const PassSettings& settings, int64_t ranks);
+
 // What all ranks do alike: the pass of a request, and the trees of a group.  Directory and run
 // outlive the pass.  Throws Error when a GPU has no room for it.
 std::unique_ptr<ScorePass> start_score_pass(const WeightDirectory& directory,

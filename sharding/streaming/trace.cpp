@@ -94,10 +94,24 @@ std::string Trace::events(int64_t rank) {
   for (const DeviceRecord& record : device_records_)
     add_span(record.label, base + 1e6 * base_.seconds_to(record.begin),
              1e6 * record.begin.seconds_to(record.end));
+  if (memory_)
+    events.push_back({{"name", "memory"},
+                      {"ph", "i"},
+                      {"s", "p"},
+                      {"pid", rank},
+                      {"tid", 0},
+                      {"ts", microseconds(memory_->time.time_since_epoch())},
+                      {"args",
+                       {{"peak_device_bytes", memory_->peak_bytes},
+                        {"planned_device_bytes", memory_->planned_bytes}}}});
   events.push_back(metadata("process_name", rank, 0, "rank " + std::to_string(rank)));
   for (size_t i = 0; i < tracks.names().size(); ++i)
     events.push_back(metadata("thread_name", rank, i, tracks.names()[i]));
   return events.dump();
+}
+
+void Trace::note_memory(uint64_t peak_bytes, uint64_t planned_bytes) {
+  memory_ = {Clock::now(), peak_bytes, planned_bytes};
 }
 
 HostSpan::HostSpan(Trace* trace, const char* track, const char* name, int64_t layer)

@@ -23,6 +23,8 @@ class Trace {
   // The spans of this rank as an array of the Chrome trace event format, times in microseconds of
   // the host's steady clock, which all processes of a machine share.  Waits for the device.
   std::string events(int64_t rank);
+  // What the device's memory held at most, and what was planned for it: an event of its own.
+  void note_memory(uint64_t peak_bytes, uint64_t planned_bytes);
   // That clock when this process began.
   static double microseconds_at_start();
 
@@ -54,6 +56,11 @@ class Trace {
   std::mutex mutex_;
   std::vector<HostRecord> host_;
   std::vector<DeviceRecord> device_records_;
+  struct MemoryRecord {
+    Clock::time_point time;
+    uint64_t peak_bytes, planned_bytes;
+  };
+  std::optional<MemoryRecord> memory_;
   std::once_flag aligned_;
   GpuEvent base_{GpuEvent::Kind::kTimed};  // recorded at base_time_
   Clock::time_point base_time_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/evaluate_first_rank.h"
 
+#include <atomic>
 #include <chrono>
 #include <iomanip>
 #include <iostream>
@@ -24,6 +25,7 @@
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
+#include "sharding/files/leave_by_signal.h"
 #include "sharding/files/seconds_since.h"
 #include "sharding/formats/fingerprint.h"
 #include "sharding/streaming/device.h"
@@ -144,11 +146,18 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
   const std::unique_ptr<ScorePass> pass =
       start_score_pass(*job.directory, *job.runtime, request, run);
+  std::atomic<bool> keeps = kept > 0;
+  const BeforeLeaving leaving([&](int) {
+    return keeps ? std::string("the groups that were finished are kept: --resume goes on with them")
+                 : std::string();
+  });
   for (size_t group = 0; group < request.groups.size(); ++group) {
     GroupScores found = score_group(*pass, request, group, rendezvous, rank.world, reporter, cost);
     job.inputs.check();
-    if (files && group + 1 < request.groups.size())
+    if (files && group + 1 < request.groups.size()) {
       files->keep(request.groups[group], to_bytes(found));
+      keeps = true;
+    }
     append(scores, std::move(found));
   }
   if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else

@@ -77,6 +77,8 @@ void add_results(Parser& parser, EvaluateOptions& options) {
 void check_evaluation(const Parser& parser, const EvaluateOptions& options) {
   if (options.data.empty() && options.tasks.empty() && !options.copy)
     parser.fail("what is to be scored? give --data FILE..., --tasks FILE... or --copy");
+  if (options.gates.most_divergence && options.data.empty() && !options.copy)
+    parser.fail("--max-kl judges text or copying: give --data FILE... or --copy");
   if (options.resume && !options.output)
     parser.fail("--resume goes on with an --output DIR: give that");
   check_limit(parser, "length", options.length, kMostTokens);

@@ -47,6 +47,23 @@ int64_t tokens_of(std::span<const TokenTree> trees) {
   return tokens;
 }
 
+// What a sample shows is seen well before all of a long text is.
+constexpr int64_t kSampledTokens = 1024;
+
+// A tree's first tokens, which hold the parents of all their nodes.
+TokenTree beginning_of(const TokenTree& tree, int64_t tokens) {
+  TokenTree beginning;
+  for (TokenTree::Node node : tree.nodes) {
+    node.count = std::min(node.count, tokens - node.first);
+    if (node.count <= 0) break;
+    beginning.nodes.push_back(node);
+  }
+  const auto last = std::min(tokens, tree.tokens());
+  beginning.ids.assign(tree.ids.begin(), tree.ids.begin() + last);
+  beginning.scored.assign(tree.scored.begin(), tree.scored.begin() + last);
+  return beginning;
+}
+
 }  // namespace
 
 ScoreLoad score_load(std::span<const TokenTree> trees, int64_t tokens, int64_t streams) {
@@ -148,11 +165,13 @@ std::vector<SampledTree> ScorePass::sampled(const Own& own) const {
   int64_t row = 0;
   for (size_t i = 0; i < own.trees.size(); ++i) {
     const int64_t tree = own.first_tree + static_cast<int64_t>(i);
-    const TokenTree* const sample = &own.trees[i];
     if (tree >= settings_.sample_from &&
-        (tree - settings_.sample_from) % settings_.sample_every == 0)
-      result.push_back({tree, row, make_segments({&sample, 1}, pass_.device)});
-    row += sample->tokens();
+        (tree - settings_.sample_from) % settings_.sample_every == 0) {
+      const TokenTree sample = beginning_of(own.trees[i], kSampledTokens);
+      const TokenTree* const alone = &sample;
+      result.push_back({tree, row, make_segments({&alone, 1}, pass_.device)});
+    }
+    row += own.trees[i].tokens();
   }
   return result;
 }

@@ -48,7 +48,7 @@ class Copying(EvaluationTest):
         for layer in range(8):
             scales = np.fromfile(scale_file(right, layer, 0), "<f4")
             (scales * np.float32([16, 1, 16, 1])).tofile(scale_file(coarse, layer, 0))
-        report = read_report(self.report("--copy", "--length", 33, *streams_of(right, coarse), "--max-kl", 0.01,
+        report = read_report(self.report("--copy", "--length", 33, "--limit", 64, *streams_of(right, coarse), "--max-kl", 0.01,
                                          weights=source, code=1))
         copy, = report["copy"]
         self.assertFalse(copy["cannot_copy"])

@@ -36,8 +36,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 std::string describe(const ScoreRequest& request, size_t kept) {
-  int64_t tokens = 0;
-  for (const TokenTree& tree : request.trees) tokens += tree.tokens();
+  const int64_t tokens = tokens_of(request.trees);
   const auto plural = [](size_t count) { return count == 1 ? "" : "s"; };
   const size_t groups = request.groups.size();
   std::string text = concat("scoring ", tokens, " tokens under ", request.streams.size() - 1,
@@ -138,6 +137,9 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   std::optional<GroupFiles> files;
   if (options.output)
     files.emplace(*options.output, digest_of(job, request, device), options.resume);
+  if (files && files->dropped() > 0)
+    warn(std::cerr, {concat(files->dropped(), " finished groups of an earlier run were dropped; ",
+                            "with --resume they would have been used")});
   size_t kept = 0;
   GroupScores scores = take_kept(
       files, request, group_tokens(options, *job.directory, request, device, rank.world), kept);

@@ -65,7 +65,9 @@ void add_evaluation(Parser& parser, EvaluateOptions& options, std::string& metho
 void add_results(Parser& parser, EvaluateOptions& options) {
   add_output(parser, options.output, "report");
   add_force(parser, options.force, "an earlier report");
-  parser.flag("Output", "resume", "go on where a run that was killed stopped", options.resume);
+  parser.flag("Output", "resume",
+              "go on behind the groups that a killed run finished; without it they are dropped",
+              options.resume);
   add_runtime(parser, options.runtime.release);
   parser.number<int64_t>({"Output", "serving-tp",
                           "ranks that will serve with scales from --stats (default: the ranks the "
@@ -131,6 +133,9 @@ EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::st
   take_files(parser, options, files);
   take_losses(parser, options, losses);
   check_evaluation(parser, options);
+  if (options.statistics.empty() && (!method.empty() || options.serving_ranks))
+    parser.fail(concat(method.empty() ? "--serving-tp" : "--method",
+                       " is for scales that are made here: give --stats FILE"));
   try {
     if (!method.empty()) options.method = ScaleMethod::parse(method);
   } catch (const Error& error) {

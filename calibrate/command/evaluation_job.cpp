@@ -13,6 +13,7 @@
 #include "calibrate/data/window_request.h"
 #include "calibrate/delivery/program_version.h"
 #include "calibrate/report/evaluation_files.h"
+#include "kernels/instruction_set.h"
 #include "sharding/files/error.h"
 #include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
@@ -30,10 +31,10 @@ std::unique_ptr<OutputDirectory> open_report(const EvaluateOptions& options) {
                                            foreign_to(evaluation_file_names()));
 }
 
-int64_t tokens_of(std::span<const TokenTree> trees) {
-  int64_t tokens = 0;
-  for (const TokenTree& tree : trees) tokens += tree.tokens();
-  return tokens;
+// What decides the bits: CPUs of one instruction set agree, and GPUs of one kind.
+std::string processor(const c10::Device& device) {
+  if (device.is_cpu()) return kernels::cpu::fastest_instruction_set().name;
+  return gpu_properties(device).name;
 }
 
 }  // namespace
@@ -47,6 +48,11 @@ EvaluationJob open_job(const EvaluateOptions& options, const c10::Device& device
   job.runtime = options.runtime.open();
   job.tried = tried_caches(options, *job.directory, *job.runtime);
   job.work = read_work(options, job.directory->config());
+  const int64_t positions = job.directory->config().max_position_embeddings;
+  if (positions > 0 && job.work.length > positions)
+    job.work.warnings.push_back(concat("texts have up to ", job.work.length,
+                                       " tokens, the model was made for ", positions, "; --length ",
+                                       positions, " keeps to it"));
   job.inputs.add(weight_files(*job.directory));
   job.inputs.add(job.tried.files);
   job.inputs.add(job.work.read);
@@ -70,24 +76,31 @@ ScoreRequest make_request(EvaluationJob& job) {
   request.length = job.work.length;
   request.sample_from = static_cast<int64_t>(kControlTrees);
   request.trees = std::move(job.work.trees);
+  request.divergences = job.work.text.first < job.work.text.last || !job.work.copies.empty();
   return request;
 }
 
 int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& directory,
                      const ScoreRequest& request, const c10::Device& device, int64_t ranks) {
-  if (options.group_tokens > 0) return options.group_tokens;
   const auto streams = static_cast<int64_t>(request.streams.size()) - 1;  // but for the control
-  const MemoryPlan fixed = plan_score_memory(
-      directory.config(), stored_layer_bytes(directory), score_load(request.trees, 0, streams),
-      {.device = device, .micro_batch_tokens = options.micro_batch_tokens});
+  const auto plan_of_tokens = [&](int64_t tokens) {
+    return plan_score_memory(directory.config(), stored_layer_bytes(directory),
+                             score_load(request.trees, tokens, streams),
+                             {.device = device, .micro_batch_tokens = options.micro_batch_tokens});
+  };
+  const MemoryPlan fixed = plan_of_tokens(0);
+  const int64_t all = tokens_of(request.trees);
   uint64_t free = 0;
   if (device.is_cuda()) {
     set_gpu(device);
     free = gpu_memory().free_bytes;
   } else if (const std::optional<HostMemory> memory = host_memory("/")) {
     free = memory->free_bytes / static_cast<uint64_t>(ranks);
-    check_memory(fixed, "host memory of a rank", free, memory->total_bytes, kWaysOut);
+    const int64_t asked = std::min(options.group_tokens, all);
+    check_memory(plan_of_tokens((asked + ranks - 1) / ranks), "host memory of a rank", free,
+                 memory->total_bytes, kWaysOut);
   }
+  if (options.group_tokens > 0) return options.group_tokens;
   const uint64_t rest = (free - std::min(free, fixed.total())) / 2;
   const uint64_t tokens = rest / score_token_bytes(directory.config(), streams, device);
   return std::clamp<int64_t>(static_cast<int64_t>(std::min<uint64_t>(tokens, kMostTokens)) * ranks,
@@ -97,7 +110,7 @@ int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& dire
 std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
                       const c10::Device& device) {
   return sha256_hex(concat(program_version(), "\n", weights_fingerprint(*job.directory), "\n",
-                           job.runtime->release(), "\n", device.is_cpu() ? "cpu" : "gpu", "\n",
+                           job.runtime->release(), "\n", processor(device), "\n",
                            to_bytes(request)));
 }
 

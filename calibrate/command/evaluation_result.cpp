@@ -67,6 +67,8 @@ bool is_control_zero(const TreeScores& control) {
   if (exact.surprise != same.surprise) return false;
   for (size_t token = 0; token < same.divergence.size(); ++token)
     if (same.divergence[token] != 0 || same.reverse_divergence[token] != 0) return false;
+  for (size_t token = 0; token < same.divergence.size(); ++token)
+    if (exact.surprise[token] != 0 && same.same_top[token] == 0) return false;
   return true;
 }
 

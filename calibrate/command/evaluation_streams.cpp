@@ -107,7 +107,8 @@ class Names {
     std::string name =
         (whole.has_filename() ? whole.filename() : whole.parent_path().filename()).string();
     if (name.empty() || is_taken(name)) name = place.string();
-    if (is_taken(name)) throw Error(concat(name, ": two streams would be called so; give it once"));
+    if (is_taken(name))
+      throw UsageError(concat(name, ": two streams would be called so; give it once"));
     taken_.push_back(name);
     return name;
   }

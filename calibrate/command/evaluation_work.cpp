@@ -36,10 +36,12 @@ class LazyTokenizer {
     return *tokenizer_;
   }
   // What texts begin with, or what they usually do where there is no tokenizer.
-  std::optional<int32_t> bos() {
+  std::optional<int32_t> bos(std::vector<std::string>& notes) {
     try {
       path();
     } catch (const Error&) {
+      notes.push_back(concat("random texts begin with token ", kUsualBos,
+                             ", as there is no SentencePiece model that says another"));
       return kUsualBos;
     }
     return get().bos();
@@ -128,7 +130,11 @@ void add_random(EvaluationWork& work, const EvaluateOptions& options, LazyTokeni
                 int64_t vocab) {
   if (!options.copy) return;
   const RandomTextRequest request{
-      .vocab = vocab, .bos = tokenizer.bos(), .length = options.length, .seed = options.seed};
+      .vocab = vocab,
+      .bos = tokenizer.bos(work.notes),
+      .length = options.length,
+      .seed = options.seed,
+      .recall_items = std::min(kRecallItems, options.limit.value_or(kRecallItems))};
   for (CopyTexts& copies : copy_texts(request)) {
     if (options.limit && static_cast<int64_t>(copies.trees.size()) > *options.limit)
       copies.trees.resize(static_cast<size_t>(*options.limit));
@@ -143,10 +149,6 @@ void add_task(EvaluationWork& work, const EvaluateOptions& options,
   const TaskTokens tokens = tokenize_task(
       task.file, task.file.holds_ids() ? nullptr : &tokenizer.get(), vocab, options.length);
   task.file.items.clear();
-  if (tokens.cut_texts > 0)
-    work.notes.push_back(concat(task.file.task, ": ", tokens.cut_items, " of ", tokens.items.size(),
-                                " items had texts over ", options.length,
-                                " tokens, cut on the left; --length N takes longer ones"));
   task.items.trees =
       add_trees(work, trees_of(tokens.items, {.most_tokens = kTreeTokens}), &task.items);
   take_files(work, {task.file.file});
@@ -157,8 +159,8 @@ void check_task_names(const EvaluateOptions& options, const EvaluationWork& work
   std::vector<std::string> names;
   for (const TaskTrees& task : work.tasks) {
     if (std::find(names.begin(), names.end(), task.file.task) != names.end())
-      throw Error(concat("--tasks: two files are of the task ", task.file.task, ", the second ",
-                         task.file.file.path.string(), "; give one of them"));
+      throw UsageError(concat("--tasks: two files are of the task ", task.file.task,
+                              ", the second ", task.file.file.path.string(), "; give one of them"));
     names.push_back(task.file.task);
   }
   for (const std::string& unknown : unknown_tasks(options.gates, names))

@@ -53,7 +53,9 @@ std::string digest_of(const TreeGroup& trees, std::string_view scores) {
 
 GroupFiles::GroupFiles(const fs::path& output, std::string request, bool resume)
     : folder_(folder_beside(output)), request_(std::move(request)) {
-  if (!resume) remove();
+  if (resume || !is_there(folder_)) return;
+  for (const std::string& name : list_directory(folder_)) dropped_ += trees_of_name(name) ? 1 : 0;
+  remove();
 }
 
 std::string GroupFiles::read(const fs::path& file, const TreeGroup& trees) const {

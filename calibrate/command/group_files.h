@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -32,12 +33,15 @@ class GroupFiles {
   void keep(const TreeGroup& trees, std::string_view scores) const;
   // When the output is written.
   void remove() const;
+  // How many an earlier run had kept that were taken away.
+  int64_t dropped() const { return dropped_; }
 
  private:
   std::string read(const std::filesystem::path& file, const TreeGroup& trees) const;
 
   const std::filesystem::path folder_;
   const std::string request_;
+  int64_t dropped_ = 0;
 };
 
 }  // namespace kvcalib

@@ -41,12 +41,6 @@ bool is_changed(const CacheStream& stream) {
   return stream.format.kind != CacheFormat::Kind::kSixteenBits;
 }
 
-int64_t tokens_of(std::span<const TokenTree> trees) {
-  int64_t tokens = 0;
-  for (const TokenTree& tree : trees) tokens += tree.tokens();
-  return tokens;
-}
-
 // What a sample shows is seen well before all of a long text is.
 constexpr int64_t kSampledTokens = 1024;
 
@@ -84,6 +78,10 @@ MemoryPlan plan_score_memory(const ModelConfig& config, uint64_t stored_layer_by
   MemoryPlan plan = plan_memory(config, stored_layer_bytes, 1, block, 1, one_block);
   plan.activations =
       static_cast<uint64_t>(load.tokens) * score_token_bytes(config, load.streams, settings.device);
+  if (settings.device.is_cuda() && load.most_keys > 0)  // K and V as they are gathered
+    plan.micro_batch +=
+        static_cast<uint64_t>(std::max(block_limits(settings).keys, load.most_keys) *
+                              config.kv_heads * config.head_dim * 4);
   plan.head =
       static_cast<uint64_t>(output_head_bytes(config, settings.device.is_cpu(), load.streams));
   return plan;

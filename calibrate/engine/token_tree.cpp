@@ -5,6 +5,12 @@
 
 namespace kvcalib {
 
+int64_t tokens_of(std::span<const TokenTree> trees) {
+  int64_t tokens = 0;
+  for (const TokenTree& tree : trees) tokens += tree.tokens();
+  return tokens;
+}
+
 int64_t keys_of(const TokenTree& tree) {
   std::vector<int64_t> paths;  // by node
   int64_t keys = 0;

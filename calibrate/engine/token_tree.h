@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace kvcalib {
@@ -21,6 +22,9 @@ struct TokenTree {
 
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
 };
+
+// Of all the trees.
+int64_t tokens_of(std::span<const TokenTree> trees);
 
 // Keys that the nodes of a tree attend to, all together: each its ancestors' and its own.  Of a
 // single text its tokens.

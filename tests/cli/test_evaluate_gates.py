@@ -84,8 +84,7 @@ class Gates(EvaluationTest):
     def test_a_gate_on_what_is_not_scored(self):
         task = self.task("own", "ppl", self.choices()[:1])
         run = self.evaluate("--tasks", task, *streams_of(self.right_scales), "--max-kl", 1)
-        self.assertEqual(run.code, 1)
-        self.assertIn("gate: --max-kl 1: neither text nor copying was scored", run.err)
+        self.assert_refused(run, 2, "--max-kl", "--copy")
 
     def test_json(self):
         items = self.choices()[:3]

@@ -12,8 +12,8 @@
 #include "calibrate/command/trace_file.h"
 #include "calibrate/data/window_request.h"
 #include "calibrate/delivery/program_version.h"
+#include "calibrate/engine/processor.h"
 #include "calibrate/report/evaluation_files.h"
-#include "kernels/instruction_set.h"
 #include "sharding/files/error.h"
 #include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
@@ -29,12 +29,6 @@ constexpr const char* kWaysOut = "use a smaller --group or --micro-batch, or mor
 std::unique_ptr<OutputDirectory> open_report(const EvaluateOptions& options) {
   return std::make_unique<OutputDirectory>(*options.output, options.force,
                                            foreign_to(evaluation_file_names()));
-}
-
-// What decides the bits: CPUs of one instruction set agree, and GPUs of one kind.
-std::string processor(const c10::Device& device) {
-  if (device.is_cpu()) return kernels::cpu::fastest_instruction_set().name;
-  return gpu_properties(device).name;
 }
 
 }  // namespace

@@ -25,6 +25,7 @@
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/error.h"
+#include "sharding/files/json_writer.h"
 #include "sharding/files/leave_by_signal.h"
 #include "sharding/files/seconds_since.h"
 #include "sharding/formats/fingerprint.h"
@@ -170,11 +171,17 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
 
   job.work.trees = std::move(request.trees);
   EvaluationResult result = measure(job.work, job.tried, job.directory->config(), scores);
-  Evaluation evaluation{model_line(*job.directory),
-                        job.runtime->title(),
-                        std::move(result.measured),
-                        {},
-                        job.work.notes};
+  Evaluation evaluation{.model = model_line(*job.directory),
+                        .runtime = job.runtime->title(),
+                        .data = {},
+                        .length = options.length,
+                        .limit = options.limit,
+                        .seed = options.seed,
+                        .measured = std::move(result.measured),
+                        .verdict = {},
+                        .notes = job.work.notes};
+  for (const HashedFile& file : job.work.files)
+    evaluation.data.push_back({escape_invalid_utf8(file.path.filename().string()), file.sha256});
   evaluation.verdict = verdict(evaluation.measured);
   int exit_code = 0;
   const auto finish = [&] {

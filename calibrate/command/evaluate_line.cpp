@@ -96,8 +96,8 @@ void take_losses(const Parser& parser, EvaluateOptions& options,
     const size_t sign = loss.rfind('=');
     if (sign == std::string::npos || sign == 0)
       parser.fail(concat("--max-loss '", loss, "': expected TASK=POINTS"));
-    options.gates.most_loss.emplace_back(loss.substr(0, sign),
-                                         parser.read_decimal("--max-loss", loss.substr(sign + 1)));
+    options.gates.most_loss.push_back(Gates::Loss{
+        loss.substr(0, sign), parser.read_decimal("--max-loss", loss.substr(sign + 1))});
   }
 }
 

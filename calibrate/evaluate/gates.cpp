@@ -23,7 +23,7 @@ void judge_divergence(std::vector<std::string>& failed, double most, const Measu
   }
 }
 
-// Every stream of the rows of that task.
+// Every stream of the rows of that task, but for those that are only compared.
 void judge_loss(std::vector<std::string>& failed, const Gates::Loss& gate,
                 const Measured& measured) {
   bool is_scored = false;
@@ -32,7 +32,7 @@ void judge_loss(std::vector<std::string>& failed, const Gates::Loss& gate,
     is_scored = true;
     for (size_t s = 1; s < task.streams.size(); ++s) {
       const double lost = 0 - task.streams[s].difference.value;
-      if (lost <= gate.points) continue;
+      if (measured.streams[s].is_compared_only || lost <= gate.points) continue;
       failed.push_back(concat("--max-loss ", gate.task, "=", gate.points, ": ",
                               measured.streams[s].name, " loses ", number(lost), " points"));
     }

@@ -26,7 +26,7 @@ std::vector<std::string> unknown_tasks(const Gates& gates, std::span<const std::
 
 // A sentence for each gate and stream that failed; what is not a number, or was not measured,
 // fails. The divergence is the text's, and of a run without text that of copying at each distance;
-// streams that are only compared are not judged by it.
+// streams that are only compared are not judged.
 std::vector<std::string> failed_gates(const Gates& gates, const Measured& measured);
 
 }  // namespace kvcalib

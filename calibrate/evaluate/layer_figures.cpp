@@ -58,6 +58,7 @@ TensorFigures tensor_figures(std::span<const CodeUse> codes, std::span<const Squ
     figures.highest = use.highest;
   }
   figures.error = relative(sum(errors));
+  figures.values = static_cast<int64_t>(use.values);
   return figures;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "calibrate/engine/layer_profile.h"
@@ -15,6 +16,7 @@ struct TensorFigures {
   double clipped = kUnknown;  // share of the values
   int64_t lowest = 0, highest = -1;
   double error = kUnknown;  // of the attention output when only this goes through the format
+  int64_t values = std::numeric_limits<int64_t>::max();  // that were seen: enough, unless told
 
   int64_t codes_used() const { return highest < lowest ? 0 : highest - lowest + 1; }
   double unused() const;  // share of the 256 codes that lie beyond the lowest and highest in use

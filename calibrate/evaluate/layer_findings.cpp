@@ -29,6 +29,11 @@ constexpr int64_t kFreeEnd = 26;
 constexpr double kClippedAtFreeEnd = 2e-3;
 // A step that is four times too large leaves 64 or 65 of the 256 codes in use.
 constexpr double kFewCodes = 0.3 * 256;
+// Fewer values, those of 64 tokens and a head of 128, need not reach the ends of what was
+// calibrated.
+constexpr int64_t kFewestValues = int64_t{1} << 13;
+// Less clipping than this tells of a fault only where it costs something.
+constexpr double kClippedWhateverItCosts = 0.01;
 // Layers differ by up to three times of themselves.
 constexpr double kErrorFactor = 4;
 
@@ -71,11 +76,13 @@ bool has_free_end(const TensorFigures& figures) {
 
 std::optional<Spot> classified(Spot spot) {
   const TensorFigures& figures = spot.figures;
-  const double clipped = figures.clipped / kMuchClipped;
-  const double few =
-      figures.codes_used() > 0 ? kFewCodes / static_cast<double>(figures.codes_used()) : 0;
+  const bool tells = figures.values >= kFewestValues;
   const double error = spot.error_factor / kErrorFactor;
-  const bool shifted = figures.clipped > kClippedAtFreeEnd && has_free_end(figures);
+  const bool costs = !(figures.clipped < kClippedWhateverItCosts) || !(error < 1);
+  const double clipped = tells && costs ? figures.clipped / kMuchClipped : 0;
+  const double few =
+      tells && figures.codes_used() > 0 ? kFewCodes / static_cast<double>(figures.codes_used()) : 0;
+  const bool shifted = tells && figures.clipped > kClippedAtFreeEnd && has_free_end(figures);
   if (!shifted && !(clipped > 1) && !(few > 1) && !(error > 1)) return {};
   spot.kind = shifted ? Kind::kShifted
                       : (clipped > 1 ? Kind::kClipped : (few > 1 ? Kind::kFewCodes : Kind::kError));

@@ -41,7 +41,7 @@ struct Measured {
   std::optional<bool> is_control_zero;
   std::optional<TextMeasures> text;
   std::vector<CopyDistance> copy;
-  std::vector<TaskScore> recall;  // scored as tasks are, by depth or length
+  std::vector<TaskScore> recall;  // scored as a task is: one row
   std::vector<TaskScore> tasks;
   std::vector<ProfiledStream> profiles;
 };

@@ -43,7 +43,7 @@ Finding of_text(const Measured& measured, size_t stream) {
   if (measures.not_finite > 0)
     return {true, concat("text: ", measures.not_finite, " of ", text.tokens,
                          " tokens have no finite probability")};
-  if (measures.divergence == Estimate{0, 0} && measures.log_ratio.value == 0)
+  if (measures.divergence.value == 0 && measures.log_ratio.value == 0)
     return {false, "text: no token's probability changes"};
   const double probability = student_test(measures.log_ratio, text.windows);
   const bool is_better = measures.log_ratio.value < 0 && probability < kSignificant;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "calibrate/evaluate/measured.h"
+#include "calibrate/statistics/statistics_file.h"
 
 namespace kvcalib {
 
@@ -12,6 +15,11 @@ namespace kvcalib {
 struct Evaluation {
   std::string model;    // one line
   std::string runtime;  // "TurboMind v0.3.0"
+  // What was scored: data and task files, up to so many tokens a text, and of each kind so many.
+  std::vector<DataFile> data = {};
+  int64_t length = 0;
+  std::optional<int64_t> limit = {};
+  uint64_t seed = 0;  // of random tokens
   Measured measured;
   std::vector<std::string> verdict;  // sentences
   std::vector<std::string> notes;

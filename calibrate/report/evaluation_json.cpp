@@ -218,6 +218,10 @@ std::string evaluation_json(const Evaluation& evaluation) {
                {"version", program_version()},
                {"model", evaluation.model},
                {"runtime", evaluation.runtime},
+               {"data", Json::array()},
+               {"length", evaluation.length},
+               {"limit", nullptr},
+               {"seed", evaluation.seed},
                {"control_is_zero", nullptr},
                {"streams", streams},
                {"text", nullptr},
@@ -228,6 +232,9 @@ std::string evaluation_json(const Evaluation& evaluation) {
                {"layers", layers_json(measured)},
                {"verdict", evaluation.verdict},
                {"notes", evaluation.notes}};
+  for (const DataFile& file : evaluation.data)
+    json["data"].push_back({{"file", file.path}, {"sha256", file.sha256}});
+  if (evaluation.limit) json["limit"] = *evaluation.limit;
   if (measured.is_control_zero) json["control_is_zero"] = *measured.is_control_zero;
   if (measured.text)
     json["text"] = {{"windows", measured.text->windows}, {"tokens", measured.text->tokens}};

@@ -2,6 +2,7 @@
 #include "calibrate/report/evaluation_report.h"
 
 #include <limits>
+#include <utility>
 
 #include "calibrate/report/divergence_sections.h"
 #include "calibrate/report/layer_sections.h"
@@ -37,10 +38,21 @@ std::vector<Section> sections_of(const Evaluation& evaluation, size_t most_layer
   return sections;
 }
 
+// "of up to 2048 tokens, at most 48 of a kind: prose.jsonl, RTE.jsonl"
+std::string texts_in_words(const Evaluation& evaluation) {
+  std::string text = concat("of up to ", evaluation.length, " tokens");
+  if (evaluation.limit) text += concat(", at most ", *evaluation.limit, " of a kind");
+  const char* before = ": ";
+  for (const DataFile& file : evaluation.data) text += std::exchange(before, ", ") + file.path;
+  return evaluation.data.empty() ? text + ", random" : text;
+}
+
 }  // namespace
 
 std::string format_evaluation(const Evaluation& evaluation) {
   std::string text = concat("model    ", evaluation.model, "\nruntime  ", evaluation.runtime, "\n");
+  if (evaluation.length > 0)
+    text += wrapped(concat("texts    ", texts_in_words(evaluation)), kWidth);
   for (const Section& section : sections_of(evaluation, kLayerRowsShown)) {
     text += "\n";
     if (!section.title.empty()) text += section.title + "\n";
@@ -57,6 +69,7 @@ std::string format_evaluation(const Evaluation& evaluation) {
 std::string evaluation_markdown(const Evaluation& evaluation) {
   std::string text = "# What the KV cache's format costs\n\n";
   text += concat("- Model: ", evaluation.model, "\n- Runtime: ", evaluation.runtime, "\n");
+  if (evaluation.length > 0) text += concat("- Texts: ", texts_in_words(evaluation), "\n");
   for (const std::string& sentence : evaluation.verdict)
     text += concat("- **Verdict**: ", sentence, "\n");
   for (const std::string& note : evaluation.notes) text += concat("- Note: ", note, "\n");

@@ -70,9 +70,10 @@ std::vector<Section> layer_sections(const Measured& measured, size_t most_rows) 
       section.lines.push_back(
           concat("(the ", rows.size(), " of ", all, " with the largest errors)"));
     section.lines.emplace_back(
-        "error: of the attention output when this layer's K, V or both alone go through the "
-        "format; "
-        "hidden: so far");
+        "clipped: more than a step beyond the codes; error: of the attention output when this "
+        "layer's K, V or both alone go through the format; hidden: of the layers so far; errors "
+        "are "
+        "of every 16th text, its first 1024 tokens");
     for (const std::string& finding : profile.findings)
       section.lines.push_back("stands out: " + finding);
   }

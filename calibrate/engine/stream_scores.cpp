@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/engine/stream_scores.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
@@ -94,62 +95,86 @@ class ScorePlaces {
   int64_t before_ = 0;  // tokens of trees before it
 };
 
-// The scores of a block's targets under one stream.
-void keep(std::span<const Target> targets, size_t stream, const at::Tensor& surprises,
-          ScorePlaces& places) {
-  const at::Tensor host = surprises.cpu();
+// What was found of a part's rows and targets, left on the device until all is: by stream, a tensor
+// for each block.
+struct FoundScores {
+  explicit FoundScores(size_t streams)
+      : surprises(streams), forward(streams), reverse(streams), same_top(streams) {}
+
+  std::vector<std::vector<at::Tensor>> surprises;                   // of targets
+  std::vector<std::vector<at::Tensor>> forward, reverse, same_top;  // of rows
+};
+
+at::Tensor on_host(const std::vector<at::Tensor>& blocks) { return at::cat(blocks).cpu(); }
+
+void keep_surprises(const ScoreTargets& targets, const FoundScores& found, size_t stream,
+                    ScorePlaces& places) {
+  const at::Tensor host = on_host(found.surprises[stream]);
   const float* const values = host.const_data_ptr<float>();
-  for (size_t i = 0; i < targets.size(); ++i)
-    places.set(targets[i].token, stream,
+  for (size_t i = 0; i < targets.targets.size(); ++i)
+    places.set(targets.targets[i].token, stream,
                [&](TokenScores& scores, size_t at) { scores.surprise[at] = values[i]; });
 }
 
-void keep(std::span<const Target> targets, int64_t first_slot, size_t stream,
-          const RowDivergences& divergences, const at::Tensor& same_top, ScorePlaces& places) {
-  const at::Tensor forward = divergences.forward.cpu(), reverse = divergences.reverse.cpu();
-  const at::Tensor same = same_top.cpu();
-  for (const Target& target : targets) {
-    const auto row = target.slot - first_slot;
+void keep_divergences(const ScoreTargets& targets, const FoundScores& found, size_t stream,
+                      ScorePlaces& places) {
+  const at::Tensor forward = on_host(found.forward[stream]);
+  const at::Tensor reverse = on_host(found.reverse[stream]);
+  const at::Tensor same = on_host(found.same_top[stream]);
+  for (const Target& target : targets.targets) {
     places.set(target.token, stream, [&](TokenScores& scores, size_t at) {
-      scores.divergence[at] = forward.const_data_ptr<float>()[row];
-      scores.reverse_divergence[at] = reverse.const_data_ptr<float>()[row];
-      scores.same_top[at] = same.const_data_ptr<bool>()[row] ? 1 : 0;
+      scores.divergence[at] = forward.const_data_ptr<float>()[target.slot];
+      scores.reverse_divergence[at] = reverse.const_data_ptr<float>()[target.slot];
+      scores.same_top[at] = same.const_data_ptr<bool>()[target.slot] ? 1 : 0;
     });
   }
+}
+
+FoundScores find_scores(const OutputHead& head, const ScoreTargets& targets,
+                        std::span<const at::Tensor> hidden, bool divergences) {
+  const at::Device device = hidden.front().device();
+  std::vector<int64_t> slots, ids;
+  for (const Target& target : targets.targets) {
+    slots.push_back(target.slot);
+    ids.push_back(target.id);
+  }
+  const at::Tensor all_slots = to_device(slots, device), all_ids = to_device(ids, device);
+  FoundScores found(hidden.size());
+  int64_t next = 0;  // target
+  head.run(hidden, to_device(targets.rows, device),
+           [&](int64_t first_slot, const std::vector<at::Tensor>& logits) {
+             const int64_t begin = next, last_slot = first_slot + logits.front().size(0);
+             next = std::lower_bound(slots.begin() + begin, slots.end(), last_slot) - slots.begin();
+             const at::Tensor rows = all_slots.narrow(0, begin, next - begin).sub(first_slot);
+             const at::Tensor block_ids = all_ids.narrow(0, begin, next - begin);
+             const RowScores exact = score_rows(logits.front());
+             for (size_t stream = 0; stream < logits.size(); ++stream) {
+               const RowScores own = stream == 0 ? exact : score_rows(logits[stream]);
+               found.surprises[stream].push_back(surprises(logits[stream], own, rows, block_ids));
+               if (stream == 0 || !divergences) continue;
+               const RowDivergences apart =
+                   kvcalib::divergences(logits.front(), exact, logits[stream], own);
+               found.forward[stream].push_back(apart.forward);
+               found.reverse[stream].push_back(apart.reverse);
+               found.same_top[stream].push_back(exact.top.eq(own.top));
+             }
+           });
+  return found;
 }
 
 void score_part(const OutputHead& head, const TakenTrees& part, std::span<const at::Tensor> hidden,
                 bool divergences, std::vector<TreeScores>& scores) {
   const ScoreTargets targets = score_targets(part.trees);
   ScorePlaces places(part, scores, divergences);
+  if (targets.targets.empty()) return;
   std::vector<at::Tensor> own;
   for (const size_t stream : part.streams)
     own.push_back(hidden[stream].narrow(0, part.first_row, part.rows));
-  const at::Device device = own.front().device();
-  size_t next = 0;  // target
-  head.run(
-      own, to_device(targets.rows, device),
-      [&](int64_t first_slot, const std::vector<at::Tensor>& logits) {
-        const int64_t last_slot = first_slot + logits.front().size(0);
-        std::vector<int64_t> rows, ids;
-        const size_t begin = next;
-        for (; next < targets.targets.size() && targets.targets[next].slot < last_slot; ++next) {
-          rows.push_back(targets.targets[next].slot - first_slot);
-          ids.push_back(targets.targets[next].id);
-        }
-        const auto block = std::span(targets.targets).subspan(begin, next - begin);
-        const at::Tensor row_index = to_device(rows, device), id_index = to_device(ids, device);
-        const RowScores exact = score_rows(logits.front());
-        keep(block, 0, surprises(logits.front(), exact, row_index, id_index), places);
-        for (size_t stream = 1; stream < logits.size(); ++stream) {
-          const RowScores found = score_rows(logits[stream]);
-          keep(block, stream, surprises(logits[stream], found, row_index, id_index), places);
-          if (divergences)
-            keep(block, first_slot, stream,
-                 kvcalib::divergences(logits.front(), exact, logits[stream], found),
-                 exact.top.eq(found.top), places);
-        }
-      });
+  const FoundScores found = find_scores(head, targets, own, divergences);
+  for (size_t stream = 0; stream < own.size(); ++stream) {
+    keep_surprises(targets, found, stream, places);
+    if (stream > 0 && divergences) keep_divergences(targets, found, stream, places);
+  }
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ class Refusals(EvaluationTest):
         for name in ("one", "two"):
             (self.folder / f"{name}.jsonl").write_text(json.dumps(HEADER | {"task": "RTE", "rule": "ppl"}) + "\n"
                                                        + json.dumps(ITEM) + "\n")
-        self.refuse(1, "RTE", str(self.folder / "two.jsonl"), arguments=(
+        self.refuse(2, "RTE", str(self.folder / "two.jsonl"), arguments=(
             "--tasks", self.folder / "one.jsonl", "--tasks", self.folder / "two.jsonl"))
 
     def test_a_preset(self):

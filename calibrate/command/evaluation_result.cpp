@@ -38,25 +38,13 @@ std::vector<ItemScores> items_of(const EvaluationWork& work, const ItemTrees& it
   return result;
 }
 
-ValueRule value_rule(ScoringRule rule) {
-  switch (rule) {
-    case ScoringRule::kPerToken:
-      return ValueRule::kPerToken;
-    case ScoringRule::kPerPredicted:
-      return ValueRule::kPerPredicted;
-    case ScoringRule::kSum:
-      break;
-  }
-  return ValueRule::kSum;
-}
-
 ScoredTask scored_task(const EvaluationWork& work, const TaskTrees& task,
                        const GroupScores& scores) {
   return {task.file.task,
           task.file.dataset,
           task.file.metric,
           task.file.follows,
-          value_rule(task.file.rule),
+          task.file.rule,
           task.file.mean_of_groups,
           items_of(work, task.items, scores)};
 }
@@ -91,7 +79,7 @@ EvaluationResult measure(const EvaluationWork& work, const TriedCaches& tried,
                             "random tokens",
                             "accuracy",
                             "",
-                            ValueRule::kSum,
+                            ScoringRule::kSum,
                             false,
                             items_of(work, work.recall, scores)};
     measured.recall = score_tasks({&recall, 1});

@@ -161,12 +161,12 @@ size_t streams_of(std::span<const ScoredTask> tasks) {
 
 }  // namespace
 
-std::vector<double> text_values(ValueRule rule, const ItemScores& item, size_t stream) {
+std::vector<double> text_values(ScoringRule rule, const ItemScores& item, size_t stream) {
   std::vector<double> values = item.sums[stream];
   for (size_t t = 0; t < values.size(); ++t) {
     const auto tokens = static_cast<double>(item.tokens[t]);
-    if (rule == ValueRule::kPerToken) values[t] /= tokens;
-    if (rule == ValueRule::kPerPredicted) values[t] /= tokens - 1;
+    if (rule == ScoringRule::kPerToken) values[t] /= tokens;
+    if (rule == ScoringRule::kPerPredicted) values[t] /= tokens - 1;
   }
   return values;
 }

@@ -6,16 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/data/task_file.h"
 #include "calibrate/evaluate/estimate.h"
 
 namespace kvcalib {
-
-// What a text of an item is worth: of its N tokens the sum of -ln p over those that are scored,
-//   kPerToken        divided by N, the beginning of the text included (rule "ppl")
-//   kPerPredicted  divided by N - 1 (rule "ppl/(n-1)")
-//   kSum                as it is (rule "ll")
-// The lowest wins; of equal ones the first.
-enum class ValueRule : uint8_t { kPerToken, kPerPredicted, kSum };
 
 // One item of a task as it was scored.
 struct ItemScores {
@@ -29,13 +23,13 @@ struct ItemScores {
 // A task as it was scored: one row of the table.
 struct ScoredTask {
   std::string task, dataset, metric, follows;
-  ValueRule rule = ValueRule::kPerToken;
+  ScoringRule rule = ScoringRule::kPerToken;
   bool mean_of_groups = false;  // the clusters' scores weigh the same, whatever their size
   std::vector<ItemScores> items;
 };
 
 // Values of an item's texts under one stream.
-std::vector<double> text_values(ValueRule rule, const ItemScores& item, size_t stream);
+std::vector<double> text_values(ScoringRule rule, const ItemScores& item, size_t stream);
 
 // The index of the lowest; -1 when none is a number.
 int64_t choice_of(std::span<const double> values);

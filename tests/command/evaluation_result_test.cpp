@@ -79,7 +79,7 @@ TEST(EvaluationResult, SumsTheTextsOfItemsAlongTheirPaths) {
   const Case given;
   const EvaluationResult result = measure(given.work, given.tried, given.config, given.scores);
   ASSERT_EQ(result.tasks.size(), 1U);
-  EXPECT_EQ(result.tasks[0].rule, ValueRule::kPerPredicted);
+  EXPECT_EQ(result.tasks[0].rule, ScoringRule::kPerPredicted);
   const ItemScores& item = result.tasks[0].items.at(0);
   EXPECT_EQ(item.id, "one");
   EXPECT_EQ(item.gold, 1);

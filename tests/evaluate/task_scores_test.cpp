@@ -37,13 +37,13 @@ TEST(TaskScores, RulesDivideByTheirNumberOfTokens) {
   ItemScores scores;
   scores.tokens = {5, 11};
   scores.sums = {{10, 21}};
-  EXPECT_EQ(text_values(ValueRule::kPerToken, scores, 0), (std::vector{10.0 / 5, 21.0 / 11}));
-  EXPECT_EQ(text_values(ValueRule::kPerPredicted, scores, 0), (std::vector{2.5, 2.1}));
-  EXPECT_EQ(text_values(ValueRule::kSum, scores, 0), (std::vector{10.0, 21.0}));
+  EXPECT_EQ(text_values(ScoringRule::kPerToken, scores, 0), (std::vector{10.0 / 5, 21.0 / 11}));
+  EXPECT_EQ(text_values(ScoringRule::kPerPredicted, scores, 0), (std::vector{2.5, 2.1}));
+  EXPECT_EQ(text_values(ScoringRule::kSum, scores, 0), (std::vector{10.0, 21.0}));
   // So that each can choose another text.
-  EXPECT_EQ(choice_of(text_values(ValueRule::kPerToken, scores, 0)), 1);
-  EXPECT_EQ(choice_of(text_values(ValueRule::kPerPredicted, scores, 0)), 1);
-  EXPECT_EQ(choice_of(text_values(ValueRule::kSum, scores, 0)), 0);
+  EXPECT_EQ(choice_of(text_values(ScoringRule::kPerToken, scores, 0)), 1);
+  EXPECT_EQ(choice_of(text_values(ScoringRule::kPerPredicted, scores, 0)), 1);
+  EXPECT_EQ(choice_of(text_values(ScoringRule::kSum, scores, 0)), 0);
 }
 
 TEST(TaskScores, TheFirstOfEqualTextsWins) {

@@ -114,7 +114,7 @@ TEST(EvaluationJson, NamesThatAreNotUtf8AreEscaped) {
 
 TEST(ItemsJsonl, HoldsALineForEachItem) {
   std::vector<ScoredTask> tasks = two_tasks();
-  tasks[0].rule = ValueRule::kPerPredicted;
+  tasks[0].rule = ScoringRule::kPerPredicted;
   std::istringstream lines(items_jsonl(tasks, two_streams()));
   std::vector<json> items;
   for (std::string line; std::getline(lines, line);) items.push_back(json::parse(line));

@@ -100,7 +100,7 @@ class Floor(BenchmarkTest):
         rows = WINDOWS * (LENGTH - 1)
         self.assertEqual((report["head_rows"], report["head_block"]), (rows, rows))
         operations = report["head_operations"].values()
-        self.assertEqual(report["head_seconds"], min(found["seconds"] for found in operations))
+        self.assertAlmostEqual(report["head_seconds"] / min(found["seconds"] for found in operations), 1)
         for found in operations:
             self.assertAlmostEqual(found["teraflops"] * found["seconds"] * 1e12 / (2 * rows * 256 * PRESET["vocab"]), 1)
         self.assertNotIn("head_seconds", self.gemm("--config", self.preset, "--windows", 1, "--length", LENGTH))

@@ -63,12 +63,14 @@ void clear_evaluation(const EvaluateOptions& options) {
 }
 
 ScoreRequest make_request(EvaluationJob& job) {
+  constexpr auto kControl = static_cast<int64_t>(kControlTrees);
   ScoreRequest request;
   for (const TriedCache& cache : job.tried.caches)
-    request.streams.push_back({cache.info.name, cache.format, std::nullopt});
-  request.streams.push_back({"control", {}, static_cast<int64_t>(kControlTrees)});
+    request.streams.push_back({cache.info.name, cache.format, kControl});
+  request.streams.front().first_tree = 0;
+  request.streams.push_back({"control", {}, 0, kControl});
   request.length = job.work.length;
-  request.sample_from = static_cast<int64_t>(kControlTrees);
+  request.sample_from = kControl;
   request.trees = std::move(job.work.trees);
   request.divergences = job.work.text.first < job.work.text.last || !job.work.copies.empty();
   return request;

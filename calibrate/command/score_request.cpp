@@ -17,7 +17,7 @@ void members(Archive& archive, T& format) {
 
 template <typename Archive, SameAs<CacheStream> T>
 void members(Archive& archive, T& stream) {
-  archive(stream.name, stream.format, stream.trees);
+  archive(stream.name, stream.format, stream.first_tree, stream.last_tree);
 }
 
 template <typename Archive, SameAs<TokenTree::Node> T>

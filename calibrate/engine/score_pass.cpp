@@ -32,9 +32,10 @@ BlockLimits block_limits(const PassSettings& settings) {
   return most;
 }
 
-// Of the trees that begin with number `first` a stream takes the first ones, or all.
-int64_t taken(const CacheStream& stream, int64_t first, int64_t count) {
-  return stream.trees ? std::clamp<int64_t>(*stream.trees - first, 0, count) : count;
+// Of `count` trees that begin with number `first`: where those begin that a stream takes, and end.
+std::pair<int64_t, int64_t> taken(const CacheStream& stream, int64_t first, int64_t count) {
+  const int64_t begin = std::clamp<int64_t>(stream.first_tree - first, 0, count);
+  return {begin, std::clamp<int64_t>(stream.last_tree - first, begin, count)};
 }
 
 bool is_changed(const CacheStream& stream) {
@@ -111,16 +112,15 @@ ScorePass::ScorePass(const WeightDirectory& directory, ScoreSettings settings,
 
 ScorePass::Own ScorePass::own_part(std::span<const TokenTree> trees, int64_t first_tree) const {
   const auto count = static_cast<int64_t>(trees.size());
-  std::vector<int64_t> ends;
-  for (const CacheStream& stream : settings_.streams)
-    ends.push_back(taken(stream, first_tree, count));
-  const std::vector<TreeBlock> blocks = tree_blocks(trees, block_limits(pass_), ends);
+  std::vector<int64_t> bounds;
+  for (const CacheStream& stream : settings_.streams) {
+    const auto [begin, end] = taken(stream, first_tree, count);
+    bounds.insert(bounds.end(), {begin, end});
+  }
+  const std::vector<TreeBlock> blocks = tree_blocks(trees, block_limits(pass_), bounds);
   const auto [first, last] = blocks_of_rank(blocks, communicator_.rank(), communicator_.size());
   Own own;
-  if (first == last) {
-    own.rows.assign(settings_.streams.size(), 0);
-    return own;
-  }
+  if (first == last) return own;
   const int64_t first_own = blocks[static_cast<size_t>(first)].first;
   const int64_t last_own = blocks[static_cast<size_t>(last - 1)].last;
   own.trees =
@@ -135,27 +135,26 @@ ScorePass::Own ScorePass::own_part(std::span<const TokenTree> trees, int64_t fir
     own.blocks.push_back({row, make_segments(members, pass_.device)});
     row += block.tokens;
   }
-  for (const CacheStream& stream : settings_.streams)
-    own.rows.push_back(tokens_of(own.trees.first(static_cast<size_t>(
-        taken(stream, own.first_tree, static_cast<int64_t>(own.trees.size()))))));
   return own;
 }
 
-std::vector<at::Tensor> ScorePass::make_hidden(const Own& own) const {
+StreamRows ScorePass::make_rows(const CacheStream& stream, const Own& own) const {
   const ModelConfig& config = directory_.config();
-  const auto options = at::device(pass_.device).dtype(compute_type(config, pass_.device));
-  std::vector<at::Tensor> hidden;
-  for (const int64_t rows : own.rows) hidden.push_back(at::empty({rows, config.hidden}, options));
-  return hidden;
+  const auto [begin, end] =
+      taken(stream, own.first_tree, static_cast<int64_t>(own.trees.size()));
+  const int64_t first = tokens_of(own.trees.first(static_cast<size_t>(begin)));
+  const int64_t last = tokens_of(own.trees.first(static_cast<size_t>(end)));
+  return {first, at::empty({last - first, config.hidden},
+                           at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
 }
 
-void ScorePass::embed(const Own& own, const std::vector<at::Tensor>& hidden) const {
+void ScorePass::embed(const Own& own, const std::vector<StreamRows>& rows) const {
   const HostSpan span(pass_.trace, kTrack, "embedding");
   std::vector<int32_t> ids;
   for (const TokenTree& tree : own.trees) ids.insert(ids.end(), tree.ids.begin(), tree.ids.end());
-  embed_tokens(directory_, ids, hidden.front());
-  for (size_t stream = 1; stream < hidden.size(); ++stream)
-    hidden[stream].copy_(hidden.front().narrow(0, 0, own.rows[stream]));
+  embed_tokens(directory_, ids, rows.front().hidden);
+  for (size_t stream = 1; stream < rows.size(); ++stream)
+    rows[stream].hidden.copy_(rows.front().rows(rows[stream].first, rows[stream].hidden.size(0)));
 }
 
 std::vector<SampledTree> ScorePass::sampled(const Own& own) const {
@@ -175,9 +174,9 @@ std::vector<SampledTree> ScorePass::sampled(const Own& own) const {
 }
 
 std::vector<TreeScores> ScorePass::score(const Own& own,
-                                         const std::vector<at::Tensor>& hidden) const {
+                                         const std::vector<StreamRows>& rows) const {
   const HostSpan span(pass_.trace, kTrack, "head and scores");
-  return score_streams(head_, own.trees, hidden, settings_.divergences);
+  return score_streams(head_, own.trees, rows, settings_.divergences);
 }
 
 // Once: the kernels stay loaded for later readings.
@@ -193,21 +192,22 @@ GroupScores ScorePass::run(std::span<const TokenTree> trees, int64_t first_tree,
   const c10::InferenceMode inference;
   LayerPass layers(directory_, pass_, communicator_);
   const Own own = own_part(trees, first_tree);
-  const std::vector<at::Tensor> hidden = make_hidden(own);
+  std::vector<StreamRows> rows;
   std::vector<const CacheQuantizer*> profiled;
   std::vector<VisitingStream> streams;
   for (size_t i = 0; i < settings_.streams.size(); ++i) {
     const CacheStream& stream = settings_.streams[i];
     profiled.push_back(is_changed(stream) ? &quantizers_[i] : nullptr);
-    streams.push_back({stream.name, &quantizers_[i], hidden[i]});
+    rows.push_back(make_rows(stream, own));
+    streams.push_back({stream.name, &quantizers_[i], rows.back()});
     quantizers_[i].reset();
   }
   ProfileMeter meter(directory_.config(), sampled(own), std::move(profiled), pass_.device);
   StreamVisitor visitor(context_, own.blocks, std::move(streams), meter);
   if (pass_.device.is_cuda()) warm_up(visitor, layers);
-  embed(own, hidden);
+  embed(own, rows);
   layers.run(visitor, tokens_of(trees), progress);
-  GroupScores scores{score(own, hidden), meter.errors(), {}};
+  GroupScores scores{score(own, rows), meter.errors(), {}};
   for (const CacheQuantizer& quantizer : quantizers_)
     quantizer.fill_codes(scores.profiles.emplace_back());
   return scores;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,17 +13,19 @@
 #include "calibrate/engine/group_scores.h"
 #include "calibrate/engine/layer_pass.h"
 #include "calibrate/engine/output_head.h"
+#include "calibrate/engine/stream_rows.h"
 #include "calibrate/engine/stream_visitor.h"
 #include "calibrate/engine/token_tree.h"
 #include "sharding/formats/rotation.h"
 
 namespace kvcalib {
 
-// A cache to be tried: a stream of all trees, or only of the first ones of the whole run.
+// A cache to be tried: a stream of trees [first_tree, last_tree) of the whole run.
 struct CacheStream {
   std::string name;
   CacheFormat format;
-  std::optional<int64_t> trees;  // takes as many; nothing: all
+  int64_t first_tree = 0;
+  int64_t last_tree = std::numeric_limits<int64_t>::max();
 };
 
 // What is scored, and how.
@@ -74,16 +76,13 @@ class ScorePass {
     std::span<const TokenTree> trees;
     int64_t first_tree = 0;  // in the whole run
     std::vector<RowBlock> blocks;
-    std::vector<int64_t> rows;  // by stream: of the trees that it takes
-
-    int64_t all_rows() const { return rows.front(); }
   };
   Own own_part(std::span<const TokenTree> trees, int64_t first_tree) const;
-  std::vector<at::Tensor> make_hidden(const Own& own) const;  // by stream
-  void embed(const Own& own, const std::vector<at::Tensor>& hidden) const;
+  StreamRows make_rows(const CacheStream& stream, const Own& own) const;
+  void embed(const Own& own, const std::vector<StreamRows>& rows) const;  // by stream
   void warm_up(StreamVisitor& visitor, const LayerPass& layers);
   std::vector<SampledTree> sampled(const Own& own) const;
-  std::vector<TreeScores> score(const Own& own, const std::vector<at::Tensor>& hidden) const;
+  std::vector<TreeScores> score(const Own& own, const std::vector<StreamRows>& rows) const;
 
   const WeightDirectory& directory_;
   const ScoreSettings settings_;

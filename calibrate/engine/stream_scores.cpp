@@ -31,20 +31,20 @@ struct TakenTrees {
 };
 
 std::vector<TakenTrees> taken_trees(std::span<const TokenTree> trees,
-                                    std::span<const at::Tensor> hidden) {
+                                    std::span<const StreamRows> rows) {
   std::vector<TakenTrees> parts;
   int64_t row = 0;
   for (size_t tree = 0; tree < trees.size(); ++tree) {
-    const int64_t last = row + trees[tree].tokens();
+    const int64_t tokens = trees[tree].tokens();
     std::vector<size_t> streams;
-    for (size_t stream = 0; stream < hidden.size(); ++stream)
-      if (last <= hidden[stream].size(0)) streams.push_back(stream);
+    for (size_t stream = 0; stream < rows.size(); ++stream)
+      if (rows[stream].has(row, tokens)) streams.push_back(stream);
     if (parts.empty() || parts.back().streams != streams)
       parts.push_back({trees.subspan(tree, 0), tree, row, 0, std::move(streams)});
     TakenTrees& part = parts.back();
     part.trees = trees.subspan(part.first_tree, tree + 1 - part.first_tree);
-    part.rows = last - part.first_row;
-    row = last;
+    row += tokens;
+    part.rows = row - part.first_row;
   }
   return parts;
 }
@@ -162,14 +162,14 @@ FoundScores find_scores(const OutputHead& head, const ScoreTargets& targets,
   return found;
 }
 
-void score_part(const OutputHead& head, const TakenTrees& part, std::span<const at::Tensor> hidden,
+void score_part(const OutputHead& head, const TakenTrees& part, std::span<const StreamRows> streams,
                 bool divergences, std::vector<TreeScores>& scores) {
   const ScoreTargets targets = score_targets(part.trees);
   ScorePlaces places(part, scores, divergences);
   if (targets.targets.empty()) return;
   std::vector<at::Tensor> own;
   for (const size_t stream : part.streams)
-    own.push_back(hidden[stream].narrow(0, part.first_row, part.rows));
+    own.push_back(streams[stream].rows(part.first_row, part.rows));
   const FoundScores found = find_scores(head, targets, own, divergences);
   for (size_t stream = 0; stream < own.size(); ++stream) {
     keep_surprises(targets, found, stream, places);
@@ -180,10 +180,10 @@ void score_part(const OutputHead& head, const TakenTrees& part, std::span<const 
 }  // namespace
 
 std::vector<TreeScores> score_streams(const OutputHead& head, std::span<const TokenTree> trees,
-                                      std::span<const at::Tensor> hidden, bool divergences) {
+                                      std::span<const StreamRows> streams, bool divergences) {
   std::vector<TreeScores> scores(trees.size());
-  for (const TakenTrees& part : taken_trees(trees, hidden))
-    score_part(head, part, hidden, divergences, scores);
+  for (const TakenTrees& part : taken_trees(trees, streams))
+    score_part(head, part, streams, divergences, scores);
   return scores;
 }
 

@@ -23,9 +23,9 @@ StreamVisitor::StreamVisitor(LayerContext context, std::vector<RowBlock> blocks,
       blocks_(std::move(blocks)),
       streams_(std::move(streams)),
       meter_(meter),
-      workspace_(context_.config, most_rows(blocks_), streams_.front().hidden.options()) {
+      workspace_(context_.config, most_rows(blocks_), streams_.front().rows.hidden.options()) {
   for (const VisitingStream& stream : streams_)
-    faults_.emplace_back(context_.config.layers, stream.hidden.device());
+    faults_.emplace_back(context_.config.layers, stream.rows.hidden.device());
 }
 
 void StreamVisitor::warm_up(const LayerWeights& weights) {
@@ -35,23 +35,20 @@ void StreamVisitor::warm_up(const LayerWeights& weights) {
   faults_.front().reset();
 }
 
-bool StreamVisitor::takes(size_t stream, const RowBlock& block) const {
-  return block.first_row + block.segments.rows() <= streams_[stream].hidden.size(0);
-}
-
 void StreamVisitor::visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) {
   const DeviceSpan span(context_.trace, "layers", "layer", layer);
-  const auto rows_of = [&](size_t stream, const RowBlock& block) {
-    return streams_[stream].hidden.narrow(0, block.first_row, block.segments.rows());
-  };
   for (const RowBlock& block : blocks_) {
+    const auto rows_of = [&](const StreamRows& rows) {
+      return rows.rows(block.first_row, block.segments.rows());
+    };
     for (size_t stream = 0; stream < streams_.size(); ++stream) {
-      if (!takes(stream, block)) continue;
+      const StreamRows& own = streams_[stream].rows;
+      if (!own.has(block.first_row, block.segments.rows())) continue;
       source.check();
       run_block(layer, weights, block, stream);
       if (stream > 0)
-        meter_.see_hidden(layer, block.first_row, stream, rows_of(0, block),
-                          rows_of(stream, block));
+        meter_.see_hidden(layer, block.first_row, stream, rows_of(streams_.front().rows),
+                          rows_of(own));
     }
   }
   for (Faults& faults : faults_) faults.close(layer);
@@ -71,7 +68,7 @@ void StreamVisitor::run_block(int64_t layer, const LayerWeights& weights, const 
                               size_t stream) {
   const VisitingStream& own = streams_[stream];
   const TokenBlock tokens{
-      .hidden = own.hidden.narrow(0, block.first_row, block.segments.rows()),
+      .hidden = own.rows.rows(block.first_row, block.segments.rows()),
       .positions = block.segments.positions,
       .length = block.segments.rows(),
       .earlier_keys = {},

@@ -13,6 +13,7 @@
 #include "calibrate/engine/profile_meter.h"
 #include "calibrate/engine/run_layers.h"
 #include "calibrate/engine/segment_attention.h"
+#include "calibrate/engine/stream_rows.h"
 
 namespace kvcalib {
 
@@ -26,8 +27,7 @@ struct RowBlock {
 struct VisitingStream {
   std::string name;           // in messages
   CacheQuantizer* quantizer;  // outlives the visitor
-  at::Tensor hidden;          // [rows, hidden]: of the first of all rows, the layers' input, then
-                              // their output
+  StreamRows rows;            // the layers' input, then their output
 };
 
 // Takes several streams of the same tokens through the layers, a block after the other: one
@@ -48,7 +48,6 @@ class StreamVisitor final : public LayerVisitor {
 
  private:
   void run_block(int64_t layer, const LayerWeights& weights, const RowBlock& block, size_t stream);
-  bool takes(size_t stream, const RowBlock& block) const;
 
   const LayerContext context_;
   const std::vector<RowBlock> blocks_;

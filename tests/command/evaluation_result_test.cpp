@@ -43,7 +43,7 @@ struct Case {
     config.kv_heads = 2;
 
     const TokenScores exact{{0, 1, 2}, {}, {}, {}};
-    scores.trees = {{{exact, scores_of({0, 2, 3}, 0.5F), scores_of({0, 1, 2}, 0)}},
+    scores.trees = {{{exact, scores_of({0, 1, 2}, 0)}},
                     {{exact, scores_of({0, 2, 3}, 0.25F)}},
                     {{exact, scores_of({0, 5, 6}, 2)}},
                     {{TokenScores{{0, 1, 2, 3, 4}, {}, {}, {}}, scores_of({0, 1, 9, 3, 4}, 0.5F)}}};

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "tests/message_of.h"
 
 namespace kvcalib {
@@ -13,9 +15,9 @@ using Kind = CacheFormat::Kind;
 ScoreRequest some_request() {
   ScoreRequest request;
   request.streams = {{"fp16", {}, {}},
-                     {"int8", {Kind::kInt8, {{0.5F, 2}, {-1, 0}}, {{1}, {3}}}, {}},
+                     {"int8", {Kind::kInt8, {{0.5F, 2}, {-1, 0}}, {{1}, {3}}}, 1},
                      {"fp8", {Kind::kFloat8, {{0.25F}, {}}, {{4}, {}}}, {}},
-                     {"control", {}, 1}};
+                     {"control", {}, 0, 1}};
   request.length = 77;
   request.divergences = false;
   request.sample_from = 1;
@@ -33,9 +35,10 @@ TEST(ScoreRequest, ReachesTheOtherRanksWhole) {
   EXPECT_EQ(found.streams[1].format.keys.zero, (std::vector<float>{-1, 0}));
   EXPECT_EQ(found.streams[1].format.values.scale, (std::vector<float>{1}));
   EXPECT_EQ(found.streams[1].format.values.zero, (std::vector<float>{3}));
-  EXPECT_FALSE(found.streams[1].trees);
+  EXPECT_EQ(found.streams[1].first_tree, 1);
+  EXPECT_EQ(found.streams[1].last_tree, std::numeric_limits<int64_t>::max());
   EXPECT_EQ(found.streams[2].format.kind, Kind::kFloat8);
-  EXPECT_EQ(found.streams[3].trees, 1);
+  EXPECT_EQ(found.streams[3].last_tree, 1);
   EXPECT_EQ(found.length, 77);
   EXPECT_FALSE(found.divergences);
   EXPECT_EQ(found.sample_from, 1);
@@ -60,8 +63,8 @@ TEST(ScoreRequest, HasOtherBytesForEveryDifference) {
       [](ScoreRequest& request) { request.streams[1].format.kind = Kind::kInt8OfToken; },
       [](ScoreRequest& request) { request.streams[1].format.keys.scale[1] = 2.5F; },
       [](ScoreRequest& request) { request.streams[1].format.values.zero[0] = 0; },
-      [](ScoreRequest& request) { request.streams[3].trees = 2; },
-      [](ScoreRequest& request) { request.streams[3].trees.reset(); },
+      [](ScoreRequest& request) { request.streams[3].last_tree = 2; },
+      [](ScoreRequest& request) { request.streams[1].first_tree = 0; },
       [](ScoreRequest& request) { request.length = 78; },
       [](ScoreRequest& request) { request.divergences = true; },
       [](ScoreRequest& request) { request.sample_from = 0; },

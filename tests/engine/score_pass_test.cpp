@@ -166,7 +166,8 @@ TEST(ScorePass, GivesTheSameBytesInSeveralReadings) {
   const ScoreRun run;
   const std::vector<TokenTree> trees = mixed_trees();
   std::vector<CacheStream> streams = all_streams(run.model());
-  streams.push_back({"control", {}, 4});
+  streams.push_back({"control", {}, 0, 4});
+  streams.push_back({"late", {}, 1, 5});
   const ScoreCase given{.sample_from = 1, .sample_every = 2};
   const GroupScores whole = run.run(trees, streams, given);
   Rendezvous rendezvous(Rank{});
@@ -178,18 +179,19 @@ TEST(ScorePass, GivesTheSameBytesInSeveralReadings) {
   EXPECT_TRUE(to_bytes(parts) == to_bytes(whole));
 }
 
-TEST(ScorePass, TakesAStreamThroughItsFirstTreesAlone) {
+TEST(ScorePass, TakesAStreamThroughItsTreesAlone) {
   const ScoreRun run;
   const std::vector<TokenTree> trees = mixed_trees();
   const std::vector<CacheStream> streams = {
-      {"fp16", {}, {}}, {"few", {}, 3}, {"int8", random_format(Kind::kInt8, run.model()), {}}};
+      {"fp16", {}, {}}, {"few", {}, 2, 4}, {"int8", random_format(Kind::kInt8, run.model()), {}}};
   const GroupScores all = run.run(trees, {streams[0], streams[2]});
   for (const int64_t ranks : {1, 3}) {
     for (const int64_t first_tree : {0, 1, 5}) {
       const GroupScores found = run.run(trees, streams, {.ranks = ranks, .first_tree = first_tree});
       for (size_t tree = 0; tree < trees.size(); ++tree) {
         const std::vector<TokenScores>& own = found.trees[tree].streams;
-        const bool takes = static_cast<int64_t>(tree) + first_tree < 3;
+        const int64_t number = static_cast<int64_t>(tree) + first_tree;
+        const bool takes = 2 <= number && number < 4;
         ASSERT_EQ(own.size(), takes ? 3U : 2U) << tree << " from " << first_tree;
         EXPECT_EQ(own.front(), all.trees[tree].streams.at(0));
         EXPECT_EQ(own.back(), all.trees[tree].streams.at(1));

@@ -7,6 +7,7 @@
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
 #include "kernels/score_rows.h"
+#include "kernels/squared_differences.h"
 #include "kernels/swiglu.h"
 
 namespace kvcalib::kernels {
@@ -35,6 +36,10 @@ void rotary_observe(const RotaryObserveArguments<T>& /*arguments*/, Stream /*str
 void score_rows(const ScoreRowsArguments& /*arguments*/, Stream /*stream*/) { refuse(); }
 void diverge_rows(const DivergeRowsArguments& /*arguments*/, Stream /*stream*/) { refuse(); }
 template <typename T>
+void squared_differences(const SquaredDifferencesArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
 void swiglu(const SwigluArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();
 }
@@ -47,6 +52,8 @@ template void rms_norm(const RmsNormArguments<Half>&, Stream);
 template void rms_norm(const RmsNormArguments<Bfloat16>&, Stream);
 template void rotary_observe(const RotaryObserveArguments<Half>&, Stream);
 template void rotary_observe(const RotaryObserveArguments<Bfloat16>&, Stream);
+template void squared_differences(const SquaredDifferencesArguments<Half>&, Stream);
+template void squared_differences(const SquaredDifferencesArguments<Bfloat16>&, Stream);
 template void swiglu(const SwigluArguments<Half>&, Stream);
 template void swiglu(const SwigluArguments<Bfloat16>&, Stream);
 

@@ -11,7 +11,9 @@ namespace kvcalib::kernels {
 namespace {
 
 constexpr int64_t kThreads = 128;
-constexpr int64_t kTokensPerBlock = 64;         // enough to make the merge of the ranges cheap
+constexpr int64_t kMostTokensPerBlock = 64;  // enough to make the merge of the ranges cheap
+constexpr int64_t kFewestTokensPerBlock = 8;
+constexpr int64_t kEnoughBlocks = 512;          // a few for every multiprocessor
 constexpr int kStagedTokens = 32;               // whose angles fit 32 KB at the largest head_dim
 constexpr int kBlocksPerProcessor = 6;          // 80 registers a thread: occupancy hides the loads
 constexpr int64_t kMaximumTokenBlocks = 65535;  // the grid's second dimension
@@ -213,9 +215,11 @@ template <typename T, int N>
 void launch(const RotaryObserveArguments<T>& arguments, Stream stream) {
   const int64_t units = arguments.columns() / 2 / N;
   const int64_t threads = std::min(kThreads, (units + 31) / 32 * 32);
-  const int64_t tokens_per_block =
-      std::max(kTokensPerBlock, (arguments.tokens + kMaximumTokenBlocks - 1) / kMaximumTokenBlocks);
   const int64_t unit_blocks = (units + threads - 1) / threads;
+  const int64_t tokens_per_block =
+      std::max(std::clamp(arguments.tokens * unit_blocks / kEnoughBlocks, kFewestTokensPerBlock,
+                          kMostTokensPerBlock),
+               (arguments.tokens + kMaximumTokenBlocks - 1) / kMaximumTokenBlocks);
   require(unit_blocks <= INT_MAX, "rotary_observe: fewer columns");
   const dim3 grid(
       static_cast<unsigned>(unit_blocks),

@@ -18,6 +18,8 @@
 namespace kvcalib {
 namespace {
 
+constexpr const char* kTrack = "operations";
+
 constexpr int64_t kLogitBytes = int64_t{1} << 28;  // of a block of rows, of all streams
 constexpr int64_t kMostRows = 4096;                // of a block: more make nothing faster
 constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
@@ -36,8 +38,9 @@ WeightMatrix read_head(const WeightDirectory& directory, const at::Device& devic
 
 }  // namespace
 
-OutputHead::OutputHead(const WeightDirectory& directory, const at::Device& device)
+OutputHead::OutputHead(const WeightDirectory& directory, const at::Device& device, Trace* trace)
     : config_(directory.config()),
+      trace_(trace),
       norm_(
           at::empty({1, config_.hidden}, at::device(device).dtype(compute_type(config_, device)))),
       head_(read_head(directory, device)) {
@@ -74,7 +77,13 @@ void OutputHead::run(std::span<const at::Tensor> hidden, const at::Tensor& rows,
   const at::Tensor nonfinite = at::zeros({1}, options.dtype(at::kInt));
   for (int64_t first = 0; first < asked; first += most) {
     const int64_t count = std::min(most, asked - first);
-    take(first, logits_of(hidden, rows, first, count, normed, logits, nonfinite).unbind());
+    std::vector<at::Tensor> found;
+    {
+      const DeviceSpan span(trace_, kTrack, "final norm and head");
+      found = logits_of(hidden, rows, first, count, normed, logits, nonfinite).unbind();
+    }
+    const DeviceSpan span(trace_, kTrack, "scores of rows");
+    take(first, found);
   }
   if (nonfinite.item<int>() != 0)
     throw Error(

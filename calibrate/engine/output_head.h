@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "sharding/formats/weight_directory.h"
+#include "sharding/streaming/trace.h"
 #include "sharding/streaming/weight_matrix.h"
 
 namespace kvcalib {
@@ -21,7 +22,7 @@ class OutputHead {
   using Take = std::function<void(int64_t first_row, const std::vector<at::Tensor>& logits)>;
 
   // Reads both; they stay on the device.  Throws Error when they are not finite or cannot be read.
-  OutputHead(const WeightDirectory& directory, const at::Device& device);
+  OutputHead(const WeightDirectory& directory, const at::Device& device, Trace* trace = nullptr);
 
   // Gives the logits of rows of `hidden`, [any, hidden] of each stream, to `take`: those that
   // `rows` names, int64 on the device, or all where it is undefined.  A block of rows of all
@@ -37,6 +38,7 @@ class OutputHead {
                        const at::Tensor& nonfinite) const;
 
   const ModelConfig config_;
+  Trace* const trace_;
   at::Tensor norm_;    // [hidden]
   WeightMatrix head_;  // [hidden, vocab]
 };

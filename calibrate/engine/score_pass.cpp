@@ -2,9 +2,11 @@
 #include "calibrate/engine/score_pass.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "calibrate/engine/compute_type.h"
@@ -104,7 +106,7 @@ ScorePass::ScorePass(const WeightDirectory& directory, ScoreSettings settings,
         return make_layer_context(directory.config(), settings_.rotation, settings_.length,
                                   pass.device, pass.trace);
       }()),
-      head_(directory, pass.device) {
+      head_(directory, pass.device, pass.trace) {
   const c10::InferenceMode inference;
   for (const CacheStream& stream : settings_.streams)
     quantizers_.emplace_back(stream.format, directory.config(), pass.device);
@@ -140,8 +142,7 @@ ScorePass::Own ScorePass::own_part(std::span<const TokenTree> trees, int64_t fir
 
 StreamRows ScorePass::make_rows(const CacheStream& stream, const Own& own) const {
   const ModelConfig& config = directory_.config();
-  const auto [begin, end] =
-      taken(stream, own.first_tree, static_cast<int64_t>(own.trees.size()));
+  const auto [begin, end] = taken(stream, own.first_tree, static_cast<int64_t>(own.trees.size()));
   const int64_t first = tokens_of(own.trees.first(static_cast<size_t>(begin)));
   const int64_t last = tokens_of(own.trees.first(static_cast<size_t>(end)));
   return {first, at::empty({last - first, config.hidden},
@@ -167,6 +168,8 @@ std::vector<SampledTree> ScorePass::sampled(const Own& own) const {
       const TokenTree sample = beginning_of(own.trees[i], kSampledTokens);
       const TokenTree* const alone = &sample;
       result.push_back({tree, row, make_segments({&alone, 1}, pass_.device)});
+      // As any tree: of windows it would be one length more to prepare a kernel for.
+      result.back().segments.window = 0;
     }
     row += own.trees[i].tokens();
   }
@@ -184,6 +187,12 @@ void ScorePass::warm_up(StreamVisitor& visitor, const LayerPass& layers) {
   if (std::exchange(warm_, true)) return;
   const HostSpan span(pass_.trace, kTrack, "warm-up");
   visitor.warm_up(layers.unfilled());
+  const TokenTree tree{{0, 0}, {{-1, 0, 2}}, {0, 1}};
+  const ModelConfig& config = directory_.config();
+  const StreamRows zeros{
+      0, at::zeros({2, config.hidden},
+                   at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
+  score_streams(head_, {&tree, 1}, std::array{zeros, zeros}, settings_.divergences);
   synchronize_gpu(pass_.device);
 }
 

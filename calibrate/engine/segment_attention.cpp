@@ -135,13 +135,14 @@ void check_heads(const at::Tensor& tensor, const at::Tensor& queries, const Segm
 Segments make_segments(std::span<const TokenTree* const> trees, const at::Device& device) {
   Segments segments;
   for (const TokenTree* tree : trees) append(*tree, segments.all);
-  bool are_windows = !segments.all.empty();
   for (const Segment& segment : segments.all) {
     segments.most_rows = std::max(segments.most_rows, segment.rows);
     segments.most_keys = std::max(segments.most_keys, segment.keys);
-    are_windows = are_windows && segment.parent < 0 && segment.rows == segments.all.front().rows;
   }
-  if (are_windows) segments.window = segments.most_rows;
+  const int64_t window = trees.empty() ? 0 : window_of(*trees.front());
+  if (std::all_of(trees.begin(), trees.end(),
+                  [&](const TokenTree* tree) { return window_of(*tree) == window; }))
+    segments.window = window;
   segments.positions = positions_of(segments.all, segments.rows()).to(device);
   if (!device.is_cpu()) add_key_rows(segments, device);
   return segments;

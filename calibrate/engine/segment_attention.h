@@ -22,7 +22,7 @@ struct Segments {
 
   std::vector<Segment> all;  // one behind the other, from row 0 on
   at::Tensor positions;      // int32 [rows]: of every row in its path
-  // Rows of each where all are roots of one length, which makes windows of them; else 0.
+  // Rows of each where the trees are windows of one length; else 0.
   int64_t window = 0;
 
   // Of the varlen kernel on GPUs, undefined elsewhere: int32 [segments + 1] each, the ends of the

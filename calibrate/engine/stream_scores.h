@@ -12,8 +12,9 @@
 namespace kvcalib {
 
 // What streams say of the tokens of trees, laid end to end: `streams` have the last layer's output,
-// the first of all trees, the others of whole trees, and say nothing of the rest.  All streams' logits of a block of rows are compared at once and
-// forgotten.  Without `divergences`: surprises alone.
+// the first of all trees, the others of whole trees, and say nothing of the rest.  All streams'
+// logits of a block of rows are compared at once and forgotten.  Without `divergences`: surprises
+// alone.
 std::vector<TreeScores> score_streams(const OutputHead& head, std::span<const TokenTree> trees,
                                       std::span<const StreamRows> streams, bool divergences);
 

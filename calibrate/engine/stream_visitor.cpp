@@ -2,6 +2,7 @@
 #include "calibrate/engine/stream_visitor.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "sharding/files/error.h"
@@ -29,26 +30,24 @@ StreamVisitor::StreamVisitor(LayerContext context, std::vector<RowBlock> blocks,
 }
 
 void StreamVisitor::warm_up(const LayerWeights& weights) {
-  if (blocks_.empty()) return;
-  run_block(0, weights, blocks_.back(), 0);
-  streams_.front().quantizer->reset();
-  faults_.front().reset();
+  std::set<int64_t> seen;
+  for (const RowBlock& block : blocks_) {
+    if (!seen.insert(block.segments.window).second) continue;
+    for (size_t stream = 0; stream < streams_.size(); ++stream)
+      if (streams_[stream].rows.has(block.first_row, block.segments.rows()))
+        run_block(0, weights, block, stream);
+  }
+  for (const VisitingStream& stream : streams_) stream.quantizer->reset();
+  for (Faults& faults : faults_) faults.reset();
 }
 
 void StreamVisitor::visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) {
   const DeviceSpan span(context_.trace, "layers", "layer", layer);
   for (const RowBlock& block : blocks_) {
-    const auto rows_of = [&](const StreamRows& rows) {
-      return rows.rows(block.first_row, block.segments.rows());
-    };
     for (size_t stream = 0; stream < streams_.size(); ++stream) {
-      const StreamRows& own = streams_[stream].rows;
-      if (!own.has(block.first_row, block.segments.rows())) continue;
+      if (!streams_[stream].rows.has(block.first_row, block.segments.rows())) continue;
       source.check();
       run_block(layer, weights, block, stream);
-      if (stream > 0)
-        meter_.see_hidden(layer, block.first_row, stream, rows_of(streams_.front().rows),
-                          rows_of(own));
     }
   }
   for (Faults& faults : faults_) faults.close(layer);
@@ -67,10 +66,11 @@ void StreamVisitor::finish(int64_t layer) {
 void StreamVisitor::run_block(int64_t layer, const LayerWeights& weights, const RowBlock& block,
                               size_t stream) {
   const VisitingStream& own = streams_[stream];
+  const int64_t rows = block.segments.rows();
   const TokenBlock tokens{
-      .hidden = own.rows.rows(block.first_row, block.segments.rows()),
+      .hidden = own.rows.rows(block.first_row, rows),
       .positions = block.segments.positions,
-      .length = block.segments.rows(),
+      .length = rows,
       .earlier_keys = {},
       .earlier_values = {},
       .segments = &block.segments,
@@ -81,6 +81,9 @@ void StreamVisitor::run_block(int64_t layer, const LayerWeights& weights, const 
     if (stream == 0) meter_.see_attention(layer, block.first_row, queries, keys, values);
   };
   decoder_layer(context_, weights, tokens, workspace_, faults_[stream].of(layer), hook);
+  if (stream > 0)
+    meter_.see_hidden(layer, block.first_row, stream,
+                      streams_.front().rows.rows(block.first_row, rows), tokens.hidden);
 }
 
 }  // namespace kvcalib

@@ -39,7 +39,8 @@ class StreamVisitor final : public LayerVisitor {
   StreamVisitor(LayerContext context, std::vector<RowBlock> blocks,
                 std::vector<VisitingStream> streams, ProfileMeter& meter);
 
-  // Puts a block's work onto the GPU, with weights and activations that need not be there yet.
+  // Puts the work of blocks onto the GPU, one of every kind, with weights and activations that need
+  // not be there yet.
   void warm_up(const LayerWeights& weights);
   // Throws what the source does when asked before each block.
   void visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) override;

@@ -5,6 +5,10 @@
 
 namespace kvcalib {
 
+int64_t window_of(const TokenTree& tree) {
+  return tree.nodes.size() == 1 && tree.tokens() >= kShortestWindow ? tree.tokens() : 0;
+}
+
 int64_t tokens_of(std::span<const TokenTree> trees) {
   int64_t tokens = 0;
   for (const TokenTree& tree : trees) tokens += tree.tokens();

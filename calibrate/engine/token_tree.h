@@ -23,6 +23,11 @@ struct TokenTree {
   int64_t tokens() const { return static_cast<int64_t>(ids.size()); }
 };
 
+// Of a single text of some length, its tokens: GPUs take such windows through a faster kernel, that
+// has to be prepared for every length.  Else 0.
+inline constexpr int64_t kShortestWindow = 256;
+int64_t window_of(const TokenTree& tree);
+
 // Of all the trees.
 int64_t tokens_of(std::span<const TokenTree> trees);
 

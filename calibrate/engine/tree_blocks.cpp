@@ -4,12 +4,6 @@
 #include <algorithm>
 
 namespace kvcalib {
-namespace {
-
-// Trees that may share a block have the same: the length of a window, or 0 of other trees.
-int64_t window_length(const TokenTree& tree) { return tree.nodes.size() == 1 ? tree.tokens() : 0; }
-
-}  // namespace
 
 std::vector<TreeBlock> tree_blocks(std::span<const TokenTree> trees, const BlockLimits& most,
                                    std::span<const int64_t> ends) {
@@ -17,11 +11,10 @@ std::vector<TreeBlock> tree_blocks(std::span<const TokenTree> trees, const Block
   for (int64_t index = 0; index < static_cast<int64_t>(trees.size()); ++index) {
     const TokenTree& tree = trees[static_cast<size_t>(index)];
     const int64_t keys = keys_of(tree);
-    const bool begins =
-        blocks.empty() || blocks.back().tokens + tree.tokens() > most.tokens ||
-        keys > most.keys - blocks.back().keys ||
-        window_length(trees[static_cast<size_t>(index - 1)]) != window_length(tree) ||
-        std::find(ends.begin(), ends.end(), index) != ends.end();
+    const bool begins = blocks.empty() || blocks.back().tokens + tree.tokens() > most.tokens ||
+                        keys > most.keys - blocks.back().keys ||
+                        window_of(trees[static_cast<size_t>(index - 1)]) != window_of(tree) ||
+                        std::find(ends.begin(), ends.end(), index) != ends.end();
     if (begins) blocks.push_back({index, index, 0, 0});
     blocks.back().last = index + 1;
     blocks.back().tokens += tree.tokens();

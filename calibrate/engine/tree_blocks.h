@@ -24,10 +24,9 @@ struct BlockLimits {
   int64_t keys = std::numeric_limits<int64_t>::max();  // keys_of its trees
 };
 
-// The trees in blocks within the limits, a larger tree on its own.  Trees of one node stand only
-// beside such of the same length: windows, which GPUs take through another kernel than trees, so
-// that the bits of a tree do not depend on what is beside it.  A block ends at each of `ends`,
-// which name trees.
+// The trees in blocks within the limits, a larger tree on its own.  Windows stand only
+// beside such of the same length, so that the bits of a tree do not depend on what is beside it
+// where GPUs take them through another kernel.  A block ends at each of `ends`, which name trees.
 std::vector<TreeBlock> tree_blocks(std::span<const TokenTree> trees, const BlockLimits& most,
                                    std::span<const int64_t> ends);
 

@@ -53,9 +53,10 @@ TEST(SegmentAttention, CountsPositionsAlongEveryPath) {
 }
 
 TEST(SegmentAttention, KnowsWindows) {
-  EXPECT_EQ(segments_of({tree_of({{-1, 7}}), tree_of({{-1, 7}})}).window, 7);
-  EXPECT_EQ(segments_of({tree_of({{-1, 7}}), tree_of({{-1, 8}})}).window, 0);
-  EXPECT_EQ(segments_of({tree_of({{-1, 7}, {0, 7}})}).window, 0);
+  EXPECT_EQ(segments_of({tree_of({{-1, 256}}), tree_of({{-1, 256}})}).window, 256);
+  EXPECT_EQ(segments_of({tree_of({{-1, 256}}), tree_of({{-1, 257}})}).window, 0);
+  EXPECT_EQ(segments_of({tree_of({{-1, 255}}), tree_of({{-1, 255}})}).window, 0);
+  EXPECT_EQ(segments_of({tree_of({{-1, 256}, {0, 256}})}).window, 0);
 }
 
 TEST(SegmentAttention, RefusesTreesThatAreNone) {

@@ -8,7 +8,7 @@
 namespace kvcalib {
 namespace {
 
-TokenTree window(int64_t tokens) { return tree_of({{-1, tokens}}); }
+TokenTree text(int64_t tokens) { return tree_of({{-1, tokens}}); }
 TokenTree branched(int64_t tokens) { return tree_of({{-1, tokens - 2}, {0, 1}, {0, 1}}); }
 
 using Ends = std::vector<int64_t>;
@@ -25,9 +25,8 @@ Ends ends_of(const std::vector<TokenTree>& trees, int64_t most_tokens, const End
 }
 
 TEST(TreeBlocks, FollowOneAnotherAndCountTheirTokens) {
-  const std::vector<TokenTree> trees = {branched(5), branched(7), branched(4), window(3),
-                                        window(3)};
-  const std::vector<TreeBlock> blocks = tree_blocks(trees, {.tokens = 12}, {});
+  const std::vector<TokenTree> trees = {branched(5), branched(7), branched(4), text(3), text(3)};
+  const std::vector<TreeBlock> blocks = tree_blocks(trees, {.tokens = 12}, Ends{3});
   ASSERT_EQ(ends_of(blocks), (Ends{2, 3, 5}));
   EXPECT_EQ(blocks[0].first, 0);
   EXPECT_EQ(blocks[1].first, 2);
@@ -62,13 +61,14 @@ TEST(TreeBlocks, HoldNoMoreKeysThanTheyMayButForATreeOnItsOwn) {
 }
 
 TEST(TreeBlocks, HoldWindowsOfOneLengthOrOtherTrees) {
-  const std::vector<TokenTree> trees = {window(8),   window(8),   window(9), window(9),
-                                        branched(9), branched(8), window(9), window(8)};
-  EXPECT_EQ(ends_of(trees, 1000), (Ends{2, 4, 6, 7, 8}));
+  const std::vector<TokenTree> trees = {text(300),     text(300), text(301), text(301),
+                                        branched(301), text(255), text(9),   branched(300),
+                                        text(301),     text(256)};
+  EXPECT_EQ(ends_of(trees, 10000), (Ends{2, 4, 8, 9, 10}));
 }
 
 TEST(TreeBlocks, EndWhereTheyAreTold) {
-  const std::vector<TokenTree> trees(6, window(8));
+  const std::vector<TokenTree> trees(6, text(8));
   EXPECT_EQ(ends_of(trees, 1000, {1, 6, 4, 1}), (Ends{1, 4, 6}));
   EXPECT_EQ(ends_of(trees, 16, {0, 3}), (Ends{2, 3, 5, 6}));
 }

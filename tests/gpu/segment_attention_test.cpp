@@ -32,8 +32,11 @@ std::vector<TokenTree> windows(int64_t count, int64_t length) {
 }
 
 TEST_F(GpuSegments, AgreeWithASoftmaxInDoubleAlongEveryPath) {
-  const std::vector<std::vector<TokenTree>> all = {
-      some_trees(), {tree_of({{-1, 9}}), tree_of({{-1, 70}})}, windows(3, 80), windows(2, 1)};
+  const std::vector<std::vector<TokenTree>> all = {some_trees(),
+                                                   {tree_of({{-1, 9}}), tree_of({{-1, 70}})},
+                                                   windows(3, 300),
+                                                   windows(3, 80),
+                                                   windows(2, 1)};
   for (const SegmentHeads& heads : {SegmentHeads{4, 4, 128}, SegmentHeads{8, 2, 64}}) {
     for (const auto& trees : all) {
       const Segments segments = segments_of(trees, at::kCUDA);

@@ -35,6 +35,7 @@ void rotary_observe(const RotaryObserveArguments<T>& /*arguments*/, Stream /*str
 }
 void score_rows(const ScoreRowsArguments& /*arguments*/, Stream /*stream*/) { refuse(); }
 void diverge_rows(const DivergeRowsArguments& /*arguments*/, Stream /*stream*/) { refuse(); }
+void surprise(const SurpriseArguments& /*arguments*/, Stream /*stream*/) { refuse(); }
 template <typename T>
 void squared_differences(const SquaredDifferencesArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();

@@ -135,6 +135,14 @@ __global__ void __launch_bounds__(kThreads) diverge_row(const DivergeRowsArgumen
   arguments.reverse[blockIdx.x] = static_cast<float>(terms.reverse);
 }
 
+__global__ void __launch_bounds__(kThreads) surprise_each(const SurpriseArguments arguments) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= arguments.count) return;
+  const int64_t row = arguments.rows[i];
+  const float logit = arguments.logits[row * arguments.stride + arguments.ids[i]];
+  arguments.surprises[i] = static_cast<float>(arguments.log_sum[row] - static_cast<double>(logit));
+}
+
 bool chunked(const float* rows, int64_t stride, int64_t vocab) {
   return chunk_aligned(rows) && stride % kElements == 0 && vocab % kElements == 0;
 }
@@ -163,6 +171,15 @@ void diverge_rows(const DivergeRowsArguments& arguments, Stream stream) {
     diverge_row<kElements><<<blocks, kThreads, 0, stream>>>(arguments);
   else
     diverge_row<1><<<blocks, kThreads, 0, stream>>>(arguments);
+  CUDA_CHECK(cudaGetLastError());
+}
+
+void surprise(const SurpriseArguments& arguments, Stream stream) {
+  arguments.check();
+  const int64_t blocks = (arguments.count + kThreads - 1) / kThreads;
+  require(blocks <= INT_MAX, "surprise: fewer tokens");
+  if (arguments.count == 0) return;
+  surprise_each<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(arguments);
   CUDA_CHECK(cudaGetLastError());
 }
 

@@ -55,10 +55,30 @@ struct DivergeRowsArguments {
   }
 };
 
-// Pointers are device memory.  A row's results depend on nothing but the row.  Both throw
+// The arguments of how surprising tokens are:
+//   surprises[i] = log_sum[row] - logits[row, ids[i]] = -ln of its probability, row = rows[i]
+struct SurpriseArguments {
+  const float* logits = nullptr;    // [any, vocab]
+  int64_t stride = 0;               // elements between rows
+  const double* log_sum = nullptr;  // [any], as score_rows gives it
+  const int64_t* rows = nullptr;    // [count]
+  const int64_t* ids = nullptr;     // [count]
+  int64_t count = 0;
+  float* surprises = nullptr;  // [count]
+
+  void check() const {
+    require(count >= 0, "surprise: count >= 0");
+    require(count == 0 || (logits != nullptr && log_sum != nullptr && rows != nullptr &&
+                           ids != nullptr && surprises != nullptr),
+            "surprise: logits, their sums, rows, ids and surprises are given");
+  }
+};
+
+// Pointers are device memory.  A row's results depend on nothing but the row.  All throw
 // std::invalid_argument for inconsistent arguments, CudaError for a launch that failed.
 void score_rows(const ScoreRowsArguments& arguments, Stream stream);
 void diverge_rows(const DivergeRowsArguments& arguments, Stream stream);
+void surprise(const SurpriseArguments& arguments, Stream stream);
 
 namespace cpu {
 
@@ -71,6 +91,9 @@ void score_rows(const ScoreRowsArguments& arguments, int64_t first_row, int64_t 
                 const InstructionSet& set);
 void diverge_rows(const DivergeRowsArguments& arguments, int64_t first_row, int64_t last_row,
                   const InstructionSet& set);
+
+// The same, to the bit.
+void surprise(const SurpriseArguments& arguments);
 
 }  // namespace cpu
 }  // namespace kvcalib::kernels

@@ -16,4 +16,14 @@ void diverge_rows(const DivergeRowsArguments& arguments, int64_t first_row, int6
   set.diverge_rows(arguments, first_row, last_row);
 }
 
+void surprise(const SurpriseArguments& arguments) {
+  arguments.check();
+  for (int64_t i = 0; i < arguments.count; ++i) {
+    const int64_t row = arguments.rows[i];
+    const float logit = arguments.logits[row * arguments.stride + arguments.ids[i]];
+    arguments.surprises[i] =
+        static_cast<float>(arguments.log_sum[row] - static_cast<double>(logit));
+  }
+}
+
 }  // namespace kvcalib::kernels::cpu

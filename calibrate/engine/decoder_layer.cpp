@@ -60,6 +60,13 @@ at::Tensor attend(const TokenBlock& block, const at::Tensor& qkv, const QkvShape
       windows(shape.heads + shape.kv_heads, shape.kv_heads, block.earlier_values), sliding_window);
 }
 
+// Whether attention's output is summed up before it is added to the hidden states: a bias is added
+// with it, and on the CPU, which rounds at every few products, sums beside a large hidden state
+// would be less exact.  A GPU rounds once, and spares writing and reading it.
+bool has_own_sum(const LayerWeights& weights, const at::Tensor& hidden) {
+  return hidden.is_cpu() || weights.output_bias.defined();
+}
+
 at::Tensor to_device(const std::vector<float>& values, at::IntArrayRef shape,
                      const at::Device& device) {
   if (values.empty()) return {};
@@ -94,7 +101,6 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
   const int64_t tokens = hidden.size(0);
   const at::Tensor normed = workspace.normed.narrow(0, 0, tokens);
   const at::Tensor qkv = workspace.qkv.narrow(0, 0, tokens);
-  const at::Tensor projected = workspace.projected.narrow(0, 0, tokens);
   const at::Tensor gate_up = workspace.gate_up.narrow(0, 0, tokens);
   const at::Tensor activated = workspace.activated.narrow(0, 0, tokens);
   const QkvShape shape{config.heads, config.kv_heads, config.head_dim};
@@ -118,11 +124,19 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
   });
   call(hook, qkv, shape);
   step("attention", [&] { attended = attend(block, qkv, shape, config.sliding_window); });
-  step("output GEMM", [&] { linear(attended, weights.output, projected); });
-  step("residual and ffn norm", [&] {
-    rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
-             faults.ffn_input);
-  });
+  if (has_own_sum(weights, hidden)) {
+    const at::Tensor projected = workspace.projected.narrow(0, 0, tokens);
+    step("output GEMM", [&] { linear(attended, weights.output, projected); });
+    step("residual and ffn norm", [&] {
+      rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
+               faults.ffn_input);
+    });
+  } else {
+    step("output GEMM", [&] { linear(attended, weights.output, hidden, /*accumulate=*/true); });
+    step("ffn norm", [&] {
+      rms_norm(hidden, {}, {}, weights.ffn_norm, normed, config.norm_eps, faults.ffn_input);
+    });
+  }
   step("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up); });
   if (weights.gate_up_bias.defined())
     step("gate and up bias", [&] { gate_up.add_(weights.gate_up_bias); });

@@ -14,6 +14,10 @@
 
 namespace kvcalib {
 
+// Rows whose logits are held together: those of all streams take at most 256 MB, one row is taken
+// whatever it takes.
+int64_t output_head_rows(const ModelConfig& config, int64_t streams);
+
 // A model's final norm and its head, which make logits of the last layer's output.
 class OutputHead {
  public:
@@ -26,10 +30,13 @@ class OutputHead {
 
   // Gives the logits of rows of `hidden`, [any, hidden] of each stream, to `take`: those that
   // `rows` names, int64 on the device, or all where it is undefined.  A block of rows of all
-  // streams comes after the other, of at most output_head_rows rows.  `hidden` is left as it is;
-  // a row's logits do not depend on the rows and streams beside it.  Throws Error when a row that
-  // was asked for is not finite, once all were taken.
+  // streams comes after the other, each of rows_at_once or what is left.  `hidden` is left as it
+  // is; a row's logits do not depend on the rows and streams beside it.  Throws Error when a row
+  // that was asked for is not finite, once all were taken.
   void run(std::span<const at::Tensor> hidden, const at::Tensor& rows, const Take& take) const;
+
+  // Of every block that run gives but the last.
+  int64_t rows_at_once(int64_t streams) const { return output_head_rows(config_, streams); }
 
  private:
   // Rows [first, first + count) of what was asked for.
@@ -42,10 +49,6 @@ class OutputHead {
   at::Tensor norm_;    // [hidden]
   WeightMatrix head_;  // [hidden, vocab]
 };
-
-// Rows whose logits are held together: those of all streams take at most 256 MB, one row is taken
-// whatever it takes.
-int64_t output_head_rows(const ModelConfig& config, int64_t streams);
 
 // Bytes that an OutputHead takes of its device's memory at most, with what it holds while it runs.
 int64_t output_head_bytes(const ModelConfig& config, bool device_is_cpu, int64_t streams);

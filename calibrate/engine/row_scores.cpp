@@ -3,7 +3,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/index.h>
 
 #include "calibrate/engine/kernel_tensors.h"
 #include "kernels/instruction_set.h"
@@ -89,10 +88,22 @@ at::Tensor surprises(const at::Tensor& logits, const RowScores& scores, const at
                      const at::Tensor& ids) {
   check_logits(logits);
   check_scores(logits, scores);
-  TORCH_CHECK(rows.dim() == 1 && rows.sizes() == ids.sizes(),
-              "surprises: an id for every row, not ", ids.sizes(), " for ", rows.sizes());
-  const at::Tensor asked = at::index(logits, {rows, ids});
-  return scores.log_sum.index_select(0, rows).sub(asked.to(at::kDouble)).to(at::kFloat);
+  TORCH_CHECK(rows.dim() == 1 && rows.sizes() == ids.sizes() && rows.scalar_type() == at::kLong &&
+                  ids.scalar_type() == at::kLong && rows.is_contiguous() && ids.is_contiguous(),
+              "surprises: an id for every row, int64, not ", ids.sizes(), " for ", rows.sizes());
+  at::Tensor found = at::empty(rows.sizes(), logits.options());
+  const kernels::SurpriseArguments arguments{.logits = logits.const_data_ptr<float>(),
+                                             .stride = logits.stride(0),
+                                             .log_sum = scores.log_sum.const_data_ptr<double>(),
+                                             .rows = rows.const_data_ptr<int64_t>(),
+                                             .ids = ids.const_data_ptr<int64_t>(),
+                                             .count = rows.size(0),
+                                             .surprises = found.data_ptr<float>()};
+  if (logits.is_cpu())
+    kernels::cpu::surprise(arguments);
+  else
+    kernels::surprise(arguments, current_stream(logits));
+  return found;
 }
 
 }  // namespace kvcalib

@@ -27,7 +27,8 @@ RowScores score_rows(const at::Tensor& logits);
 RowDivergences divergences(const at::Tensor& base, const RowScores& base_scores,
                            const at::Tensor& other, const RowScores& other_scores);
 
-// -ln of the probability that row rows[i] gives to token ids[i], float32 [n]; both int64 [n].
+// -ln of the probability that row rows[i] gives to token ids[i], float32 [n]; both int64 [n], which
+// the caller answers for.
 at::Tensor surprises(const at::Tensor& logits, const RowScores& scores, const at::Tensor& rows,
                      const at::Tensor& ids);
 

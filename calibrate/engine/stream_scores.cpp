@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/engine/stream_scores.h"
 
-#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
@@ -95,22 +95,40 @@ class ScorePlaces {
   int64_t before_ = 0;  // tokens of trees before it
 };
 
-// What was found of a part's rows and targets, left on the device until all is: by stream, a tensor
-// for each block.
+// What was found of a part's rows and targets, left on the device until all is.
 struct FoundScores {
-  explicit FoundScores(size_t streams)
-      : surprises(streams), forward(streams), reverse(streams), same_top(streams) {}
+  FoundScores(int64_t streams, const ScoreTargets& targets, const at::Device& device) {
+    const auto rows = std::ssize(targets.rows);
+    surprises = at::empty({streams, std::ssize(targets.targets)}, device);
+    forward = at::empty({streams, rows}, device);
+    reverse = at::empty({streams, rows}, device);
+    top = at::empty({streams, rows}, at::device(device).dtype(at::kInt));
+  }
+  FoundScores cpu() const {
+    FoundScores host(*this);
+    for (at::Tensor* tensor : {&host.surprises, &host.forward, &host.reverse, &host.top})
+      *tensor = tensor->cpu();
+    return host;
+  }
 
-  std::vector<std::vector<at::Tensor>> surprises;                   // of targets
-  std::vector<std::vector<at::Tensor>> forward, reverse, same_top;  // of rows
+  at::Tensor surprises;              // [streams, targets]
+  at::Tensor forward, reverse, top;  // [streams, rows]
 };
 
-at::Tensor on_host(const std::vector<at::Tensor>& blocks) { return at::cat(blocks).cpu(); }
+// Rows that are held together, and their targets.
+struct Block {
+  int64_t first_row, rows, first_target, targets;
 
+  void keep(const at::Tensor& found, int64_t stream, const at::Tensor& of_rows) const {
+    found.select(0, stream).narrow(0, first_row, rows).copy_(of_rows);
+  }
+};
+
+// Of scores in host memory.
 void keep_surprises(const ScoreTargets& targets, const FoundScores& found, size_t stream,
                     ScorePlaces& places) {
-  const at::Tensor host = on_host(found.surprises[stream]);
-  const float* const values = host.const_data_ptr<float>();
+  const at::Tensor own = found.surprises[static_cast<int64_t>(stream)];
+  const float* const values = own.const_data_ptr<float>();
   for (size_t i = 0; i < targets.targets.size(); ++i)
     places.set(targets.targets[i].token, stream,
                [&](TokenScores& scores, size_t at) { scores.surprise[at] = values[i]; });
@@ -118,48 +136,64 @@ void keep_surprises(const ScoreTargets& targets, const FoundScores& found, size_
 
 void keep_divergences(const ScoreTargets& targets, const FoundScores& found, size_t stream,
                       ScorePlaces& places) {
-  const at::Tensor forward = on_host(found.forward[stream]);
-  const at::Tensor reverse = on_host(found.reverse[stream]);
-  const at::Tensor same = on_host(found.same_top[stream]);
+  const auto own = static_cast<int64_t>(stream);
+  const at::Tensor forward = found.forward[own], reverse = found.reverse[own];
+  const at::Tensor exact_top = found.top[0], top = found.top[own];
   for (const Target& target : targets.targets) {
     places.set(target.token, stream, [&](TokenScores& scores, size_t at) {
       scores.divergence[at] = forward.const_data_ptr<float>()[target.slot];
       scores.reverse_divergence[at] = reverse.const_data_ptr<float>()[target.slot];
-      scores.same_top[at] = same.const_data_ptr<bool>()[target.slot] ? 1 : 0;
+      scores.same_top[at] = exact_top.const_data_ptr<int32_t>()[target.slot] ==
+                                    top.const_data_ptr<int32_t>()[target.slot]
+                                ? 1
+                                : 0;
     });
+  }
+}
+
+// `rows` and `ids`: of all targets, rows within their block.
+void score_block(const std::vector<at::Tensor>& logits, const Block& block, const at::Tensor& rows,
+                 const at::Tensor& ids, bool divergences, const FoundScores& found) {
+  const auto targets = [&](const at::Tensor& all) {
+    return all.narrow(0, block.first_target, block.targets);
+  };
+  const RowScores exact = score_rows(logits.front());
+  for (int64_t stream = 0; stream < std::ssize(logits); ++stream) {
+    const at::Tensor& of_stream = logits[static_cast<size_t>(stream)];
+    const RowScores own = stream == 0 ? exact : score_rows(of_stream);
+    targets(found.surprises[stream]).copy_(surprises(of_stream, own, targets(rows), targets(ids)));
+    if (!divergences) continue;
+    block.keep(found.top, stream, own.top);
+    if (stream == 0) continue;
+    const RowDivergences apart = kvcalib::divergences(logits.front(), exact, of_stream, own);
+    block.keep(found.forward, stream, apart.forward);
+    block.keep(found.reverse, stream, apart.reverse);
   }
 }
 
 FoundScores find_scores(const OutputHead& head, const ScoreTargets& targets,
                         std::span<const at::Tensor> hidden, bool divergences) {
   const at::Device device = hidden.front().device();
-  std::vector<int64_t> slots, ids;
+  const int64_t most = head.rows_at_once(std::ssize(hidden));
+  std::vector<int64_t> slots, rows, ids;  // rows: within their block
   for (const Target& target : targets.targets) {
     slots.push_back(target.slot);
+    rows.push_back(target.slot % most);
     ids.push_back(target.id);
   }
-  const at::Tensor all_slots = to_device(slots, device), all_ids = to_device(ids, device);
-  FoundScores found(hidden.size());
+  const at::Tensor all_rows = to_device(rows, device), all_ids = to_device(ids, device);
+  FoundScores found(std::ssize(hidden), targets, device);
   int64_t next = 0;  // target
   head.run(hidden, to_device(targets.rows, device),
            [&](int64_t first_slot, const std::vector<at::Tensor>& logits) {
-             const int64_t begin = next, last_slot = first_slot + logits.front().size(0);
-             next = std::lower_bound(slots.begin() + begin, slots.end(), last_slot) - slots.begin();
-             const at::Tensor rows = all_slots.narrow(0, begin, next - begin).sub(first_slot);
-             const at::Tensor block_ids = all_ids.narrow(0, begin, next - begin);
-             const RowScores exact = score_rows(logits.front());
-             for (size_t stream = 0; stream < logits.size(); ++stream) {
-               const RowScores own = stream == 0 ? exact : score_rows(logits[stream]);
-               found.surprises[stream].push_back(surprises(logits[stream], own, rows, block_ids));
-               if (stream == 0 || !divergences) continue;
-               const RowDivergences apart =
-                   kvcalib::divergences(logits.front(), exact, logits[stream], own);
-               found.forward[stream].push_back(apart.forward);
-               found.reverse[stream].push_back(apart.reverse);
-               found.same_top[stream].push_back(exact.top.eq(own.top));
-             }
+             Block block{first_slot, logits.front().size(0), next, 0};
+             const auto end =
+                 std::lower_bound(slots.begin() + next, slots.end(), first_slot + block.rows);
+             next = end - slots.begin();
+             block.targets = next - block.first_target;
+             score_block(logits, block, all_rows, all_ids, divergences, found);
            });
-  return found;
+  return found.cpu();
 }
 
 void score_part(const OutputHead& head, const TakenTrees& part, std::span<const StreamRows> streams,

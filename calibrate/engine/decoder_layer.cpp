@@ -67,6 +67,78 @@ bool has_own_sum(const LayerWeights& weights, const at::Tensor& hidden) {
   return hidden.is_cpu() || weights.output_bias.defined();
 }
 
+// A block on its way through a layer.
+struct Step {
+  const LayerContext& context;
+  const LayerWeights& weights;
+  const TokenBlock& block;
+  const LayerWorkspace& workspace;
+  const LayerFaults& faults;
+
+  const ModelConfig& config() const { return context.config; }
+  QkvShape shape() const { return {config().heads, config().kv_heads, config().head_dim}; }
+  at::Tensor qkv() const { return of_block(workspace.qkv); }
+
+  void find_qkv(const KvRanges& ranges) const {
+    const at::Tensor normed = of_block(workspace.normed);
+    run("attention norm", [&] {
+      rms_norm(block.hidden, {}, {}, weights.attention_norm, normed, config().norm_eps,
+               faults.attention_input);
+    });
+    run("qkv GEMM", [&] { linear(normed, weights.qkv, qkv()); });
+    if (config().query_key_norm)
+      run("query and key norm", [&] {
+        head_norm(qkv(), weights.query_norm, weights.key_norm, shape(), config().norm_eps);
+      });
+    run("rotary and observer", [&] {
+      rotary_observe(qkv(), weights.qkv_bias, context.rotary, block.positions, shape(), ranges,
+                     faults.keys_and_values);
+    });
+  }
+
+  void add_attention() const {
+    at::Tensor attended;
+    run("attention", [&] { attended = attend(block, qkv(), shape(), config().sliding_window); });
+    if (!has_own_sum(weights, block.hidden)) {
+      run("output GEMM",
+          [&] { linear(attended, weights.output, block.hidden, /*accumulate=*/true); });
+      run("ffn norm", [&] { ffn_norm({}); });
+      return;
+    }
+    const at::Tensor projected = of_block(workspace.projected);
+    run("output GEMM", [&] { linear(attended, weights.output, projected); });
+    run("residual and ffn norm", [&] { ffn_norm(projected); });
+  }
+
+  void add_feed_forward() const {
+    const at::Tensor normed = of_block(workspace.normed);
+    const at::Tensor gate_up = of_block(workspace.gate_up);
+    const at::Tensor activated = of_block(workspace.activated);
+    run("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up); });
+    if (weights.gate_up_bias.defined())
+      run("gate and up bias", [&] { gate_up.add_(weights.gate_up_bias); });
+    run("swiglu", [&] { swiglu(gate_up, activated); });
+    run("down GEMM", [&] { linear(activated, weights.down, block.hidden, /*accumulate=*/true); });
+    if (weights.down_bias.defined())
+      run("down bias", [&] { block.hidden.add_(weights.down_bias); });
+  }
+
+ private:
+  at::Tensor of_block(const at::Tensor& all) const {
+    return all.narrow(0, 0, block.hidden.size(0));
+  }
+  // `projected`: what attention adds to the hidden states, but for its bias; undefined: is added.
+  void ffn_norm(const at::Tensor& projected) const {
+    rms_norm(block.hidden, projected, projected.defined() ? weights.output_bias : at::Tensor(),
+             weights.ffn_norm, of_block(workspace.normed), config().norm_eps, faults.ffn_input);
+  }
+  template <typename Run>
+  void run(const char* name, const Run& work) const {
+    const DeviceSpan span(context.trace, kTrack, name);
+    work();
+  }
+};
+
 at::Tensor to_device(const std::vector<float>& values, at::IntArrayRef shape,
                      const at::Device& device) {
   if (values.empty()) return {};
@@ -96,53 +168,11 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
                    const TokenBlock& block, LayerWorkspace& workspace, const LayerFaults& faults,
                    const KvHook& hook) {
   check_norms(context, weights);
-  const ModelConfig& config = context.config;
-  const at::Tensor& hidden = block.hidden;
-  const int64_t tokens = hidden.size(0);
-  const at::Tensor normed = workspace.normed.narrow(0, 0, tokens);
-  const at::Tensor qkv = workspace.qkv.narrow(0, 0, tokens);
-  const at::Tensor gate_up = workspace.gate_up.narrow(0, 0, tokens);
-  const at::Tensor activated = workspace.activated.narrow(0, 0, tokens);
-  const QkvShape shape{config.heads, config.kv_heads, config.head_dim};
-  at::Tensor attended;
-  const auto step = [&](const char* name, const auto& run) {
-    const DeviceSpan span(context.trace, kTrack, name);
-    run();
-  };
-
-  step("attention norm", [&] {
-    rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps,
-             faults.attention_input);
-  });
-  step("qkv GEMM", [&] { linear(normed, weights.qkv, qkv); });
-  if (config.query_key_norm)
-    step("query and key norm",
-         [&] { head_norm(qkv, weights.query_norm, weights.key_norm, shape, config.norm_eps); });
-  step("rotary and observer", [&] {
-    rotary_observe(qkv, weights.qkv_bias, context.rotary, block.positions, shape, hook.ranges,
-                   faults.keys_and_values);
-  });
-  call(hook, qkv, shape);
-  step("attention", [&] { attended = attend(block, qkv, shape, config.sliding_window); });
-  if (has_own_sum(weights, hidden)) {
-    const at::Tensor projected = workspace.projected.narrow(0, 0, tokens);
-    step("output GEMM", [&] { linear(attended, weights.output, projected); });
-    step("residual and ffn norm", [&] {
-      rms_norm(hidden, projected, weights.output_bias, weights.ffn_norm, normed, config.norm_eps,
-               faults.ffn_input);
-    });
-  } else {
-    step("output GEMM", [&] { linear(attended, weights.output, hidden, /*accumulate=*/true); });
-    step("ffn norm", [&] {
-      rms_norm(hidden, {}, {}, weights.ffn_norm, normed, config.norm_eps, faults.ffn_input);
-    });
-  }
-  step("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up); });
-  if (weights.gate_up_bias.defined())
-    step("gate and up bias", [&] { gate_up.add_(weights.gate_up_bias); });
-  step("swiglu", [&] { swiglu(gate_up, activated); });
-  step("down GEMM", [&] { linear(activated, weights.down, hidden, /*accumulate=*/true); });
-  if (weights.down_bias.defined()) step("down bias", [&] { hidden.add_(weights.down_bias); });
+  const Step step{context, weights, block, workspace, faults};
+  if (!block.has_qkv) step.find_qkv(hook.ranges);
+  call(hook, step.qkv(), step.shape());
+  step.add_attention();
+  step.add_feed_forward();
 }
 
 void keys_and_values(const LayerContext& context, const LayerWeights& weights,

@@ -51,6 +51,8 @@ struct TokenBlock {
   at::Tensor earlier_keys = {}, earlier_values = {};
   // What the rows are, in the place of windows: `length` is not read, and there is nothing earlier.
   const Segments* segments = nullptr;
+  // Whether the workspace holds their q, k and v from a call before, for the same hidden states.
+  bool has_qkv = false;
 };
 
 // The intermediate tensors of one micro-batch, allocated once and used by every layer.

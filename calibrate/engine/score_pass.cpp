@@ -107,6 +107,7 @@ ScorePass::ScorePass(const WeightDirectory& directory, ScoreSettings settings,
                                   pass.device, pass.trace);
       }()),
       head_(directory, pass.device, pass.trace) {
+  TORCH_CHECK(!is_changed(settings_.streams.front()), "score_pass: the first stream has 16 bits");
   const c10::InferenceMode inference;
   for (const CacheStream& stream : settings_.streams)
     quantizers_.emplace_back(stream.format, directory.config(), pass.device);

@@ -30,7 +30,8 @@ struct CacheStream {
 
 // What is scored, and how.
 struct ScoreSettings {
-  std::vector<CacheStream> streams;  // the first is what the others are held against; takes all
+  // The first is what the others are held against: in 16 bits, of all trees.
+  std::vector<CacheStream> streams;
   Rotation rotation;
   int64_t length = 0;       // of the longest text, in tokens
   bool divergences = true;  // else surprises alone

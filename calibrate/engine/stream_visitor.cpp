@@ -35,7 +35,7 @@ void StreamVisitor::warm_up(const LayerWeights& weights) {
     if (!seen.insert(block.segments.window).second) continue;
     for (size_t stream = 0; stream < streams_.size(); ++stream)
       if (streams_[stream].rows.has(block.first_row, block.segments.rows()))
-        run_block(0, weights, block, stream);
+        run_block(0, weights, block, stream, false);
   }
   for (const VisitingStream& stream : streams_) stream.quantizer->reset();
   for (Faults& faults : faults_) faults.reset();
@@ -44,10 +44,13 @@ void StreamVisitor::warm_up(const LayerWeights& weights) {
 void StreamVisitor::visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) {
   const DeviceSpan span(context_.trace, "layers", "layer", layer);
   for (const RowBlock& block : blocks_) {
+    int64_t before = 0;  // streams of this block
     for (size_t stream = 0; stream < streams_.size(); ++stream) {
       if (!streams_[stream].rows.has(block.first_row, block.segments.rows())) continue;
       source.check();
-      run_block(layer, weights, block, stream);
+      // All streams enter the first layer alike, and the first one leaves its K and V as they are.
+      run_block(layer, weights, block, stream, layer == 0 && before == 1);
+      ++before;
     }
   }
   for (Faults& faults : faults_) faults.close(layer);
@@ -64,7 +67,7 @@ void StreamVisitor::finish(int64_t layer) {
 }
 
 void StreamVisitor::run_block(int64_t layer, const LayerWeights& weights, const RowBlock& block,
-                              size_t stream) {
+                              size_t stream, bool has_qkv) {
   const VisitingStream& own = streams_[stream];
   const int64_t rows = block.segments.rows();
   const TokenBlock tokens{
@@ -74,6 +77,7 @@ void StreamVisitor::run_block(int64_t layer, const LayerWeights& weights, const 
       .earlier_keys = {},
       .earlier_values = {},
       .segments = &block.segments,
+      .has_qkv = has_qkv,
   };
   KvHook hook;
   hook.function = [&](const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) {

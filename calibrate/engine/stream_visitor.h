@@ -48,7 +48,9 @@ class StreamVisitor final : public LayerVisitor {
   void finish(int64_t layer) override;
 
  private:
-  void run_block(int64_t layer, const LayerWeights& weights, const RowBlock& block, size_t stream);
+  // Takes one stream's rows of a block through a layer.  has_qkv: see TokenBlock.
+  void run_block(int64_t layer, const LayerWeights& weights, const RowBlock& block, size_t stream,
+                 bool has_qkv);
 
   const LayerContext context_;
   const std::vector<RowBlock> blocks_;

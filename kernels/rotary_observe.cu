@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <climits>
+#include <type_traits>
 
 #include "kernels/cuda_channel_ranges.h"
 #include "kernels/cuda_check.h"
 #include "kernels/cuda_chunk.h"
+#include "kernels/cuda_head_unit.h"
 #include "kernels/rotary_observe.h"
 
 namespace kvcalib::kernels {
@@ -16,24 +18,8 @@ constexpr int64_t kFewestTokensPerBlock = 8;
 constexpr int64_t kEnoughBlocks = 512;          // a few for every multiprocessor
 constexpr int kStagedTokens = 32;               // whose angles fit 32 KB at the largest head_dim
 constexpr int kBlocksPerProcessor = 6;          // 80 registers a thread: occupancy hides the loads
+constexpr int kCodingBlocksPerProcessor = 3;    // 168: scales and zeros stay in them
 constexpr int64_t kMaximumTokenBlocks = 65535;  // the grid's second dimension
-
-// The columns of one head that one thread owns for all its tokens: a chunk in each half of the
-// head.  Of heads that cannot be cut into chunks it owns one pair.
-template <typename T, int N>
-struct Unit {
-  int64_t head;
-  int low, high;  // first column of either chunk, within the head
-
-  __device__ Unit(const RotaryObserveArguments<T>& arguments, int64_t index) {
-    const int half = static_cast<int>(arguments.head_dim) / 2;
-    const int units_per_head = half / N;
-    head = index / units_per_head;
-    const int within = static_cast<int>(index % units_per_head);
-    low = N == 1 ? 2 * within : within * N;
-    high = N == 1 ? low + 1 : low + half;
-  }
-};
 
 template <int M>
 __device__ void load_floats(const float* source, float* target) {
@@ -131,8 +117,9 @@ __device__ void merge(const RotaryObserveArguments<T>& arguments, const Unit<T, 
 
 // Each thread takes its unit through the tokens of its block, loading one token ahead; the block's
 // angles wait in shared memory.
-template <typename T, int N>
-__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
+template <typename T, int N, bool kCoded>
+__global__ void __launch_bounds__(kThreads,
+                                  kCoded ? kCodingBlocksPerProcessor : kBlocksPerProcessor)
     rotary_observe_units(const RotaryObserveArguments<T> arguments, int64_t tokens_per_block) {
   extern __shared__ float4 staged_angles[];  // kStagedTokens rows of cosines, then of sines
   const int half = static_cast<int>(arguments.head_dim) / 2;
@@ -145,7 +132,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   const Unit<T, N> unit(arguments, first_index + threadIdx.x);
   const bool is_query = unit.head < arguments.heads;
   const bool is_value = unit.head >= rotated_heads;
-  const bool is_stored = !is_value || arguments.bias != nullptr;
+  const bool is_stored = kCoded || !is_value || arguments.bias != nullptr;
   const bool is_idle = unit.head >= rotated_heads + arguments.kv_heads;
 
   const int64_t first = blockIdx.y * tokens_per_block;
@@ -164,6 +151,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   }
 
   ChannelRanges<T, N> low_ranges, high_ranges;
+  std::conditional_t<kCoded, UnitCodes<T, N>, NoCodes> codes(arguments, unit, is_value);
   for (int64_t stage = first; stage < last; stage += kStagedTokens) {
     const int count = static_cast<int>(min(last - stage, int64_t{kStagedTokens}));
     if (block_rotates) {
@@ -196,22 +184,25 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
         scale(low, factor);
         scale(high, factor);
       }
-      if (is_stored) {
-        store_chunk(row, low);
-        store_chunk(row + high_offset, high);
-      }
       if (!is_query) {
         low_ranges.observe(low);
         high_ranges.observe(high);
+        if constexpr (kCoded) codes.convert(low, high);
+      }
+      if (is_stored) {
+        store_chunk(row, low);
+        store_chunk(row + high_offset, high);
       }
     }
   }
   if (!is_query && !is_idle) {
     merge(arguments, unit, is_value, low_ranges, high_ranges);
   }
+  if constexpr (kCoded)
+    codes.add_counts(blockIdx.y == 0 ? arguments.tokens * arguments.head_dim : 0);
 }
 
-template <typename T, int N>
+template <typename T, int N, bool kCoded = false>
 void launch(const RotaryObserveArguments<T>& arguments, Stream stream) {
   const int64_t units = arguments.columns() / 2 / N;
   const int64_t threads = std::min(kThreads, (units + 31) / 32 * 32);
@@ -226,7 +217,7 @@ void launch(const RotaryObserveArguments<T>& arguments, Stream stream) {
       static_cast<unsigned>((arguments.tokens + tokens_per_block - 1) / tokens_per_block));
   const size_t staged_bytes =
       kStagedTokens * static_cast<size_t>(arguments.head_dim) * sizeof(float);
-  rotary_observe_units<T, N>
+  rotary_observe_units<T, N, kCoded>
       <<<grid, static_cast<unsigned>(threads), staged_bytes, stream>>>(arguments, tokens_per_block);
   CUDA_CHECK(cudaGetLastError());
 }
@@ -241,8 +232,14 @@ void rotary_observe(const RotaryObserveArguments<T>& arguments, Stream stream) {
   if (arguments.head_dim / 2 % kElements == 0 && arguments.row_stride % kElements == 0 &&
       chunk_aligned(arguments.qkv) && chunk_aligned(arguments.bias) &&
       chunk_aligned(arguments.cosine) && chunk_aligned(arguments.sine)) {
-    launch<T, kElements>(arguments, stream);
+    if (arguments.codes()) {
+      require(rotary_makes_codes(arguments.head_dim), "rotary_observe: no codes of this head_dim");
+      launch<T, kElements, true>(arguments, stream);
+    } else {
+      launch<T, kElements>(arguments, stream);
+    }
   } else {
+    require(!arguments.codes(), "rotary_observe: codes need rows aligned to 16 bytes");
     launch<T, 1>(arguments, stream);
   }
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/cache_codes.h"
 #include "kernels/require.h"
 #include "kernels/stream.h"
 
@@ -18,13 +19,21 @@ struct ChannelRange {
   float* maximum = nullptr;
 };
 
+// How int8 takes the channels of K or of V, as QuantizeDequantizeArguments has it.
+struct Int8Channels {
+  const float* scale = nullptr;  // [kv_heads, head_dim]
+  const float* zero = nullptr;   // [kv_heads, head_dim]
+  CodeCount* counts = nullptr;   // [kv_heads], added to
+};
+
 // The arguments of what lies between the QKV product and attention, per token:
 //   q, k, v  get their bias in fp32 and are rounded to T
 //   q, k     are rotated by their position in fp32, in pairs of neighbours (x0' = c x0 - s x1,
 //            x1' = c x1 + s x0), and rounded to T
 //   q        is multiplied by its position's query_scale in fp32 and rounded to T
 //   k, v     as now held in T raise their bit of nonfinite for a NaN or an infinity, and widen the
-//            running range of their kv head and channel where there is one
+//            running range of their kv head and channel where there is one; then they become what
+//            quantize_dequantize makes of them, where they have codes
 // A NaN leaves the ranges alone and an infinity widens them.  Either zero counts as +0 in the
 // ranges, so that they do not depend on the order of tokens.
 template <typename T>
@@ -42,11 +51,13 @@ struct RotaryObserveArguments {
   int64_t row_stride = 0;
   int64_t heads = 0;  // 0: the rows hold only k and v
   int64_t kv_heads = 0;
-  int64_t head_dim = 0;       // even, at most 256
-  ChannelRange keys, values;  // or nulls: no ranges are wanted
-  int* nonfinite = nullptr;   // |= kNonfiniteKey, kNonfiniteValue
+  int64_t head_dim = 0;                 // even, at most 256
+  ChannelRange keys, values;            // or nulls: no ranges are wanted
+  Int8Channels key_codes, value_codes;  // or nulls: no codes; not on the CPU
+  int* nonfinite = nullptr;             // |= kNonfiniteKey, kNonfiniteValue
 
   bool observes() const { return keys.minimum != nullptr; }
+  bool codes() const { return key_codes.scale != nullptr; }
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
 
   void check() const {
@@ -61,11 +72,22 @@ struct RotaryObserveArguments {
                 (values.maximum != nullptr) == observes(),
             "rotary_observe: all four ranges are given, or none");
     require(nonfinite != nullptr, "rotary_observe: nonfinite is given");
+    for (const Int8Channels& own : {key_codes, value_codes})
+      require((own.scale != nullptr) == codes() && (own.zero != nullptr) == codes() &&
+                  (own.counts != nullptr) == codes(),
+              "rotary_observe: codes of k and v have scale, zero and counts, or none has");
   }
 };
 
-// T: Half, Bfloat16.  Pointers are device memory.  Throws std::invalid_argument for
-// inconsistent arguments, CudaError for a launch that failed.
+// Whether rotary_observe can make codes, of 16-bit elements: a head is cut into a power of two of
+// chunks.
+inline bool rotary_makes_codes(int64_t head_dim) {
+  return head_dim == 16 || head_dim == 32 || head_dim == 64 || head_dim == 128 || head_dim == 256;
+}
+
+// T: Half, Bfloat16.  Pointers are device memory.  Throws std::invalid_argument for inconsistent
+// arguments, for codes of a head_dim for which there are none or of rows that are not aligned to 16
+// bytes, CudaError for a launch that failed.
 template <typename T>
 void rotary_observe(const RotaryObserveArguments<T>& arguments, Stream stream);
 

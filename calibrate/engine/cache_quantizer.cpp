@@ -13,6 +13,7 @@
 #include "calibrate/engine/kernel_tensors.h"
 #include "calibrate/engine/tasks.h"
 #include "kernels/quantize_dequantize.h"
+#include "kernels/rotary_observe.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -114,11 +115,23 @@ CacheQuantizer::Tables CacheQuantizer::make_tables(const ChannelScales& scales, 
 }
 
 void CacheQuantizer::apply(int64_t layer, const at::Tensor& keys, const at::Tensor& values) {
-  const auto counts_of = [&](int64_t which) {
-    return counts_.defined() ? counts_.select(0, layer).select(0, which) : at::Tensor();
+  convert(layer, keys, keys_, counts_of(layer, 0));
+  convert(layer, values, values_, counts_of(layer, 1));
+}
+
+std::optional<KvCodes> CacheQuantizer::codes(int64_t layer) const {
+  if (kind_ != CacheFormat::Kind::kInt8 || counts_.is_cpu() ||
+      !kernels::rotary_makes_codes(config_.head_dim))
+    return std::nullopt;
+  const auto of_layer = [&](const Tables& tables, int64_t which) {
+    return CodeTensors{tables.scale.select(0, layer), tables.zero.select(0, layer),
+                       counts_of(layer, which)};
   };
-  convert(layer, keys, keys_, counts_of(0));
-  convert(layer, values, values_, counts_of(1));
+  return KvCodes{of_layer(keys_, 0), of_layer(values_, 1)};
+}
+
+at::Tensor CacheQuantizer::counts_of(int64_t layer, int64_t which) const {
+  return counts_.defined() ? counts_.select(0, layer).select(0, which) : at::Tensor();
 }
 
 void CacheQuantizer::apply_keys(int64_t layer, const at::Tensor& keys) const {

@@ -4,9 +4,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "calibrate/engine/cache_format.h"
 #include "calibrate/engine/layer_profile.h"
+#include "calibrate/engine/operations.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
@@ -25,6 +27,8 @@ class CacheQuantizer {
 
   // Counts as well.
   void apply(int64_t layer, const at::Tensor& keys, const at::Tensor& values);
+  // The same for a kernel that has K and V at hand, where one can: see KvHook.
+  std::optional<KvCodes> codes(int64_t layer) const;
   // Count nothing.
   void apply_keys(int64_t layer, const at::Tensor& keys) const;
   void apply_values(int64_t layer, const at::Tensor& values) const;
@@ -40,6 +44,8 @@ class CacheQuantizer {
   struct Tables {
     at::Tensor scale, zero;
   };
+
+  at::Tensor counts_of(int64_t layer, int64_t which) const;
 
   Tables make_tables(const ChannelScales& scales, const char* symbol,
                      const at::Device& device) const;

@@ -79,7 +79,7 @@ struct Step {
   QkvShape shape() const { return {config().heads, config().kv_heads, config().head_dim}; }
   at::Tensor qkv() const { return of_block(workspace.qkv); }
 
-  void find_qkv(const KvRanges& ranges) const {
+  void find_qkv(const KvHook& hook) const {
     const at::Tensor normed = of_block(workspace.normed);
     run("attention norm", [&] {
       rms_norm(block.hidden, {}, {}, weights.attention_norm, normed, config().norm_eps,
@@ -91,8 +91,8 @@ struct Step {
         head_norm(qkv(), weights.query_norm, weights.key_norm, shape(), config().norm_eps);
       });
     run("rotary and observer", [&] {
-      rotary_observe(qkv(), weights.qkv_bias, context.rotary, block.positions, shape(), ranges,
-                     faults.keys_and_values);
+      rotary_observe(qkv(), weights.qkv_bias, context.rotary, block.positions, shape(), hook.ranges,
+                     hook.codes, faults.keys_and_values);
     });
   }
 
@@ -169,7 +169,7 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
                    const KvHook& hook) {
   check_norms(context, weights);
   const Step step{context, weights, block, workspace, faults};
-  if (!block.has_qkv) step.find_qkv(hook.ranges);
+  if (!block.has_qkv) step.find_qkv(hook);
   call(hook, step.qkv(), step.shape());
   step.add_attention();
   step.add_feed_forward();
@@ -196,7 +196,7 @@ void keys_and_values(const LayerContext& context, const LayerWeights& weights,
   rms_norm(hidden, {}, {}, weights.attention_norm, normed, config.norm_eps, faults.attention_input);
   linear(normed, weights.qkv.narrow(queries, columns), kv);
   if (config.query_key_norm) head_norm(kv, {}, weights.key_norm, shape, config.norm_eps);
-  rotary_observe(kv, bias, context.rotary, block.positions, shape, hook.ranges,
+  rotary_observe(kv, bias, context.rotary, block.positions, shape, hook.ranges, hook.codes,
                  faults.keys_and_values);
   call(hook, kv, shape);
 }

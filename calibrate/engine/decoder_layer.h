@@ -25,6 +25,8 @@ struct KvHook {
   // them: what it writes there is what attention reads.  And with the queries that will read them,
   // [tokens, heads, head_dim], which are undefined where a layer has none.  Null: nothing is done.
   Function function;
+  // What the kernel that rotates takes K and V through; undefined: nothing.
+  KvCodes codes = {};
 };
 
 // What all layers of a pass have in common.

@@ -156,14 +156,24 @@ void cpu_rotary_observe(const kernels::RotaryObserveArguments<float>& arguments,
 void check_range(const at::Tensor& range, const QkvShape& shape) {
   TORCH_CHECK(!range.defined() ||
                   (range.is_contiguous() && range.numel() == shape.kv_heads * shape.head_dim),
-              "ranges must be [kv_heads, head_dim]");
+              "ranges and codes must be [kv_heads, head_dim]");
+}
+
+kernels::Int8Channels int8_channels(const CodeTensors& codes, const QkvShape& shape) {
+  check_range(codes.scale, shape);
+  check_range(codes.zero, shape);
+  TORCH_CHECK(!codes.counts.defined() ||
+                  (codes.counts.is_contiguous() && codes.counts.size(0) == shape.kv_heads),
+              "counts must be of [kv_heads]");
+  return {pointer<const float>(codes.scale), pointer<const float>(codes.zero),
+          reinterpret_cast<kernels::CodeCount*>(pointer<int64_t>(codes.counts))};
 }
 
 }  // namespace
 
 void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryTensors& rotary,
                     const at::Tensor& positions, const QkvShape& shape, const KvRanges& ranges,
-                    const at::Tensor& nonfinite) {
+                    const KvCodes& codes, const at::Tensor& nonfinite) {
   check_matrix(qkv, qkv.size(0), (shape.heads + 2 * shape.kv_heads) * shape.head_dim);
   check_matrix(rotary.cosine, rotary.sine.size(0), shape.head_dim / 2);
   TORCH_CHECK(positions.is_contiguous() && positions.numel() == qkv.size(0),
@@ -172,6 +182,7 @@ void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryT
     check_range(range.minimum, shape);
     check_range(range.maximum, shape);
   }
+  TORCH_CHECK(!codes.keys.scale.defined() || !qkv.is_cpu(), "rotary_observe: codes on a CPU");
   with_kernel_type(qkv, [&](auto kind) {
     using T = decltype(kind);
     const kernels::RotaryObserveArguments<T> arguments{
@@ -189,6 +200,8 @@ void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryT
         .head_dim = shape.head_dim,
         .keys = {pointer<float>(ranges.keys.minimum), pointer<float>(ranges.keys.maximum)},
         .values = {pointer<float>(ranges.values.minimum), pointer<float>(ranges.values.maximum)},
+        .key_codes = int8_channels(codes.keys, shape),
+        .value_codes = int8_channels(codes.values, shape),
         .nonfinite = pointer<int>(nonfinite),
     };
     if constexpr (std::is_same_v<T, float>)

@@ -40,12 +40,22 @@ struct KvRanges {
   RangeTensors keys, values;
 };
 
+// How int8 takes K or V: scale and zero float32 [kv_heads, head_dim], counts int64 [kv_heads, 3], a
+// kernels::CodeCount each.  Undefined: it does not.
+struct CodeTensors {
+  at::Tensor scale, zero, counts;
+};
+struct KvCodes {
+  CodeTensors keys, values;
+};
+
 // qkv [tokens, (heads + 2 kv_heads) head_dim] in place: bias (undefined: none) added, q and k
 // rotated by their `positions` [tokens] int32 in interleaved pairs.  `ranges` are widened where
-// there are any.  `nonfinite` [1] int32: 1 is set for K, 2 for V.
+// there are any.  Then K and V go through `codes` where there are any, which GPUs alone have, see
+// kernels::rotary_makes_codes.  `nonfinite` [1] int32: 1 is set for K, 2 for V.
 void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryTensors& rotary,
                     const at::Tensor& positions, const QkvShape& shape, const KvRanges& ranges,
-                    const at::Tensor& nonfinite);
+                    const KvCodes& codes, const at::Tensor& nonfinite);
 
 // out [tokens, width] = silu(gate) * up of gate_up [tokens, 2 width].
 void swiglu(const at::Tensor& gate_up, const at::Tensor& out);

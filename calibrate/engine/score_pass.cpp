@@ -177,12 +177,6 @@ std::vector<SampledTree> ScorePass::sampled(const Own& own) const {
   return result;
 }
 
-std::vector<TreeScores> ScorePass::score(const Own& own,
-                                         const std::vector<StreamRows>& rows) const {
-  const HostSpan span(pass_.trace, kTrack, "head and scores");
-  return score_streams(head_, own.trees, rows, settings_.divergences);
-}
-
 // Once: the kernels stay loaded for later readings.
 void ScorePass::warm_up(StreamVisitor& visitor, const LayerPass& layers) {
   if (std::exchange(warm_, true)) return;
@@ -193,7 +187,7 @@ void ScorePass::warm_up(StreamVisitor& visitor, const LayerPass& layers) {
   const StreamRows zeros{
       0, at::zeros({2, config.hidden},
                    at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
-  score_streams(head_, {&tree, 1}, std::array{zeros, zeros}, settings_.divergences);
+  StreamScorer(head_, {&tree, 1}, std::array{zeros, zeros}, settings_.divergences).scores();
   synchronize_gpu(pass_.device);
 }
 
@@ -216,8 +210,13 @@ GroupScores ScorePass::run(std::span<const TokenTree> trees, int64_t first_tree,
   StreamVisitor visitor(context_, own.blocks, std::move(streams), meter);
   if (pass_.device.is_cuda()) warm_up(visitor, layers);
   embed(own, rows);
+  const StreamScorer scorer(head_, own.trees, rows, settings_.divergences);
   layers.run(visitor, tokens_of(trees), progress);
-  GroupScores scores{score(own, rows), meter.errors(), {}};
+  GroupScores scores{{}, meter.errors(), {}};
+  {
+    const HostSpan span(pass_.trace, kTrack, "head and scores");
+    scores.trees = scorer.scores();
+  }
   for (const CacheQuantizer& quantizer : quantizers_)
     quantizer.fill_codes(scores.profiles.emplace_back());
   return scores;

@@ -37,7 +37,7 @@ struct ScoreSettings {
   bool divergences = true;  // else surprises alone
   // Of trees [sample_from, ...) every so many shows what formats do to single layers, by its first
   // 1024 tokens.
-  int64_t sample_from = 0, sample_every = 16;
+  int64_t sample_from = 0, sample_every = 32;
 };
 
 // What one rank has to hold at once.
@@ -83,7 +83,6 @@ class ScorePass {
   void embed(const Own& own, const std::vector<StreamRows>& rows) const;  // by stream
   void warm_up(StreamVisitor& visitor, const LayerPass& layers);
   std::vector<SampledTree> sampled(const Own& own) const;
-  std::vector<TreeScores> score(const Own& own, const std::vector<StreamRows>& rows) const;
 
   const WeightDirectory& directory_;
   const ScoreSettings settings_;

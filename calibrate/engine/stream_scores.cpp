@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "calibrate/engine/row_scores.h"
+#include "calibrate/engine/score_places.h"
 #include "calibrate/engine/score_targets.h"
 
 namespace kvcalib {
@@ -48,52 +49,6 @@ std::vector<TakenTrees> taken_trees(std::span<const TokenTree> trees,
   }
   return parts;
 }
-
-// Where the scores of a token go.
-class ScorePlaces {
- public:
-  ScorePlaces(const TakenTrees& part, std::vector<TreeScores>& scores, bool divergences) {
-    for (size_t i = 0; i < part.trees.size(); ++i) {
-      const auto tokens = static_cast<size_t>(part.trees[i].tokens());
-      TreeScores& tree = scores[part.first_tree + i];
-      tree.streams.resize(part.streams.size());
-      for (size_t stream = 0; stream < tree.streams.size(); ++stream) {
-        TokenScores& own = tree.streams[stream];
-        own.surprise.resize(tokens);
-        if (stream == 0 || !divergences) continue;
-        own.divergence.resize(tokens);
-        own.reverse_divergence.resize(tokens);
-        own.same_top.resize(tokens);
-      }
-      places_.push_back({&tree, static_cast<int64_t>(tokens)});
-    }
-  }
-
-  // Calls with the scores of a stream and the token's place in them; tokens in their order of
-  // trees.
-  template <typename Set>
-  void set(int64_t token, size_t stream, const Set& set) {
-    while (token - before_ >= places_[tree_].tokens || token < before_) step(token);
-    set(places_[tree_].scores->streams[stream], static_cast<size_t>(token - before_));
-  }
-
- private:
-  struct Place {
-    TreeScores* scores;
-    int64_t tokens;
-  };
-  void step(int64_t token) {
-    if (token < before_) {
-      before_ -= places_[--tree_].tokens;
-    } else {
-      before_ += places_[tree_++].tokens;
-    }
-  }
-
-  std::vector<Place> places_;
-  size_t tree_ = 0;
-  int64_t before_ = 0;  // tokens of trees before it
-};
 
 // What was found of a part's rows and targets, left on the device until all is.
 struct FoundScores {
@@ -171,53 +126,71 @@ void score_block(const std::vector<at::Tensor>& logits, const Block& block, cons
   }
 }
 
-FoundScores find_scores(const OutputHead& head, const ScoreTargets& targets,
-                        std::span<const at::Tensor> hidden, bool divergences) {
-  const at::Device device = hidden.front().device();
-  const int64_t most = head.rows_at_once(std::ssize(hidden));
-  std::vector<int64_t> slots, rows, ids;  // rows: within their block
-  for (const Target& target : targets.targets) {
-    slots.push_back(target.slot);
-    rows.push_back(target.slot % most);
-    ids.push_back(target.id);
-  }
-  const at::Tensor all_rows = to_device(rows, device), all_ids = to_device(ids, device);
-  FoundScores found(std::ssize(hidden), targets, device);
-  int64_t next = 0;  // target
-  head.run(hidden, to_device(targets.rows, device),
-           [&](int64_t first_slot, const std::vector<at::Tensor>& logits) {
-             Block block{first_slot, logits.front().size(0), next, 0};
-             const auto end =
-                 std::lower_bound(slots.begin() + next, slots.end(), first_slot + block.rows);
-             next = end - slots.begin();
-             block.targets = next - block.first_target;
-             score_block(logits, block, all_rows, all_ids, divergences, found);
-           });
-  return found.cpu();
-}
-
-void score_part(const OutputHead& head, const TakenTrees& part, std::span<const StreamRows> streams,
-                bool divergences, std::vector<TreeScores>& scores) {
-  const ScoreTargets targets = score_targets(part.trees);
-  ScorePlaces places(part, scores, divergences);
-  if (targets.targets.empty()) return;
-  std::vector<at::Tensor> own;
-  for (const size_t stream : part.streams)
-    own.push_back(streams[stream].rows(part.first_row, part.rows));
-  const FoundScores found = find_scores(head, targets, own, divergences);
-  for (size_t stream = 0; stream < own.size(); ++stream) {
-    keep_surprises(targets, found, stream, places);
-    if (stream > 0 && divergences) keep_divergences(targets, found, stream, places);
-  }
-}
-
 }  // namespace
 
-std::vector<TreeScores> score_streams(const OutputHead& head, std::span<const TokenTree> trees,
-                                      std::span<const StreamRows> streams, bool divergences) {
-  std::vector<TreeScores> scores(trees.size());
+// Trees that the same streams take, and what is asked of them.
+struct StreamScorer::Part {
+  Part(const TakenTrees& taken, std::span<const StreamRows> all, const OutputHead& head)
+      : trees(taken.trees), first_tree(taken.first_tree), targets(score_targets(taken.trees)) {
+    for (const size_t stream : taken.streams)
+      hidden.push_back(all[stream].rows(taken.first_row, taken.rows));
+    const at::Device device = hidden.front().device();
+    const int64_t most = head.rows_at_once(std::ssize(hidden));
+    std::vector<int64_t> within, token_ids;
+    for (const Target& target : targets.targets) {
+      slots.push_back(target.slot);
+      within.push_back(target.slot % most);
+      token_ids.push_back(target.id);
+    }
+    rows = to_device(targets.rows, device);
+    rows_in_block = to_device(within, device);
+    ids = to_device(token_ids, device);
+  }
+
+  FoundScores find(const OutputHead& head, bool divergences) const {
+    FoundScores found(std::ssize(hidden), targets, rows.device());
+    int64_t next = 0;  // target
+    head.run(hidden, rows, [&](int64_t first_slot, const std::vector<at::Tensor>& logits) {
+      Block block{first_slot, logits.front().size(0), next, 0};
+      next = std::lower_bound(slots.begin() + next, slots.end(), first_slot + block.rows) -
+             slots.begin();
+      block.targets = next - block.first_target;
+      score_block(logits, block, rows_in_block, ids, divergences, found);
+    });
+    return found.cpu();
+  }
+
+  std::span<const TokenTree> trees;
+  size_t first_tree;
+  ScoreTargets targets;
+  std::vector<int64_t> slots;      // of all targets
+  at::Tensor rows;                 // that are asked for
+  at::Tensor rows_in_block, ids;   // of all targets
+  std::vector<at::Tensor> hidden;  // by stream
+};
+
+StreamScorer::StreamScorer(const OutputHead& head, std::span<const TokenTree> trees,
+                           std::span<const StreamRows> streams, bool divergences)
+    : head_(head), trees_(trees.size()), divergences_(divergences) {
   for (const TakenTrees& part : taken_trees(trees, streams))
-    score_part(head, part, streams, divergences, scores);
+    parts_.emplace_back(part, streams, head);
+}
+
+StreamScorer::~StreamScorer() = default;
+
+std::vector<TreeScores> StreamScorer::scores() const {
+  std::vector<TreeScores> scores(trees_);
+  for (const Part& part : parts_) {
+    const size_t streams = part.hidden.size();
+    ScorePlaces places(part.trees, std::span(scores).subspan(part.first_tree, part.trees.size()),
+                       streams, divergences_);
+    if (part.targets.targets.empty()) continue;
+    const FoundScores found = part.find(head_, divergences_);
+    for (size_t stream = 0; stream < streams; ++stream) {
+      keep_surprises(part.targets, found, stream, places);
+      if (stream > 0 && divergences_) keep_divergences(part.targets, found, stream, places);
+    }
+  }
   return scores;
 }
 

@@ -2,6 +2,7 @@
 #include "calibrate/engine/stream_visitor.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -80,8 +81,12 @@ void StreamVisitor::run_block(int64_t layer, const LayerWeights& weights, const 
       .has_qkv = has_qkv,
   };
   KvHook hook;
+  // A bias need not lie where the kernel that rotates could make codes beside it.
+  const bool rotates_alone = !has_qkv && !weights.qkv_bias.defined();
+  const std::optional<KvCodes> codes = rotates_alone ? own.quantizer->codes(layer) : std::nullopt;
+  if (codes) hook.codes = *codes;
   hook.function = [&](const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) {
-    own.quantizer->apply(layer, keys, values);
+    if (!codes) own.quantizer->apply(layer, keys, values);
     if (stream == 0) meter_.see_attention(layer, block.first_row, queries, keys, values);
   };
   decoder_layer(context_, weights, tokens, workspace_, faults_[stream].of(layer), hook);

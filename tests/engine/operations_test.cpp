@@ -174,7 +174,8 @@ TEST(RotaryObserve, WidensTheRangesByEveryTokenOnEveryThread) {
   const at::Tensor positions = at::arange(tokens, at::dtype(at::kInt));
   const at::Tensor flags = at::zeros({1}, at::kInt);
   const at::Tensor before = qkv.clone();
-  rotary_observe(qkv, {}, {ones, zeros, {}}, positions, {heads, kv_heads, head_dim}, ranges, flags);
+  rotary_observe(qkv, {}, {ones, zeros, {}}, positions, {heads, kv_heads, head_dim}, ranges, {},
+                 flags);
   EXPECT_TRUE(at::equal(qkv, before));  // an angle of zero
   const at::Tensor parts = before.view({tokens, -1, head_dim});
   EXPECT_TRUE(at::equal(ranges.keys.minimum, parts.narrow(1, 2, 2).amin(0).clamp_max(0)));
@@ -194,7 +195,7 @@ TEST(RotaryObserve, FlagsAValueThatIsNotFiniteWhetherOrNotRangesAreWanted) {
       const auto zero = [] { return at::zeros({1, 4}); };
       if (observed) ranges = {{zero(), zero()}, {zero(), zero()}};
       rotary_observe(qkv, {}, {one, at::zeros({64, 2}), {}}, at::arange(64, at::dtype(at::kInt)),
-                     {1, 1, 4}, ranges, flags);
+                     {1, 1, 4}, ranges, {}, flags);
       EXPECT_EQ(flags.item<int>(), in_values ? 2 : 1);
     }
   }

@@ -78,6 +78,14 @@ class ChannelRanges {
     }
   }
 
+  // Where the range is not wanted.
+  __device__ void watch(const Chunk<T, N>& chunk) {
+    Lane values[kLanes];
+    memcpy(values, &chunk, sizeof(values));
+#pragma unroll
+    for (int lane = 0; lane < kLanes; ++lane) poison_ = poisoned(poison_, values[lane]);
+  }
+
   // Whether no value was NaN or infinite.
   __device__ bool finite() const {
     T parts[sizeof(Lane) / sizeof(T)];

@@ -18,7 +18,7 @@ constexpr int64_t kFewestTokensPerBlock = 8;
 constexpr int64_t kEnoughBlocks = 512;          // a few for every multiprocessor
 constexpr int kStagedTokens = 32;               // whose angles fit 32 KB at the largest head_dim
 constexpr int kBlocksPerProcessor = 6;          // 80 registers a thread: occupancy hides the loads
-constexpr int kCodingBlocksPerProcessor = 3;    // 168: scales and zeros stay in them
+constexpr int kCodingBlocksPerProcessor = 4;    // 128: scales and zeros stay in them
 constexpr int64_t kMaximumTokenBlocks = 65535;  // the grid's second dimension
 
 template <int M>
@@ -115,25 +115,31 @@ __device__ void merge(const RotaryObserveArguments<T>& arguments, const Unit<T, 
   high.merge(minimum + unit.high, maximum + unit.high);
 }
 
+// Of all units of a row, those [first, last) that a kernel has.
+struct UnitRange {
+  int64_t first, last;
+};
+
 // Each thread takes its unit through the tokens of its block, loading one token ahead; the block's
 // angles wait in shared memory.
 template <typename T, int N, bool kCoded>
 __global__ void __launch_bounds__(kThreads,
                                   kCoded ? kCodingBlocksPerProcessor : kBlocksPerProcessor)
-    rotary_observe_units(const RotaryObserveArguments<T> arguments, int64_t tokens_per_block) {
+    rotary_observe_units(const RotaryObserveArguments<T> arguments, UnitRange units,
+                         int64_t tokens_per_block) {
   extern __shared__ float4 staged_angles[];  // kStagedTokens rows of cosines, then of sines
   const int half = static_cast<int>(arguments.head_dim) / 2;
   float* const cosines = reinterpret_cast<float*>(staged_angles);
   float* const sines = cosines + kStagedTokens * half;
 
-  const int64_t first_index = static_cast<int64_t>(blockIdx.x) * blockDim.x;
+  const int64_t first_index = units.first + static_cast<int64_t>(blockIdx.x) * blockDim.x;
   const int64_t rotated_heads = arguments.heads + arguments.kv_heads;
   const bool block_rotates = Unit<T, N>(arguments, first_index).head < rotated_heads;
   const Unit<T, N> unit(arguments, first_index + threadIdx.x);
   const bool is_query = unit.head < arguments.heads;
   const bool is_value = unit.head >= rotated_heads;
   const bool is_stored = kCoded || !is_value || arguments.bias != nullptr;
-  const bool is_idle = unit.head >= rotated_heads + arguments.kv_heads;
+  const bool is_idle = first_index + threadIdx.x >= units.last;
 
   const int64_t first = blockIdx.y * tokens_per_block;
   const int64_t last = min(first + tokens_per_block, arguments.tokens);
@@ -185,9 +191,14 @@ __global__ void __launch_bounds__(kThreads,
         scale(high, factor);
       }
       if (!is_query) {
-        low_ranges.observe(low);
-        high_ranges.observe(high);
-        if constexpr (kCoded) codes.convert(low, high);
+        if constexpr (kCoded) {
+          low_ranges.watch(low);
+          high_ranges.watch(high);
+          codes.convert(low, high);
+        } else {
+          low_ranges.observe(low);
+          high_ranges.observe(high);
+        }
       }
       if (is_stored) {
         store_chunk(row, low);
@@ -202,11 +213,11 @@ __global__ void __launch_bounds__(kThreads,
     codes.add_counts(blockIdx.y == 0 ? arguments.tokens * arguments.head_dim : 0);
 }
 
-template <typename T, int N, bool kCoded = false>
-void launch(const RotaryObserveArguments<T>& arguments, Stream stream) {
-  const int64_t units = arguments.columns() / 2 / N;
-  const int64_t threads = std::min(kThreads, (units + 31) / 32 * 32);
-  const int64_t unit_blocks = (units + threads - 1) / threads;
+template <typename T, int N, bool kCoded>
+void launch(const RotaryObserveArguments<T>& arguments, const UnitRange& units, Stream stream) {
+  const int64_t count = units.last - units.first;
+  const int64_t threads = std::min(kThreads, (count + 31) / 32 * 32);
+  const int64_t unit_blocks = (count + threads - 1) / threads;
   const int64_t tokens_per_block =
       std::max(std::clamp(arguments.tokens * unit_blocks / kEnoughBlocks, kFewestTokensPerBlock,
                           kMostTokensPerBlock),
@@ -218,8 +229,19 @@ void launch(const RotaryObserveArguments<T>& arguments, Stream stream) {
   const size_t staged_bytes =
       kStagedTokens * static_cast<size_t>(arguments.head_dim) * sizeof(float);
   rotary_observe_units<T, N, kCoded>
-      <<<grid, static_cast<unsigned>(threads), staged_bytes, stream>>>(arguments, tokens_per_block);
+      <<<grid, static_cast<unsigned>(threads), staged_bytes, stream>>>(arguments, units,
+                                                                       tokens_per_block);
   CUDA_CHECK(cudaGetLastError());
+}
+
+// Queries have no codes, and a kernel that needs fewer registers.
+template <typename T, int N>
+void launch_coded(const RotaryObserveArguments<T>& arguments, Stream stream) {
+  require(rotary_makes_codes(arguments.head_dim), "rotary_observe: no codes of this head_dim");
+  require(!arguments.observes(), "rotary_observe: ranges or codes");
+  const int64_t queries = arguments.heads * arguments.head_dim / 2 / N;
+  if (queries > 0) launch<T, N, false>(arguments, {0, queries}, stream);
+  launch<T, N, true>(arguments, {queries, arguments.columns() / 2 / N}, stream);
 }
 
 }  // namespace
@@ -232,15 +254,13 @@ void rotary_observe(const RotaryObserveArguments<T>& arguments, Stream stream) {
   if (arguments.head_dim / 2 % kElements == 0 && arguments.row_stride % kElements == 0 &&
       chunk_aligned(arguments.qkv) && chunk_aligned(arguments.bias) &&
       chunk_aligned(arguments.cosine) && chunk_aligned(arguments.sine)) {
-    if (arguments.codes()) {
-      require(rotary_makes_codes(arguments.head_dim), "rotary_observe: no codes of this head_dim");
-      launch<T, kElements, true>(arguments, stream);
-    } else {
-      launch<T, kElements>(arguments, stream);
-    }
+    if (arguments.codes())
+      launch_coded<T, kElements>(arguments, stream);
+    else
+      launch<T, kElements, false>(arguments, {0, arguments.columns() / 2 / kElements}, stream);
   } else {
     require(!arguments.codes(), "rotary_observe: codes need rows aligned to 16 bytes");
-    launch<T, 1>(arguments, stream);
+    launch<T, 1, false>(arguments, {0, arguments.columns() / 2}, stream);
   }
 }
 

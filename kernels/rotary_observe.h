@@ -53,7 +53,7 @@ struct RotaryObserveArguments {
   int64_t kv_heads = 0;
   int64_t head_dim = 0;                 // even, at most 256
   ChannelRange keys, values;            // or nulls: no ranges are wanted
-  Int8Channels key_codes, value_codes;  // or nulls: no codes; not on the CPU
+  Int8Channels key_codes, value_codes;  // or nulls: no codes; not on the CPU, nor with ranges
   int* nonfinite = nullptr;             // |= kNonfiniteKey, kNonfiniteValue
 
   bool observes() const { return keys.minimum != nullptr; }

@@ -45,7 +45,7 @@ bool is_changed(const CacheStream& stream) {
 }
 
 // What a sample shows is seen well before all of a long text is.
-constexpr int64_t kSampledTokens = 1024;
+constexpr int64_t kSampledTokens = 512;
 
 // A tree's first tokens, which hold the parents of all their nodes.
 TokenTree beginning_of(const TokenTree& tree, int64_t tokens) {

@@ -36,7 +36,7 @@ struct ScoreSettings {
   int64_t length = 0;       // of the longest text, in tokens
   bool divergences = true;  // else surprises alone
   // Of trees [sample_from, ...) every so many shows what formats do to single layers, by its first
-  // 1024 tokens.
+  // 512 tokens.
   int64_t sample_from = 0, sample_every = 32;
 };
 

@@ -73,7 +73,7 @@ std::vector<Section> layer_sections(const Measured& measured, size_t most_rows) 
         "clipped: more than a step beyond the codes; error: of the attention output when this "
         "layer's K, V or both alone go through the format; hidden: of the layers so far; errors "
         "are "
-        "of every 32nd text, its first 1024 tokens");
+        "of every 32nd text, its first 512 tokens");
     for (const std::string& finding : profile.findings)
       section.lines.push_back("stands out: " + finding);
   }

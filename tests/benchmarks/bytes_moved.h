@@ -29,7 +29,7 @@ template <typename T>
 int64_t bytes_moved(const RotaryObserveArguments<T>& arguments) {
   const int64_t channels = arguments.kv_heads * arguments.head_dim;
   const bool biased = arguments.bias != nullptr;
-  const int64_t values = channels * (1 + biased);
+  const int64_t values = channels * (1 + (biased || arguments.codes()));
   const int64_t row = 2 * (arguments.columns() - channels) + values;
   const int64_t elements = arguments.tokens * row + (biased ? arguments.columns() : 0);
   const int64_t angles = arguments.head_dim + (arguments.query_scale != nullptr);

@@ -136,6 +136,10 @@ void add_gpu_kernels() {
                               rate_text(machine->copy_rate()));
   add_rows<Gpu, Half>(machine, "fp16");
   add_rows<Gpu, Bfloat16>(machine, "bf16");
+  for (const ModelShape& shape : kModelShapes) {
+    add_row(machine, "rotary_codes", shape, "fp16", benchmark_rotary_codes<Gpu, Half>);
+    add_row(machine, "rotary_codes", shape, "bf16", benchmark_rotary_codes<Gpu, Bfloat16>);
+  }
 }
 
 }  // namespace kvcalib::kernels

@@ -187,6 +187,20 @@ void benchmark_rotary_only(benchmark::State& state, Machine& machine, const Mode
   measure(state, machine, operands.arguments(with_bias, false), [] {});
 }
 
+// K and V go through int8; not on the CPU.
+template <typename Machine, typename T>
+void benchmark_rotary_codes(benchmark::State& state, Machine& machine, const ModelShape& shape) {
+  using Floats = typename Machine::template Array<float>;
+  RotaryOperands<Machine, T> operands(shape);
+  const int64_t channels = shape.kv_heads * shape.head_dim;
+  Floats scale({4.0f / 127.0f}, channels), zero({0.125f}, channels);
+  typename Machine::template Array<CodeCount> counts({CodeCount()}, shape.kv_heads);
+  auto arguments = operands.arguments(false, false);
+  arguments.key_codes = {scale.data(), zero.data(), counts.data()};
+  arguments.value_codes = arguments.key_codes;
+  measure(state, machine, arguments, [] {});
+}
+
 // K and V of a layer, side by side behind q.
 template <typename Machine, typename T>
 void benchmark_quantize(benchmark::State& state, Machine& machine, const ModelShape& shape,

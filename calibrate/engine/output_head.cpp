@@ -12,7 +12,6 @@
 #include "calibrate/engine/embedding.h"
 #include "calibrate/engine/linear.h"
 #include "calibrate/engine/operations.h"
-#include "sharding/files/error.h"
 #include "sharding/streaming/layer_stream.h"
 
 namespace kvcalib {
@@ -58,23 +57,24 @@ at::Tensor OutputHead::logits_of(std::span<const at::Tensor> hidden, const at::T
   for (const at::Tensor& stream : hidden) {
     const at::Tensor block = rows.defined() ? stream.index_select(0, rows.narrow(0, first, count))
                                             : stream.narrow(0, first, count);
-    rms_norm(block, {}, {}, norm_, in.narrow(0, place, count), config_.norm_eps, nonfinite);
+    rms_norm(block, {}, {}, norm_, in.narrow(0, place, count), config_.norm_eps,
+             nonfinite.narrow(0, place / count, 1));
     place += count;
   }
   linear(in, head_, out);
   return out.view({std::ssize(hidden), count, config_.vocab});
 }
 
-void OutputHead::run(std::span<const at::Tensor> hidden, const at::Tensor& rows,
-                     const Take& take) const {
-  if (hidden.empty()) return;
+std::optional<size_t> OutputHead::run(std::span<const at::Tensor> hidden, const at::Tensor& rows,
+                                      const Take& take) const {
+  if (hidden.empty()) return std::nullopt;
   const int64_t streams = std::ssize(hidden);
   const int64_t asked = rows.defined() ? rows.size(0) : hidden.front().size(0);
   const int64_t most = std::min(output_head_rows(config_, streams), asked);
   const at::TensorOptions options = hidden.front().options();
   const at::Tensor normed = at::empty({streams * most, config_.hidden}, options);
   const at::Tensor logits = at::empty({streams * most, config_.vocab}, options.dtype(at::kFloat));
-  const at::Tensor nonfinite = at::zeros({1}, options.dtype(at::kInt));
+  const at::Tensor nonfinite = at::zeros({streams}, options.dtype(at::kInt));
   for (int64_t first = 0; first < asked; first += most) {
     const int64_t count = std::min(most, asked - first);
     std::vector<at::Tensor> found;
@@ -85,10 +85,10 @@ void OutputHead::run(std::span<const at::Tensor> hidden, const at::Tensor& rows,
     const DeviceSpan span(trace_, kTrack, "scores of rows");
     take(first, found);
   }
-  if (nonfinite.item<int>() != 0)
-    throw Error(
-        concat("NaN or Inf in the hidden states before the final norm; the model overflows ",
-               "its 16-bit type on this data, or its weights are damaged"));
+  const at::Tensor found = nonfinite.cpu();
+  for (int64_t stream = 0; stream < streams; ++stream)
+    if (found.const_data_ptr<int32_t>()[stream] != 0) return stream;
+  return std::nullopt;
 }
 
 int64_t output_head_rows(const ModelConfig& config, int64_t streams) {

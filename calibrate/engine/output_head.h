@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -31,9 +32,10 @@ class OutputHead {
   // Gives the logits of rows of `hidden`, [any, hidden] of each stream, to `take`: those that
   // `rows` names, int64 on the device, or all where it is undefined.  A block of rows of all
   // streams comes after the other, each of rows_at_once or what is left.  `hidden` is left as it
-  // is; a row's logits do not depend on the rows and streams beside it.  Throws Error when a row
-  // that was asked for is not finite, once all were taken.
-  void run(std::span<const at::Tensor> hidden, const at::Tensor& rows, const Take& take) const;
+  // is; a row's logits do not depend on the rows and streams beside it.  Returns the first stream
+  // of which a row that was asked for is not finite, if there is one: its logits say nothing.
+  [[nodiscard]] std::optional<size_t> run(std::span<const at::Tensor> hidden,
+                                          const at::Tensor& rows, const Take& take) const;
 
   // Of every block that run gives but the last.
   int64_t rows_at_once(int64_t streams) const { return output_head_rows(config_, streams); }
@@ -42,7 +44,7 @@ class OutputHead {
   // Rows [first, first + count) of what was asked for.
   at::Tensor logits_of(std::span<const at::Tensor> hidden, const at::Tensor& rows, int64_t first,
                        int64_t count, const at::Tensor& normed, const at::Tensor& logits,
-                       const at::Tensor& nonfinite) const;
+                       const at::Tensor& nonfinite) const;  // int32 [streams]
 
   const ModelConfig config_;
   Trace* const trace_;

@@ -146,8 +146,9 @@ StreamRows ScorePass::make_rows(const CacheStream& stream, const Own& own) const
   const auto [begin, end] = taken(stream, own.first_tree, static_cast<int64_t>(own.trees.size()));
   const int64_t first = tokens_of(own.trees.first(static_cast<size_t>(begin)));
   const int64_t last = tokens_of(own.trees.first(static_cast<size_t>(end)));
-  return {first, at::empty({last - first, config.hidden},
-                           at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
+  return {stream.name, first,
+          at::empty({last - first, config.hidden},
+                    at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
 }
 
 void ScorePass::embed(const Own& own, const std::vector<StreamRows>& rows) const {
@@ -185,8 +186,9 @@ void ScorePass::warm_up(StreamVisitor& visitor, const LayerPass& layers) {
   const TokenTree tree{{0, 0}, {{-1, 0, 2}}, {0, 1}};
   const ModelConfig& config = directory_.config();
   const StreamRows zeros{
-      0, at::zeros({2, config.hidden},
-                   at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
+      "", 0,
+      at::zeros({2, config.hidden},
+                at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
   StreamScorer(head_, {&tree, 1}, std::array{zeros, zeros}, settings_.divergences).scores();
   synchronize_gpu(pass_.device);
 }
@@ -203,7 +205,7 @@ GroupScores ScorePass::run(std::span<const TokenTree> trees, int64_t first_tree,
     const CacheStream& stream = settings_.streams[i];
     profiled.push_back(is_changed(stream) ? &quantizers_[i] : nullptr);
     rows.push_back(make_rows(stream, own));
-    streams.push_back({stream.name, &quantizers_[i], rows.back()});
+    streams.push_back({&quantizers_[i], rows.back()});
     quantizers_[i].reset();
   }
   ProfileMeter meter(directory_.config(), sampled(own), std::move(profiled), pass_.device);

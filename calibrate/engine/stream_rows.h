@@ -4,11 +4,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 
 namespace kvcalib {
 
 // The hidden states of one stream: of all rows that a rank has, it takes neighbours.
 struct StreamRows {
+  std::string name;  // in messages
   int64_t first = 0;
   at::Tensor hidden;  // [rows, hidden]: of rows [first, first + rows)
 

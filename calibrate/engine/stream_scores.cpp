@@ -5,11 +5,14 @@
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "calibrate/engine/row_scores.h"
 #include "calibrate/engine/score_places.h"
 #include "calibrate/engine/score_targets.h"
+#include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
@@ -132,8 +135,10 @@ void score_block(const std::vector<at::Tensor>& logits, const Block& block, cons
 struct StreamScorer::Part {
   Part(const TakenTrees& taken, std::span<const StreamRows> all, const OutputHead& head)
       : trees(taken.trees), first_tree(taken.first_tree), targets(score_targets(taken.trees)) {
-    for (const size_t stream : taken.streams)
+    for (const size_t stream : taken.streams) {
       hidden.push_back(all[stream].rows(taken.first_row, taken.rows));
+      names.push_back(all[stream].name);
+    }
     const at::Device device = hidden.front().device();
     const int64_t most = head.rows_at_once(std::ssize(hidden));
     std::vector<int64_t> within, token_ids;
@@ -150,13 +155,17 @@ struct StreamScorer::Part {
   FoundScores find(const OutputHead& head, bool divergences) const {
     FoundScores found(std::ssize(hidden), targets, rows.device());
     int64_t next = 0;  // target
-    head.run(hidden, rows, [&](int64_t first_slot, const std::vector<at::Tensor>& logits) {
+    const auto take = [&](int64_t first_slot, const std::vector<at::Tensor>& logits) {
       Block block{first_slot, logits.front().size(0), next, 0};
       next = std::lower_bound(slots.begin() + next, slots.end(), first_slot + block.rows) -
              slots.begin();
       block.targets = next - block.first_target;
       score_block(logits, block, rows_in_block, ids, divergences, found);
-    });
+    };
+    if (const std::optional<size_t> stream = head.run(hidden, rows, take))
+      throw Error(concat(names[*stream],
+                         ": NaN or Inf in the hidden states behind the last layer; the model ",
+                         "overflows its 16-bit type on this data, or its weights are damaged"));
     return found.cpu();
   }
 
@@ -167,6 +176,7 @@ struct StreamScorer::Part {
   at::Tensor rows;                 // that are asked for
   at::Tensor rows_in_block, ids;   // of all targets
   std::vector<at::Tensor> hidden;  // by stream
+  std::vector<std::string> names;
 };
 
 StreamScorer::StreamScorer(const OutputHead& head, std::span<const TokenTree> trees,

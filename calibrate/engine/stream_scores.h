@@ -24,7 +24,8 @@ class StreamScorer {
   StreamScorer(const StreamScorer&) = delete;
   StreamScorer& operator=(const StreamScorer&) = delete;
 
-  // When the output is there, or will be on the current stream.
+  // When the output is there, or will be on the current stream.  Throws Error naming the stream of
+  // which it is not finite.
   std::vector<TreeScores> scores() const;
 
  private:

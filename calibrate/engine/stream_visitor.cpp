@@ -62,7 +62,7 @@ void StreamVisitor::finish(int64_t layer) {
     try {
       faults_[stream].wait_for(layer);
     } catch (const Error& error) {
-      throw Error(concat(streams_[stream].name, ": ", error.what()));
+      throw Error(concat(streams_[stream].rows.name, ": ", error.what()));
     }
   }
 }

@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "calibrate/engine/cache_quantizer.h"
@@ -25,7 +24,6 @@ struct RowBlock {
 
 // Tokens on their way through the layers with one format of the cache.
 struct VisitingStream {
-  std::string name;           // in messages
   CacheQuantizer* quantizer;  // outlives the visitor
   StreamRows rows;            // the layers' input, then their output
 };

@@ -66,6 +66,11 @@ std::vector<ClusterSum> clusters_of(const std::vector<Sums>& windows, double Sum
   return clusters;
 }
 
+template <typename Sums>
+Estimate mean_of(const std::vector<Sums>& windows, double Sums::*kind) {
+  return clustered_mean(clusters_of(windows, kind));
+}
+
 // What the second has more than the first.
 std::vector<ClusterSum> differences(const std::vector<ClusterSum>& base,
                                     std::vector<ClusterSum> other) {
@@ -150,7 +155,7 @@ void DivergenceMeter::add(int64_t start, const TreeScores& scores,
 
 StreamMeasures DivergenceMeter::measures(size_t stream) const {
   const std::vector<Sums>& windows = streams_[stream].windows;
-  const auto mean = [&](double Sums::*kind) { return clustered_mean(clusters_of(windows, kind)); };
+  const auto mean = [&](double Sums::*kind) { return mean_of(windows, kind); };
   const std::vector<ClusterSum> base = clusters_of(streams_.front().windows, &Sums::surprise);
   const std::vector<ClusterSum> other = clusters_of(windows, &Sums::surprise);
   StreamMeasures measures;
@@ -181,8 +186,11 @@ StreamMeasures DivergenceMeter::measures(size_t stream) const {
     for (const Sums& window : there) at.tokens += window.tokens;
     at.log_ratio = clustered_mean(differences(clusters_of(place.windows.front(), &Sums::surprise),
                                               clusters_of(there, &Sums::surprise)));
-    at.divergence = clustered_mean(clusters_of(there, &Sums::divergence));
-    at.same_top = scaled(clustered_mean(clusters_of(there, &Sums::same_top)), 100);
+    at.divergence = mean_of(there, &Sums::divergence);
+    at.reverse_divergence = mean_of(there, &Sums::reverse_divergence);
+    at.change = mean_of(there, &Sums::change);
+    at.change_rms = root_of(mean_of(there, &Sums::squared_change));
+    at.same_top = scaled(mean_of(there, &Sums::same_top), 100);
   }
   return measures;
 }

@@ -21,8 +21,8 @@ inline constexpr std::array kChangePercents = {100.0, 99.9, 99.0, 95.0, 90.0, 75
 struct PlaceMeasures {
   int64_t first = 0, last = 0;
   int64_t tokens = 0;
-  Estimate log_ratio, divergence;  // as in StreamMeasures
-  Estimate same_top;               // percent
+  // As in StreamMeasures.
+  Estimate log_ratio, divergence, reverse_divergence, change, change_rms, same_top;
 };
 
 // One stream (q) against the first (b), by llama.cpp's names: errors are from windows, never from

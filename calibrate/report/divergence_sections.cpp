@@ -81,16 +81,19 @@ std::vector<std::string> strange_tokens(const TextMeasures& text,
 Section by_position(const TextMeasures& text, const std::vector<StreamInfo>& streams) {
   Section section;
   section.title = "By position in the window";
-  section.table.header = {
-      "positions", "stream", "tokens", "Mean KLD", "Mean ln(PPL(Q)/PPL(base))", "Same top p, %"};
+  section.table.header = {"positions",  "stream",    "tokens",
+                          "Mean KLD",   "reverse",   "ln(PPL(Q)/PPL(base))",
+                          "Mean Δp, %", "RMS Δp, %", "Same top p, %"};
   section.table.text_columns = 2;
   for (size_t p = 0; p < text.streams.front().places.size(); ++p)
     for (size_t s = 1; s < text.streams.size(); ++s) {
       const PlaceMeasures& place = text.streams[s].places[p];
-      section.table.rows.push_back({s == 1 ? concat(place.first, " .. ", place.last) : "",
-                                    streams[s].name, concat(place.tokens),
-                                    significant(place.divergence), significant(place.log_ratio),
-                                    significant(place.same_top)});
+      section.table.rows.push_back(
+          {s == 1 ? concat(place.first, " .. ", place.last) : "", streams[s].name,
+           concat(place.tokens), significant(place.divergence),
+           significant(place.reverse_divergence.value), significant(place.log_ratio),
+           significant(place.change), significant(place.change_rms.value),
+           significant(place.same_top)});
     }
   return section;
 }

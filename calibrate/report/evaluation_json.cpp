@@ -70,9 +70,16 @@ Json places_json(const std::vector<PlaceMeasures>& places) {
                     {"tokens", place.tokens},
                     {"kld", place.divergence.value},
                     {"kld_error", place.divergence.error},
+                    {"kld_reverse", place.reverse_divergence.value},
+                    {"kld_reverse_error", place.reverse_divergence.error},
                     {"ln_ratio", place.log_ratio.value},
                     {"ln_ratio_error", place.log_ratio.error},
-                    {"same_top_p", place.same_top.value}});
+                    {"delta_p", place.change.value},
+                    {"delta_p_error", place.change.error},
+                    {"delta_p_rms", place.change_rms.value},
+                    {"delta_p_rms_error", place.change_rms.error},
+                    {"same_top_p", place.same_top.value},
+                    {"same_top_p_error", place.same_top.error}});
   return list;
 }
 

@@ -71,11 +71,12 @@ at::Tensor log_probabilities(const ScoreRun& run, const std::vector<TokenTree>& 
       {kLength, kLength}, {0, hidden}, {.hook = hook, .output = true});
   run_layers(stream, 0, model.layers, visitor);
   std::vector<at::Tensor> logits;
-  OutputHead(directory, at::kCPU)
-      .run(std::vector{visitor.state().hidden}, {},
-           [&](int64_t /*first_row*/, const std::vector<at::Tensor>& block) {
-             logits.push_back(block.at(0).to(at::kDouble));
-           });
+  const auto fault = OutputHead(directory, at::kCPU)
+                         .run(std::vector{visitor.state().hidden}, {},
+                              [&](int64_t /*first_row*/, const std::vector<at::Tensor>& block) {
+                                logits.push_back(block.at(0).to(at::kDouble));
+                              });
+  EXPECT_FALSE(fault);
   return at::cat(logits).log_softmax(-1);
 }
 

@@ -189,6 +189,7 @@ TEST(Divergence, PlacesHoldTheirOwnTokens) {
     window.scores.streams[1].divergence[3] = 0.5F;
     window.scores.streams[1].surprise[17] += 0.25F;
     window.scores.streams[1].same_top[17] = 0;
+    window.scores.streams[1].reverse_divergence[18] = 0.25F;
     add(meter, window);
   }
   const std::vector<PlaceMeasures> places = meter.measures().streams[1].places;
@@ -198,6 +199,13 @@ TEST(Divergence, PlacesHoldTheirOwnTokens) {
   EXPECT_EQ(places[1].divergence, (Estimate{0, 0}));
   EXPECT_NEAR(places[1].log_ratio.value, 0.25 / 4, 1e-7);
   EXPECT_DOUBLE_EQ(places[1].same_top.value, 75);
+  EXPECT_EQ(places[0].reverse_divergence, (Estimate{0, 0}));
+  EXPECT_DOUBLE_EQ(places[1].reverse_divergence.value, 0.25 / 4);
+  const auto base = static_cast<double>(equal_window(20, 1).scores.streams[0].surprise[17]);
+  const double change = 100 * (std::exp(-base - 0.25) - std::exp(-base));
+  EXPECT_EQ(places[0].change, (Estimate{0, 0}));
+  EXPECT_NEAR(places[1].change.value, change / 4, 1e-5);
+  EXPECT_NEAR(places[1].change_rms.value, -change / 2, 1e-5);
 }
 
 TEST(Divergence, CountsWhatIsNotFinite) {

@@ -46,7 +46,8 @@ TEST(EvaluationReport, TellsEveryPart) {
   EXPECT_EQ(row(text, "Mean    KLD"), "Mean KLD 0.03125 ± 0");
   EXPECT_EQ(row(text, "Mean ln(PPL(Q)/PPL(base))"), "Mean ln(PPL(Q)/PPL(base)) 0.25 ± 0.024");
   EXPECT_EQ(row(text, "Same top p"), "Same top p, % 93.75 ± 0");
-  EXPECT_EQ(row(text, "16 .. 31"), "16 .. 31 int8 128 0.03125 ± 0 0.25 ± 0.024 93.75 ± 0");
+  EXPECT_EQ(row(text, "16 .. 31"),
+            "16 .. 31 int8 128 0.03125 ± 0 0.03125 0.25 ± 0.024 -2.489 ± 0.21 2.574 93.75 ± 0");
   expect_part(text, "this model cannot copy over 64 tokens");
   expect_no_part(text, "cannot copy over 16 tokens");
   EXPECT_EQ(row(text, "RTE"),

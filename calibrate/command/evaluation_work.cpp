@@ -35,13 +35,16 @@ class LazyTokenizer {
     if (tokenizer_ == nullptr) tokenizer_ = std::make_unique<Tokenizer>(path());
     return *tokenizer_;
   }
-  // What texts begin with, or what they usually do where there is no tokenizer.
-  std::optional<int32_t> bos(std::vector<std::string>& notes) {
+  // What texts begin with: as the tokenizer says, or the model, or what is usual.
+  std::optional<int32_t> bos(const ModelConfig& model, std::vector<std::string>& notes) {
     try {
       path();
     } catch (const Error&) {
+      if (0 <= model.start_id && model.start_id < model.vocab)
+        return static_cast<int32_t>(model.start_id);
       notes.push_back(concat("random texts begin with token ", kUsualBos,
-                             ", as there is no SentencePiece model that says another"));
+                             ", as neither a SentencePiece model nor the model's config says ",
+                             "another"));
       return kUsualBos;
     }
     return get().bos();
@@ -127,11 +130,11 @@ void add_text(EvaluationWork& work, const EvaluateOptions& options,
 }
 
 void add_random(EvaluationWork& work, const EvaluateOptions& options, LazyTokenizer& tokenizer,
-                int64_t vocab) {
+                const ModelConfig& model) {
   if (!options.copy) return;
   const RandomTextRequest request{
-      .vocab = vocab,
-      .bos = tokenizer.bos(work.notes),
+      .vocab = model.vocab,
+      .bos = tokenizer.bos(model, work.notes),
       .length = options.length,
       .seed = options.seed,
       .recall_items = std::min(kRecallItems, options.limit.value_or(kRecallItems))};
@@ -176,7 +179,7 @@ EvaluationWork read_work(const EvaluateOptions& options, const ModelConfig& conf
   work.trees.resize(kControlTrees);
   if (!options.data.empty())
     add_text(work, options, expand_data_paths(options.data), tokenizer, config.vocab);
-  add_random(work, options, tokenizer, config.vocab);
+  add_random(work, options, tokenizer, config);
   if (!options.tasks.empty())
     for (const std::filesystem::path& path : expand_data_paths(options.tasks, "--tasks"))
       add_task(work, options, path, tokenizer, config.vocab);

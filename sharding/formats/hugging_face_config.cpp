@@ -156,6 +156,9 @@ ModelConfig read_hugging_face_config(const JsonObject& config, const ModelFamily
   model.sliding_window = read_sliding_window(config, family, model.layers);
   if (config.has(family.positions_key))
     model.max_position_embeddings = positive(config, family.positions_key);
+  if (const nlohmann::json* start = config.find("bos_token_id");
+      start && start->is_number_integer())
+    model.start_id = start->get<int64_t>();
   read_rotation(config, family, model);
   check_model(model, keys_of(family), config.origin());
   return model;

@@ -51,6 +51,7 @@ struct ModelConfig {
   bool use_logn_attention = false;
   int64_t max_position_embeddings = 0;  // 0: not stated
   int64_t session_length = 0;           // 0: not stated
+  int64_t start_id = -1;                // the token that texts begin with; -1: not stated
   // Where stated, K is rotated as the model's own code does, else as the runtime release does.
   std::optional<RopeScaling> own_rotation;
 };

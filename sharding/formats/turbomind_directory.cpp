@@ -141,6 +141,7 @@ ModelConfig read_model_config(const IniFile& config) {
   model.use_logn_attention = config.integer("use_logn_attn", 0) != 0;
   model.max_position_embeddings = config.integer("max_position_embeddings", 0);
   model.session_length = config.integer("session_len", 0);
+  model.start_id = config.integer("start_id", -1);
 
   const int64_t rotary = config.integer("rotary_embedding", model.head_dim);
   if (rotary != model.head_dim)

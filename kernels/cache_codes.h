@@ -34,4 +34,11 @@ struct CodeCount {
   }
 };
 
+// How int8 takes the channels of K or of V, as QuantizeDequantizeArguments has it.
+struct Int8Channels {
+  const float* scale = nullptr;  // [kv_heads, head_dim]
+  const float* zero = nullptr;   // [kv_heads, head_dim]
+  CodeCount* counts = nullptr;   // [kv_heads], added to
+};
+
 }  // namespace kvcalib::kernels

@@ -3,7 +3,6 @@
 
 #include "kernels/cuda_cache_codes.h"
 #include "kernels/cuda_chunk.h"
-#include "kernels/rotary_observe.h"
 
 namespace kvcalib::kernels {
 
@@ -14,8 +13,8 @@ struct Unit {
   int64_t head;
   int low, high;  // first column of either chunk, within the head
 
-  __device__ Unit(const RotaryObserveArguments<T>& arguments, int64_t index) {
-    const int half = static_cast<int>(arguments.head_dim) / 2;
+  __device__ Unit(int64_t head_dim, int64_t index) {
+    const int half = static_cast<int>(head_dim) / 2;
     const int units_per_head = half / N;
     head = index / units_per_head;
     const int within = static_cast<int>(index % units_per_head);
@@ -29,21 +28,19 @@ struct NoCodes {
   __device__ explicit NoCodes(const Any&... /*any*/) {}
 };
 
-// The codes of a unit's channels; of a query none.
+// The codes of a unit's channels.
 template <typename T, int N>
 class UnitCodes {
  public:
-  __device__ UnitCodes(const RotaryObserveArguments<T>& arguments, const Unit<T, N>& unit,
-                       bool is_value)
-      : lanes_(static_cast<int>(arguments.head_dim) / 2 / N) {
-    kv_head_ = unit.head - arguments.heads - (is_value ? arguments.kv_heads : 0);
-    if (kv_head_ < 0 || kv_head_ >= arguments.kv_heads) return;
-    const Int8Channels& channels = is_value ? arguments.value_codes : arguments.key_codes;
-    counts_ = channels.counts + kv_head_;
+  // kv_head: of K or of V; one that there is not has no codes.
+  __device__ UnitCodes(const Int8Channels& channels, int64_t kv_head, int64_t kv_heads,
+                       int64_t head_dim, const Unit<T, N>& unit)
+      : lanes_(static_cast<int>(head_dim) / 2 / N) {
+    if (kv_head < 0 || kv_head >= kv_heads) return;
+    counts_ = channels.counts + kv_head;
 #pragma unroll
     for (int n = 0; n < 2 * N; ++n) {
-      const int64_t column =
-          kv_head_ * arguments.head_dim + (n < N ? unit.low + n : unit.high + n - N);
+      const int64_t column = kv_head * head_dim + (n < N ? unit.low + n : unit.high + n - N);
       codes_.set_scale(n, __ldg(channels.scale + column));
       codes_.set_zero(n, __ldg(channels.zero + column));
     }
@@ -73,7 +70,6 @@ class UnitCodes {
  private:
   CacheCodes<CacheCode::kInt8, 2 * N, true> codes_;
   const int lanes_;  // threads that have a head: neighbours
-  int64_t kv_head_;
   CodeCount* counts_ = nullptr;
 };
 

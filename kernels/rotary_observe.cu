@@ -134,8 +134,8 @@ __global__ void __launch_bounds__(kThreads,
 
   const int64_t first_index = units.first + static_cast<int64_t>(blockIdx.x) * blockDim.x;
   const int64_t rotated_heads = arguments.heads + arguments.kv_heads;
-  const bool block_rotates = Unit<T, N>(arguments, first_index).head < rotated_heads;
-  const Unit<T, N> unit(arguments, first_index + threadIdx.x);
+  const bool block_rotates = Unit<T, N>(arguments.head_dim, first_index).head < rotated_heads;
+  const Unit<T, N> unit(arguments.head_dim, first_index + threadIdx.x);
   const bool is_query = unit.head < arguments.heads;
   const bool is_value = unit.head >= rotated_heads;
   const bool is_stored = kCoded || !is_value || arguments.bias != nullptr;
@@ -157,7 +157,10 @@ __global__ void __launch_bounds__(kThreads,
   }
 
   ChannelRanges<T, N> low_ranges, high_ranges;
-  std::conditional_t<kCoded, UnitCodes<T, N>, NoCodes> codes(arguments, unit, is_value);
+  std::conditional_t<kCoded, UnitCodes<T, N>, NoCodes> codes(
+      is_value ? arguments.value_codes : arguments.key_codes,
+      unit.head - arguments.heads - (is_value ? arguments.kv_heads : 0), arguments.kv_heads,
+      arguments.head_dim, unit);
   for (int64_t stage = first; stage < last; stage += kStagedTokens) {
     const int count = static_cast<int>(min(last - stage, int64_t{kStagedTokens}));
     if (block_rotates) {

@@ -19,13 +19,6 @@ struct ChannelRange {
   float* maximum = nullptr;
 };
 
-// How int8 takes the channels of K or of V, as QuantizeDequantizeArguments has it.
-struct Int8Channels {
-  const float* scale = nullptr;  // [kv_heads, head_dim]
-  const float* zero = nullptr;   // [kv_heads, head_dim]
-  CodeCount* counts = nullptr;   // [kv_heads], added to
-};
-
 // The arguments of what lies between the QKV product and attention, per token:
 //   q, k, v  get their bias in fp32 and are rounded to T
 //   q, k     are rotated by their position in fp32, in pairs of neighbours (x0' = c x0 - s x1,

@@ -116,7 +116,8 @@ GroupScores take_kept(const std::optional<GroupFiles>& files, ScoreRequest& requ
 // Prints what was found, and on stderr the gates that were not kept: the exit code.
 int report(const EvaluateOptions& options, const Evaluation& evaluation) {
   print(options.json ? evaluation_json(evaluation) : format_evaluation(evaluation));
-  const std::vector<std::string> failed = failed_gates(options.gates, evaluation.measured);
+  const std::vector<std::string> failed =
+      evaluation.failed_gates.value_or(std::vector<std::string>());
   for (const std::string& gate : failed) std::cerr << "gate: " << gate << "\n";
   const bool differs = !evaluation.measured.is_control_zero.value_or(true);
   return failed.empty() && !differs ? 0 : 1;
@@ -183,6 +184,8 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   for (const HashedFile& file : job.work.files)
     evaluation.data.push_back({escape_invalid_utf8(file.path.filename().string()), file.sha256});
   evaluation.verdict = verdict(evaluation.measured);
+  if (options.gates.any())
+    evaluation.failed_gates = failed_gates(options.gates, evaluation.measured);
   int exit_code = 0;
   const auto finish = [&] {
     if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));

@@ -19,6 +19,8 @@ struct Gates {
 
   std::optional<double> most_divergence;  // --max-kl: mean KL(first || stream) in nats
   std::vector<Loss> most_loss;            // --max-loss
+
+  bool any() const { return most_divergence || !most_loss.empty(); }
 };
 
 // Tasks that a gate names and that are not among `tasks`: the caller refuses them before the run.

@@ -22,6 +22,8 @@ struct Evaluation {
   uint64_t seed = 0;  // of random tokens
   Measured measured;
   std::vector<std::string> verdict;  // sentences
+  // Of the gates that were not kept, a sentence each; nothing where none was asked for.
+  std::optional<std::vector<std::string>> failed_gates = {};
   std::vector<std::string> notes;
 };
 

@@ -238,9 +238,13 @@ std::string evaluation_json(const Evaluation& evaluation) {
                {"task_totals", totals_json(measured)},
                {"layers", layers_json(measured)},
                {"verdict", evaluation.verdict},
+               {"gates", nullptr},
                {"notes", evaluation.notes}};
   for (const DataFile& file : evaluation.data)
     json["data"].push_back({{"file", file.path}, {"sha256", file.sha256}});
+  if (evaluation.failed_gates)
+    json["gates"] = {{"kept", evaluation.failed_gates->empty()},
+                     {"failed", *evaluation.failed_gates}};
   if (evaluation.limit) json["limit"] = *evaluation.limit;
   if (measured.is_control_zero) json["control_is_zero"] = *measured.is_control_zero;
   if (measured.text)

@@ -72,6 +72,9 @@ std::string evaluation_markdown(const Evaluation& evaluation) {
   if (evaluation.length > 0) text += concat("- Texts: ", texts_in_words(evaluation), "\n");
   for (const std::string& sentence : evaluation.verdict)
     text += concat("- **Verdict**: ", sentence, "\n");
+  if (evaluation.failed_gates && evaluation.failed_gates->empty()) text += "- Gates: kept\n";
+  for (const std::string& gate : evaluation.failed_gates.value_or(std::vector<std::string>()))
+    text += concat("- **Gate not kept**: ", gate, "\n");
   for (const std::string& note : evaluation.notes) text += concat("- Note: ", note, "\n");
   for (const Section& section : sections_of(evaluation, std::numeric_limits<size_t>::max())) {
     if (!section.title.empty()) text += concat("\n## ", section.title, "\n");

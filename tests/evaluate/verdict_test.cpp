@@ -149,7 +149,7 @@ TEST(Verdict, NamesTheDistanceAtWhichCopyingSuffers) {
 TEST(Verdict, SaysThatAModelCannotCopy) {
   Measured measured = two();
   measured.copy = {{16, measured_text(0.25F, 0.0625F, 0.03125F, 8, 9)}};
-  EXPECT_EQ(only_sentence(measured), "int8: no loss beyond noise: copying: this model cannot copy");
+  EXPECT_EQ(only_sentence(measured), "int8: not enough to tell: copying: this model cannot copy");
 }
 
 TEST(Verdict, EndsWithTheWorstLayer) {

@@ -6,67 +6,37 @@
 #include <iomanip>
 #include <sstream>
 
-#include "calibrate/command/command_line.h"
 #include "calibrate/command/nearest.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
 
-using Arguments = std::vector<std::string>;
-
-Arguments behind_name(const Arguments& arguments) {
-  return {arguments.begin() + 1, arguments.end()};
-}
-
 constexpr std::array kCommands = {
     Command{{"calibrate", "Run text through the model and write its int8 KV cache scales.",
              "--weights DIR --data FILE... (--output DIR | --in-place)"},
-            "run text through the model and write its scales and config patch",
-            [](const Command& command, const Arguments& arguments) {
-              return run_calibrate(parse_calibrate(command.heading, behind_name(arguments)),
-                                   arguments);
-            }},
+            "run text through the model and write its scales and config patch"},
     Command{{"evaluate",
              "Tell what int8 costs: text, tasks or random tokens scored with K and V in 16\n"
              "bits and through scales, in one reading of the weights.\n",
              "--weights DIR (--data FILE... | --tasks FILE... | --copy)"},
-            "what does int8 cost? divergence, perplexity, tasks, layer by layer",
-            [](const Command& command, const Arguments& arguments) {
-              return run_evaluate(parse_evaluate(command.heading, behind_name(arguments)),
-                                  arguments);
-            }},
+            "what does int8 cost? divergence, perplexity, tasks, layer by layer"},
     Command{{"export", "Make scale files again from the statistics of an earlier run.",
              "--stats FILE --weights DIR (--output DIR | --in-place)"},
-            "make scale files again from the statistics of an earlier run",
-            [](const Command& command, const Arguments& arguments) {
-              return run_export(parse_export(command.heading, behind_name(arguments)));
-            }},
+            "make scale files again from the statistics of an earlier run"},
     Command{{"verify", "Would the runtime load a directory's scales as they are meant?", "DIR"},
-            "would the runtime load these scales as they are meant?",
-            [](const Command& command, const Arguments& arguments) {
-              return run_verify(parse_verify(command.heading, behind_name(arguments)));
-            }},
+            "would the runtime load these scales as they are meant?"},
     Command{{"inspect", "Show ranges and scales, and the layers that stand out.", "PATH"},
-            "show ranges and scales, and the layers that stand out",
-            [](const Command& command, const Arguments& arguments) {
-              return run_inspect(parse_inspect(command.heading, behind_name(arguments)));
-            }},
+            "show ranges and scales, and the layers that stand out"},
     Command{{"plan", "Tell the memory that a model takes in service, with 16-bit and with int8 KV.",
              "--weights PATH --devices N"},
-            "how much memory, how many sessions, with 16-bit and with int8 KV?",
-            [](const Command& command, const Arguments& arguments) {
-              return run_plan(parse_plan(command.heading, behind_name(arguments)));
-            }},
+            "how much memory, how many sessions, with 16-bit and with int8 KV?"},
     Command{{"shard",
              "Write the weights directory that LMDeploy's converter would write, from a\n"
              "model of Hugging Face or from such a directory cut for other ranks. DIR gets\n"
              "the folders weights and tokenizer, as a workspace's triton_models has them.\n",
              "--weights DIR --output DIR --tp N"},
-            "cut a model for N ranks: the weights directory that will be served",
-            [](const Command& command, const Arguments& arguments) {
-              return run_shard(parse_shard(command.heading, behind_name(arguments)));
-            }},
+            "cut a model for N ranks: the weights directory that will be served"},
 };
 
 }  // namespace

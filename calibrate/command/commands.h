@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,13 +12,10 @@
 
 namespace kvcalib {
 
-// A command of the program: a row of the table in commands.cpp.
+// A command of the program, as its help tells of it: a row of the table in commands.cpp.
 struct Command {
   Heading heading;
   std::string_view summary;  // a line of the program's help
-  // `arguments` are the program's own, the command's name first.  Results go to stdout, progress
-  // and warnings to stderr.  Returns the exit code; throws Error for what the user can mend.
-  int (*run)(const Command& command, const std::vector<std::string>& arguments);
 };
 
 std::span<const Command> commands();
@@ -28,7 +26,14 @@ const Command& find_command(const std::string& name);
 // The text of `kvcalib --help`.
 std::string program_help();
 
-// What the rows run.  `arguments` are the program's own, to start further ranks with.
+// Runs a command.  `arguments` are the program's own, the command's name first.  Results go to
+// stdout, progress and warnings to stderr.  Returns the exit code; throws Error for what the user
+// can mend.
+int run_command(const Command& command, const std::vector<std::string>& arguments);
+// The same for those that compute nothing, which takes no PyTorch; nothing for any other.
+std::optional<int> run_quickly(const Command& command, const std::vector<std::string>& arguments);
+
+// What they run.  `arguments` are the program's own, to start further ranks with.
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments);
 int run_evaluate(const EvaluateOptions& options, const std::vector<std::string>& arguments);
 int run_export(const ExportOptions& options);

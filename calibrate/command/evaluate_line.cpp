@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/command_line.h"
+#include "calibrate/command/parallelism_options.h"
 #include "calibrate/command/shared_options.h"
 #include "calibrate/data/window_request.h"
 #include "sharding/files/error.h"

@@ -28,7 +28,6 @@ void add_force(Parser& parser, bool& force, const std::string& replaced);
 void add_runtime(Parser& parser, std::string& runtime);
 void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& ranks);
 void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales);
-void add_parallelism(Parser& parser, std::string& devices, int64_t& micro_batch_tokens);
 void add_trace(Parser& parser, std::optional<std::filesystem::path>& trace);
 void add_quiet(Parser& parser, bool& quiet);
 void add_json(Parser& parser, bool& json);
@@ -36,7 +35,6 @@ void add_json(Parser& parser, bool& json);
 // Throw UsageError.  Numbers beyond a limit would leave those that they are multiplied with.
 void check_limit(const Parser& parser, const char* option, int64_t value, int64_t most);
 void check_serving(const Parser& parser, const std::optional<int64_t>& ranks);
-void check_micro_batch(const Parser& parser, int64_t tokens);
 void check_place(const Parser& parser, const OutputOptions& output, bool needed);
 
 }  // namespace kvcalib

@@ -160,7 +160,20 @@ def start(session: Session) -> list[Row]:
     return [Row("start", "process start to first layer, tiny-4m, 8 x 512 from text", Goal(0.3, "s"),
                 median(own) - median(empty), seconds(median(own)),
                 f"an empty LibTorch program {seconds(median(empty))}",
-                details={"first_layer_seconds": own, "empty_program_seconds": empty})]
+                details={"first_layer_seconds": own, "empty_program_seconds": empty}),
+            *(quick_command(session, tiny / "weights", *arguments) for arguments in (
+                ("--help",), ("verify", session.folder / "output"), ("inspect", session.folder / "output"),
+                ("export", "--stats", session.folder / "output/kv_stats.safetensors")))]
+
+
+def quick_command(session: Session, weights: Path, *arguments) -> Row:
+    """What computes nothing, the whole process."""
+    taken = []
+    for number in range(2 if session.quick else 3 * STARTS):
+        place = () if arguments[0] != "export" else ("--weights", weights, "--output", session.folder / f"of-{number}")
+        taken.append(run(session.program("kvcalib"), *arguments, *place).seconds)
+    return Row("start", f"kvcalib {arguments[0]}, tiny-4m", Goal(0.05, "s"), median(taken),
+               f"{1000 * median(taken):.0f} ms", details={"seconds": taken})
 
 
 ROWS = {

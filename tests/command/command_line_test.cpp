@@ -254,7 +254,7 @@ TEST(CommandLine, HelpFitsEightyColumnsAndNamesTheCommandAndEveryOption) {
   for (const Command& command : commands()) {
     const std::string name(command.heading.name);
     try {
-      command.run(command, {name, "--help"});
+      run_command(command, {name, "--help"});
       FAIL() << name << " --help did not ask for help";
     } catch (const HelpAsked& help) {
       std::istringstream lines(help.text);

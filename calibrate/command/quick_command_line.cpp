@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/command_line.h"
+#include "calibrate/command/shared_options.h"
+
+namespace kvcalib {
+
+ExportOptions parse_export(const Heading& heading, const std::vector<std::string>& arguments) {
+  ExportOptions options;
+  Parser parser(heading);
+  parser.value({"Input", "stats", "kv_stats.safetensors of a calibration", "FILE"},
+               options.statistics);
+  parser.require("stats");
+  add_weights(parser, options.weights, kWeightsHelp);
+  add_delivery(parser, options.output, options.scales);
+  parser.parse(arguments);
+  check_place(parser, options.output, true);
+  check_serving(parser, options.scales.serving_ranks);
+  return options;
+}
+
+VerifyOptions parse_verify(const Heading& heading, const std::vector<std::string>& arguments) {
+  VerifyOptions options;
+  Parser parser(heading);
+  parser.value({"Input", "directory", "weights directory, or the output of calibrate", "DIR"},
+               options.directory);
+  parser.positional("directory");
+  parser.require("directory", "the directory to verify");
+  add_serving(parser, options.runtime.release, options.serving_ranks);
+  add_json(parser, options.json);
+  parser.parse(arguments);
+  check_serving(parser, options.serving_ranks);
+  return options;
+}
+
+InspectOptions parse_inspect(const Heading& heading, const std::vector<std::string>& arguments) {
+  InspectOptions options;
+  Parser parser(heading);
+  parser.value({"Input", "path", "kv_stats.safetensors, or a directory with scale files", "PATH"},
+               options.path);
+  parser.positional("path");
+  parser.require("path", "the file or directory to inspect");
+  add_json(parser, options.json);
+  parser.parse(arguments);
+  return options;
+}
+
+}  // namespace kvcalib

@@ -34,7 +34,7 @@ void add_input(Parser& parser, EvaluateOptions& options, std::vector<std::string
                options.tokenizer);
 }
 
-void add_evaluation(Parser& parser, EvaluateOptions& options, std::string& method,
+void add_evaluation(Parser& parser, EvaluateOptions& options, std::vector<std::string>& methods,
                     std::vector<std::string>& losses) {
   parser.number<int64_t>(
       {"Evaluation", "length",
@@ -49,8 +49,9 @@ void add_evaluation(Parser& parser, EvaluateOptions& options, std::string& metho
   parser.number<uint64_t>(
       {"Evaluation", "seed", concat("of random tokens (default ", options.seed, ")"), "N"}, 0,
       options.seed);
-  parser.value({"Evaluation", "method", "of scales from --stats (default: asymmetric)", "NAME"},
-               method);
+  parser.values(
+      {"Evaluation", "method", "of scales from --stats, or several (default: asymmetric)", "NAME"},
+      methods);
   parser.list(
       {"Evaluation", "formats",
        "other formats beside: per-head, per-channel, fp8 (need --stats), per-token", "NAME,..."},
@@ -112,15 +113,31 @@ void take_files(const Parser& parser, EvaluateOptions& options,
   taken.insert(taken.end(), files.begin(), files.end());
 }
 
+void take_methods(const Parser& parser, EvaluateOptions& options,
+                  const std::vector<std::string>& methods) {
+  if (!methods.empty()) options.methods.clear();
+  for (const std::string& given : methods) {
+    try {
+      const ScaleMethod method = ScaleMethod::parse(given);
+      for (const ScaleMethod& other : options.methods)
+        if (other == method) parser.fail(concat("--method ", given, ": is given twice"));
+      options.methods.push_back(method);
+    } catch (const UsageError&) {
+      throw;
+    } catch (const Error& error) {
+      parser.fail(concat("--method ", given, ": ", error.what()));
+    }
+  }
+}
+
 }  // namespace
 
 EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::string>& arguments) {
   EvaluateOptions options;
-  std::string method;
-  std::vector<std::string> files, losses;
+  std::vector<std::string> files, methods, losses;
   Parser parser(heading);
   add_input(parser, options, files);
-  add_evaluation(parser, options, method, losses);
+  add_evaluation(parser, options, methods, losses);
   add_results(parser, options);
   add_parallelism(parser, options.devices, options.micro_batch_tokens);
   parser.number<int64_t>(
@@ -134,14 +151,10 @@ EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::st
   take_files(parser, options, files);
   take_losses(parser, options, losses);
   check_evaluation(parser, options);
-  if (options.statistics.empty() && (!method.empty() || options.serving_ranks))
-    parser.fail(concat(method.empty() ? "--serving-tp" : "--method",
+  if (options.statistics.empty() && (!methods.empty() || options.serving_ranks))
+    parser.fail(concat(methods.empty() ? "--serving-tp" : "--method",
                        " is for scales that are made here: give --stats FILE"));
-  try {
-    if (!method.empty()) options.method = ScaleMethod::parse(method);
-  } catch (const Error& error) {
-    parser.fail(concat("--method ", method, ": ", error.what()));
-  }
+  take_methods(parser, options, methods);
   return options;
 }
 

@@ -131,6 +131,15 @@ StatisticsFile read_own_statistics(const std::filesystem::path& file,
   return statistics;
 }
 
+// A release that holds no zero points takes but one.
+std::vector<ScaleMethod> methods_of(const EvaluateOptions& options, const Runtime& runtime) {
+  if (runtime.holds_zero_points()) return options.methods;
+  if (options.methods.size() > 1)
+    throw UsageError(concat("--method: ", runtime.title(), " holds no zero points, which leaves ",
+                            "one method, symmetric; give no other"));
+  return {ScaleMethod::kSymmetric};
+}
+
 }  // namespace
 
 TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& weights,
@@ -153,14 +162,17 @@ TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& 
                                        stored.ranks, weights, runtime));
   }
   std::vector<StatisticsFile> statistics;
-  const ScaleMethod method = runtime.holds_zero_points() ? options.method : ScaleMethod::kSymmetric;
+  const int64_t ranks = options.serving_ranks.value_or(weights.config().stored_ranks);
+  const std::vector<ScaleMethod> methods = methods_of(options, runtime);
   for (const std::filesystem::path file : options.statistics) {
     statistics.push_back(read_own_statistics(file, options, weights, runtime));
     tried.files.push_back(file);
-    const int64_t ranks = options.serving_ranks.value_or(weights.config().stored_ranks);
-    tried.caches.push_back(static_int8(names.of(file), concat(method.text(), " of ", file.string()),
-                                       compute_scales(statistics.back().statistics, ranks, method),
-                                       ranks, weights, runtime));
+    const std::string name = names.of(file);
+    for (const ScaleMethod& method : methods)
+      tried.caches.push_back(static_int8(
+          methods.size() == 1 ? name : concat(name, " ", method.text()),
+          concat(method.text(), " of ", file.string()),
+          compute_scales(statistics.back().statistics, ranks, method), ranks, weights, runtime));
   }
   for (const std::string& asked : options.formats) {
     const OtherFormat& other = find_format(asked);

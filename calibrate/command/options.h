@@ -69,8 +69,8 @@ struct PlanOptions {
 struct EvaluateOptions {
   std::filesystem::path weights;
   std::vector<std::string> scales;      // directories with scale files
-  std::vector<std::string> statistics;  // files, of which scales are made by `method`
-  ScaleMethod method = ScaleMethod::kAsymmetric;
+  std::vector<std::string> statistics;  // files, of which scales are made by each of `methods`
+  std::vector<ScaleMethod> methods = {ScaleMethod::kAsymmetric};
   std::vector<std::string> formats;  // to compare with, by name
   std::vector<std::string> data, tasks;
   bool copy = false;

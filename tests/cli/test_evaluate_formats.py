@@ -41,6 +41,11 @@ class Formats(EvaluationTest):
         self.assertIn("int8 asymmetric", asymmetric["description"])
         self.assertIn("int8 symmetric", symmetric["description"])
         self.assertIn("int8 symmetric", early["description"])
+        both = read_report(self.report(*self.DATA, *statistics, "--method", "asymmetric", "--method", "symmetric",
+                                       name="both"))["streams"]
+        self.assertEqual([stream["name"] for stream in both], ["fp16", "int8 asymmetric", "int8 symmetric"])
+        for together, alone in zip(both[1:], (asymmetric, symmetric)):
+            self.assertEqual((together["kld"]["mean"], together["ppl"]), (alone["kld"]["mean"], alone["ppl"]))
 
     def test_are_made_of_statistics(self):
         run = self.evaluate(*self.DATA, *streams_of(self.right_scales), "--formats", "per-channel")

@@ -32,7 +32,9 @@ class Gates(EvaluationTest):
 
     def test_divergence(self):
         spoilt = self.spoilt(lambda scales: scales.__imul__(6), "coarse")
-        mean = read_report(self.report(*self.DATA, *streams_of(spoilt)))["streams"][1]["kld"]["mean"]
+        ungated = read_report(self.report(*self.DATA, *streams_of(spoilt)))
+        mean = ungated["streams"][1]["kld"]["mean"]
+        self.assertIsNone(ungated["gates"])
         kept = self.evaluate(*self.DATA, *streams_of(spoilt), "--max-kl", 1.01 * mean)
         self.assertEqual((kept.code, kept.err), (0, ""))
         for arguments in ((), ("--json",)):
@@ -42,6 +44,9 @@ class Gates(EvaluationTest):
             self.assertEqual(run.code, 1)
             self.assertRegex(run.err, r"^gate: --max-kl [0-9.e-]+: the mean KLD of int8 is [0-9.e-]+\n$")
             self.assertEqual(set(report_bytes(output)), {"evaluation.json", "evaluation.md"})
+            sentence = run.err.removeprefix("gate: ").strip()
+            self.assertEqual(read_report(output)["gates"], {"kept": False, "failed": [sentence]})
+            self.assertIn(f"**Gate not kept**: {sentence}", (output / "evaluation.md").read_text(encoding="utf-8"))
             if arguments:
                 self.assertEqual(self.parse_json(run.out), read_report(output))
             else:

@@ -62,8 +62,23 @@ TEST(Verdict, OneWindowTellsNothing) {
   Measured measured = two();
   measured.text = measured_text(0.25F, 0, 0.03125F, 1);
   const std::string sentence = only_sentence(measured);
-  expect_part(sentence, "too little text to tell");
+  expect_part(sentence, "int8: not enough to tell: text: too little text to tell");
   EXPECT_EQ(sentence.find("nan"), std::string::npos) << sentence;
+}
+
+TEST(Verdict, WhatDivergesMoreThanAWorseOneIsNoBetter) {
+  Measured measured = two();
+  measured.streams.push_back({"other", "", false});
+  measured.text = measured_text(0.25F, 0.0625F, 0.03125F);
+  StreamMeasures other = measured.text->streams[1];
+  other.log_ratio = {0.25, 1};  // which noise explains
+  other.divergence_excess = {0.01, 0.001};
+  measured.text->streams.push_back(other);
+  expect_part(verdict(measured).at(1), "other: the loss is more than noise: text: as bad as int8");
+  measured.text->streams[2].divergence_excess = {0.001, 0.01};
+  expect_part(verdict(measured).at(1), "other: no loss beyond noise: text: no loss of perplexity");
+  measured.text->streams[2].divergence_excess = {-0.01, 0.001};
+  expect_part(verdict(measured).at(1), "other: no loss beyond noise: text: no loss of perplexity");
 }
 
 TEST(Verdict, WhatIsNotFiniteIsALoss) {

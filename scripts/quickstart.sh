@@ -17,5 +17,5 @@ run build/kvcalib calibrate --weights configs/tiny-4m/weights --data configs/tin
 run build/kvcalib verify "$output"
 run build/kvcalib inspect "$output"
 run build/kvcalib evaluate --weights configs/tiny-4m/weights --scales "$output" --data configs/tiny-4m/text.jsonl \
-  --length 512 --limit 8 --tasks configs/tiny-4m/endings.jsonl
+  --length 512 --limit 24 --tasks configs/tiny-4m/endings.jsonl
 echo "The scale files, config.ini with its config.patch, kv_stats.safetensors and summary.json are in $output"

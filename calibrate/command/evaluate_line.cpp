@@ -115,7 +115,6 @@ void take_files(const Parser& parser, EvaluateOptions& options,
 
 void take_methods(const Parser& parser, EvaluateOptions& options,
                   const std::vector<std::string>& methods) {
-  if (!methods.empty()) options.methods.clear();
   for (const std::string& given : methods) {
     try {
       const ScaleMethod method = ScaleMethod::parse(given);

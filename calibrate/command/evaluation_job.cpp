@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "sharding/files/error.h"
 #include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
+#include "sharding/formats/model_config_json.h"
 #include "sharding/formats/open_weights.h"
 #include "sharding/formats/weight_files.h"
 #include "sharding/streaming/device.h"
@@ -29,6 +31,15 @@ constexpr const char* kWaysOut = "use a smaller --group or --micro-batch, or mor
 std::unique_ptr<OutputDirectory> open_report(const EvaluateOptions& options) {
   return std::make_unique<OutputDirectory>(*options.output, options.force,
                                            foreign_to(evaluation_file_names()));
+}
+
+// Size and time of every file: the fingerprint sees but samples of them.
+std::string stamps_of(const WeightDirectory& directory) {
+  std::string text;
+  for (const std::filesystem::path& file : weight_files(directory))
+    text += concat(file.filename().string(), " ", std::filesystem::file_size(file), " ",
+                   std::filesystem::last_write_time(file).time_since_epoch().count(), "\n");
+  return text;
 }
 
 }  // namespace
@@ -106,8 +117,9 @@ int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& dire
 std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
                       const c10::Device& device) {
   return sha256_hex(concat(program_version(), "\n", weights_fingerprint(*job.directory), "\n",
-                           job.runtime->release(), "\n", processor(device), "\n",
-                           to_bytes(request)));
+                           nlohmann::json(job.directory->config()).dump(), "\n",
+                           stamps_of(*job.directory), job.runtime->release(), "\n",
+                           processor(device), "\n", to_bytes(request)));
 }
 
 MemoryPlan plan_of(const WeightDirectory& directory, const ScoreRequest& request,

@@ -131,13 +131,14 @@ StatisticsFile read_own_statistics(const std::filesystem::path& file,
   return statistics;
 }
 
-// A release that holds no zero points takes but one.
 std::vector<ScaleMethod> methods_of(const EvaluateOptions& options, const Runtime& runtime) {
-  if (runtime.holds_zero_points()) return options.methods;
-  if (options.methods.size() > 1)
-    throw UsageError(concat("--method: ", runtime.title(), " holds no zero points, which leaves ",
-                            "one method, symmetric; give no other"));
-  return {ScaleMethod::kSymmetric};
+  if (options.methods.empty())
+    return {runtime.holds_zero_points() ? ScaleMethod::kAsymmetric : ScaleMethod::kSymmetric};
+  for (const ScaleMethod& method : options.methods)
+    if (!runtime.holds_zero_points() && !(method == ScaleMethod::kSymmetric))
+      throw UsageError(concat("--method ", method.text(), ": ", runtime.title(),
+                              " holds no zero points; give symmetric, or a later release"));
+  return options.methods;
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ struct EvaluateOptions {
   std::filesystem::path weights;
   std::vector<std::string> scales;      // directories with scale files
   std::vector<std::string> statistics;  // files, of which scales are made by each of `methods`
-  std::vector<ScaleMethod> methods = {ScaleMethod::kAsymmetric};
+  std::vector<ScaleMethod> methods;     // none: asymmetric, where the release holds zero points
   std::vector<std::string> formats;  // to compare with, by name
   std::vector<std::string> data, tasks;
   bool copy = false;

@@ -121,8 +121,6 @@ void Parser::declare(const Option& option, const std::shared_ptr<cxxopts::Value>
 
 void Parser::store(const std::string& name, Store store) {
   stores_.emplace_back([this, name, store = std::move(store)] {
-    if (result_.count(name) > 1)
-      fail(concat("--", name, " is given ", result_.count(name), " times; give it once"));
     if (result_.count(name) > 0) store(result_[name].as<std::string>());
   });
 }

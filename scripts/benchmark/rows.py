@@ -160,10 +160,14 @@ def start(session: Session) -> list[Row]:
     return [Row("start", "process start to first layer, tiny-4m, 8 x 512 from text", Goal(0.3, "s"),
                 median(own) - median(empty), seconds(median(own)),
                 f"an empty LibTorch program {seconds(median(empty))}",
-                details={"first_layer_seconds": own, "empty_program_seconds": empty}),
-            *(quick_command(session, tiny / "weights", *arguments) for arguments in (
-                ("--help",), ("verify", session.folder / "output"), ("inspect", session.folder / "output"),
-                ("export", "--stats", session.folder / "output/kv_stats.safetensors")))]
+                details={"first_layer_seconds": own, "empty_program_seconds": empty})]
+
+
+def quick(session: Session) -> list[Row]:
+    tiny, output = ROOT / "configs/tiny-4m", session.folder / "output"
+    session.calibrate(tiny / "weights", "--data", tiny / "text.jsonl", "--samples", 8, "--length", 512)
+    return [quick_command(session, tiny / "weights", *arguments) for arguments in (
+        ("--help",), ("verify", output), ("inspect", output), ("export", "--stats", output / "kv_stats.safetensors"))]
 
 
 def quick_command(session: Session, weights: Path, *arguments) -> Row:
@@ -172,12 +176,13 @@ def quick_command(session: Session, weights: Path, *arguments) -> Row:
     for number in range(2 if session.quick else 3 * STARTS):
         place = () if arguments[0] != "export" else ("--weights", weights, "--output", session.folder / f"of-{number}")
         taken.append(run(session.program("kvcalib"), *arguments, *place).seconds)
-    return Row("start", f"kvcalib {arguments[0]}, tiny-4m", Goal(0.05, "s"), median(taken),
+    return Row("quick", f"kvcalib {arguments[0]}, tiny-4m", Goal(0.05, "s"), median(taken),
                f"{1000 * median(taken):.0f} ms", details={"seconds": taken})
 
 
 ROWS = {
     "cpu": {"layers": layers, "waiting": waiting, "hugging-face": hugging_face, "reading": reading, "start": start,
+            "quick": quick,
             "observer": observer, "7b": large_models("7b"), "104b": large_models("104b"), "evaluate": evaluation,
             "evaluate-tasks": tasks, "evaluate-104b": large_evaluation},
     "gpu": {"layers": layers, "whole": whole, "hugging-face": hugging_face, "observer": observer, "reading": reading,

@@ -65,7 +65,7 @@ class Server:
     def __init__(self, below: Path, log: Path):
         self.files = [f"{log}.out", f"{log}.err"]
         self.process = subprocess.Popen(
-            [str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            [str(PROGRAM.with_name("kvcalib-compute"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             env=environment(LD_PRELOAD=str(FAIL_AT_CALLS), KVCALIB_FAULTS_BELOW=str(below), OMP_NUM_THREADS="1"))
 
     def run(self, arguments: list, fault: Fault = Fault("", 0, "EIO")) -> Outcome:

@@ -164,16 +164,27 @@ class Bench(ProgramTest):
         harness = self.folder / "harness"
         options = self.save_tasks()
         for has, verdict in (("False", "skipped"), ("True", "met")):
-            harness.write_text(f"#!/bin/sh\n[ \"$1\" = -c ] && echo {has} || echo '{{\"seconds\": 5000}}'\n")
+            harness.write_text(f"#!/bin/sh\n[ \"$1\" = -c ] && echo {has} || echo '{{\"seconds\": 5000, "
+                               f"\"best_batch\": 16, \"batches\": [{{\"batch\": 1, \"median_seconds\": 6000}}]}}'\n")
             harness.chmod(0o755)
             run = self.bench("--rows", "evaluate-tasks", *options, "--tasks-items", 3, "--tasks-harness", harness)
             self.assertEqual(run.code, 0, run.err)
-            beside, share = self.rows()
+            beside, *best, share = self.rows()
             self.assertEqual(beside["verdict"], verdict, beside)
             self.assertIn("1 tasks, 3 items of each", beside["what"])
             self.assertIn(share["verdict"], ("met", "missed"), share)
             self.assert_nothing_left()
-        self.assertAlmostEqual(beside["value"], 5000 / beside["details"]["evaluations"][0]["seconds"])
+        seconds = beside["details"]["evaluations"][0]["seconds"]
+        self.assertAlmostEqual(beside["value"], 6000 / seconds)
+        self.assertAlmostEqual(best[0]["value"], 5000 / seconds)
+
+    def test_measures_what_computes_nothing(self):
+        run = self.bench("--rows", "quick")
+        self.assertEqual(run.code, 0, run.err)
+        self.assertEqual([row["what"].split(",")[0] for row in self.rows()],
+                         [f"kvcalib {name}" for name in ("--help", "verify", "inspect", "export")])
+        for row in self.rows():
+            self.assertIn(row["verdict"], ("met", "missed"), row)
 
     def test_tasks_that_are_not_there_are_skipped(self):
         run = self.bench("--rows", "evaluate-tasks", "--tasks-data", self.folder / "nowhere")

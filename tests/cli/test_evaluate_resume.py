@@ -92,6 +92,33 @@ class Resume(EvaluationTest):
         self.kill(5, "--resume")
         self.assertEqual(self.finish("--resume")[1], 5)
 
+    def test_weights_that_have_changed_are_other_weights(self):
+        """Also where no fingerprint of samples would see it."""
+        weights = self.tiny()
+        arguments = ["evaluate", "--weights", weights, "--devices", "cpu", "--data", self.ids, "--group", 100, "--scales",
+                     self.right_scales, "--output", self.output]
+        process = start_stepped(self.place, *arguments)
+        for _ in stops(process):
+            if len(self.groups()) >= 2:
+                process.kill()
+        process.communicate()
+        config = (weights / "config.ini").read_text()
+        for file, content in (("config.ini", config.replace("norm_eps = 1e-05", "norm_eps = 1e-03").encode()),
+                              ("norm.weight", self.flipped(weights / "norm.weight"))):
+            kept = (weights / file).read_bytes()
+            self.assertNotEqual(content, kept)
+            (weights / file).write_bytes(content)
+            run = kvcalib(*arguments, "--resume")
+            self.assertEqual(run.code, 1, run.err)
+            self.assertIn("other weights", run.err)
+            (weights / file).write_bytes(kept)
+        self.assertEqual(len(self.groups()), 2)
+
+    def flipped(self, file: Path) -> bytes:
+        content = bytearray(file.read_bytes())
+        content[100] ^= 0x04
+        return bytes(content)
+
     def test_is_killed_anywhere(self):
         """Before one in so many changes on the disk: the report is whole or not there, and a later run completes it."""
         step, unfinished = 1, 0

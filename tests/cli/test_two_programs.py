@@ -47,7 +47,8 @@ class TwoPrograms(ProgramTest):
             self.assertIn("4 layers", run.out)
 
     def test_arguments_and_exit_codes_come_through(self):
-        for arguments, code, words in ((("calibrate",), 2, "--weights"), (("shard", "--tp", "x y"), 2, "'x y'"),
+        ranks = ("shard", "--weights", "w", "--output", "o", "--tp", "x y")
+        for arguments, code, words in ((("calibrate",), 2, "--weights"), (ranks, 2, "'x y'"),
                                        (("plan", "--weights", self.folder / "a b"), 1, "a b"),
                                        (("verifi",), 2, "did you mean verify?")):
             run = kvcalib(*arguments)

@@ -71,7 +71,7 @@ struct EvaluateOptions {
   std::vector<std::string> scales;      // directories with scale files
   std::vector<std::string> statistics;  // files, of which scales are made by each of `methods`
   std::vector<ScaleMethod> methods;     // none: asymmetric, where the release holds zero points
-  std::vector<std::string> formats;  // to compare with, by name
+  std::vector<std::string> formats;     // to compare with, by name
   std::vector<std::string> data, tasks;
   bool copy = false;
   std::filesystem::path tokenizer;  // empty: beside the weights

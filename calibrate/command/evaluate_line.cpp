@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "calibrate/command/command_line.h"
 #include "calibrate/command/parallelism_options.h"
 #include "calibrate/command/shared_options.h"
@@ -113,19 +115,22 @@ void take_files(const Parser& parser, EvaluateOptions& options,
   taken.insert(taken.end(), files.begin(), files.end());
 }
 
+ScaleMethod read_method(const Parser& parser, const std::string& given) {
+  try {
+    return ScaleMethod::parse(given);
+  } catch (const Error& error) {
+    parser.fail(concat("--method ", given, ": ", error.what()));
+  }
+}
+
 void take_methods(const Parser& parser, EvaluateOptions& options,
                   const std::vector<std::string>& methods) {
+  std::vector<ScaleMethod>& taken = options.methods;
   for (const std::string& given : methods) {
-    try {
-      const ScaleMethod method = ScaleMethod::parse(given);
-      for (const ScaleMethod& other : options.methods)
-        if (other == method) parser.fail(concat("--method ", given, ": is given twice"));
-      options.methods.push_back(method);
-    } catch (const UsageError&) {
-      throw;
-    } catch (const Error& error) {
-      parser.fail(concat("--method ", given, ": ", error.what()));
-    }
+    const ScaleMethod method = read_method(parser, given);
+    if (std::find(taken.begin(), taken.end(), method) != taken.end())
+      parser.fail(concat("--method ", given, ": is given twice"));
+    taken.push_back(method);
   }
 }
 

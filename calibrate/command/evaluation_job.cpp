@@ -33,15 +33,6 @@ std::unique_ptr<OutputDirectory> open_report(const EvaluateOptions& options) {
                                            foreign_to(evaluation_file_names()));
 }
 
-// Size and time of every file: the fingerprint sees but samples of them.
-std::string stamps_of(const WeightDirectory& directory) {
-  std::string text;
-  for (const std::filesystem::path& file : weight_files(directory))
-    text += concat(file.filename().string(), " ", std::filesystem::file_size(file), " ",
-                   std::filesystem::last_write_time(file).time_since_epoch().count(), "\n");
-  return text;
-}
-
 }  // namespace
 
 EvaluationJob open_job(const EvaluateOptions& options, const c10::Device& device) {
@@ -59,6 +50,7 @@ EvaluationJob open_job(const EvaluateOptions& options, const c10::Device& device
                                        " tokens, the model was made for ", positions, "; --length ",
                                        positions, " keeps to it"));
   job.inputs.add(weight_files(*job.directory));
+  job.weights = job.inputs.text();
   job.inputs.add(job.tried.files);
   job.inputs.add(job.work.read);
   return job;
@@ -117,9 +109,9 @@ int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& dire
 std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
                       const c10::Device& device) {
   return sha256_hex(concat(program_version(), "\n", weights_fingerprint(*job.directory), "\n",
-                           nlohmann::json(job.directory->config()).dump(), "\n",
-                           stamps_of(*job.directory), job.runtime->release(), "\n",
-                           processor(device), "\n", to_bytes(request)));
+                           nlohmann::json(job.directory->config()).dump(), "\n", job.weights,
+                           job.runtime->release(), "\n", processor(device), "\n",
+                           to_bytes(request)));
 }
 
 MemoryPlan plan_of(const WeightDirectory& directory, const ScoreRequest& request,

@@ -29,6 +29,7 @@ struct EvaluationJob {
   TriedCaches tried;
   EvaluationWork work;
   UnchangedFiles inputs;  // all that is read
+  std::string weights;    // state of every weight file: the fingerprint sees but samples of them
 };
 
 // Throws Error and UsageError for what the user can mend, before any work.

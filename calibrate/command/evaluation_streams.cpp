@@ -135,7 +135,7 @@ std::vector<ScaleMethod> methods_of(const EvaluateOptions& options, const Runtim
   if (options.methods.empty())
     return {runtime.holds_zero_points() ? ScaleMethod::kAsymmetric : ScaleMethod::kSymmetric};
   for (const ScaleMethod& method : options.methods)
-    if (!runtime.holds_zero_points() && !(method == ScaleMethod::kSymmetric))
+    if (!runtime.holds_zero_points() && method != ScaleMethod::kSymmetric)
       throw UsageError(concat("--method ", method.text(), ": ", runtime.title(),
                               " holds no zero points; give symmetric, or a later release"));
   return options.methods;

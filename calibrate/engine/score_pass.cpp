@@ -40,6 +40,10 @@ std::pair<int64_t, int64_t> taken(const CacheStream& stream, int64_t first, int6
   return {begin, std::clamp<int64_t>(stream.last_tree - first, begin, count)};
 }
 
+at::TensorOptions hidden_options(const ModelConfig& config, const at::Device& device) {
+  return at::device(device).dtype(compute_type(config, device));
+}
+
 bool is_changed(const CacheStream& stream) {
   return stream.format.kind != CacheFormat::Kind::kSixteenBits;
 }
@@ -147,8 +151,7 @@ StreamRows ScorePass::make_rows(const CacheStream& stream, const Own& own) const
   const int64_t first = tokens_of(own.trees.first(static_cast<size_t>(begin)));
   const int64_t last = tokens_of(own.trees.first(static_cast<size_t>(end)));
   return {stream.name, first,
-          at::empty({last - first, config.hidden},
-                    at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
+          at::empty({last - first, config.hidden}, hidden_options(config, pass_.device))};
 }
 
 void ScorePass::embed(const Own& own, const std::vector<StreamRows>& rows) const {
@@ -185,10 +188,8 @@ void ScorePass::warm_up(StreamVisitor& visitor, const LayerPass& layers) {
   visitor.warm_up(layers.unfilled());
   const TokenTree tree{{0, 0}, {{-1, 0, 2}}, {0, 1}};
   const ModelConfig& config = directory_.config();
-  const StreamRows zeros{
-      "", 0,
-      at::zeros({2, config.hidden},
-                at::device(pass_.device).dtype(compute_type(config, pass_.device)))};
+  const StreamRows zeros{"", 0,
+                         at::zeros({2, config.hidden}, hidden_options(config, pass_.device))};
   StreamScorer(head_, {&tree, 1}, std::array{zeros, zeros}, settings_.divergences).scores();
   synchronize_gpu(pass_.device);
 }

@@ -66,13 +66,14 @@ Finding of_text(const Measured& measured, size_t stream) {
     return {Kind::kNoLoss, "text: no token's probability changes"};
   const double probability = student_test(measures.log_ratio, text.windows);
   const bool is_better = measures.log_ratio.value < 0 && probability < kSignificant;
+  const bool is_worse_itself = is_worse(measures.log_ratio, probability);
   // Divergence shows more than perplexity: who diverges more than one that is worse, is worse.
   const bool exceeds_worse = stream > 1 && is_worse(text, 1) && differs_from_second(text, stream) &&
                              measures.divergence_excess.value > 0;
-  const Kind kind = is_worse(text, stream) || exceeds_worse ? Kind::kLoss
-                    : std::isnan(probability)               ? Kind::kUnknown
-                                                            : Kind::kNoLoss;
-  std::string judged = is_worse(text, stream)    ? "worse than noise explains"
+  const Kind kind = is_worse_itself || exceeds_worse ? Kind::kLoss
+                    : std::isnan(probability)        ? Kind::kUnknown
+                                                     : Kind::kNoLoss;
+  std::string judged = is_worse_itself           ? "worse than noise explains"
                        : exceeds_worse           ? concat("as bad as ", measured.streams[1].name)
                        : is_better               ? "better, oddly"
                        : std::isnan(probability) ? "too little text to tell"

@@ -29,4 +29,12 @@ void UnchangedFiles::check() const {
   }
 }
 
+std::string UnchangedFiles::text() const {
+  std::string text;
+  for (const auto& [file, state] : entries_)
+    text += concat(file.filename().string(), " ", state.bytes, " ", state.seconds, " ",
+                   state.nanoseconds, "\n");
+  return text;
+}
+
 }  // namespace kvcalib

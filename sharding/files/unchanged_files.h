@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 namespace kvcalib {
@@ -16,6 +17,8 @@ class UnchangedFiles {
   // Throws Error naming a file that has another size or time of change now.  Where it lies is not
   // asked: file systems of networks give a file another number when they look at it again.
   void check() const;
+  // A line for each: its name, bytes and time of change, as they were noted.
+  std::string text() const;
 
  private:
   struct State {

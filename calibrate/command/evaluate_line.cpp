@@ -85,6 +85,10 @@ void check_evaluation(const Parser& parser, const EvaluateOptions& options) {
     parser.fail("what is to be scored? give --data FILE..., --tasks FILE... or --copy");
   if (options.gates.most_divergence && options.data.empty() && !options.copy)
     parser.fail("--max-kl judges text or copying: give --data FILE... or --copy");
+  if (!options.gates.most_loss.empty() && options.tasks.empty())
+    parser.fail("--max-loss judges tasks: give --tasks FILE...");
+  if (std::find(options.scales.begin(), options.scales.end(), "") != options.scales.end())
+    parser.fail("--scales '': expected a directory");
   if (options.resume && !options.output)
     parser.fail("--resume goes on with an --output DIR: give that");
   check_limit(parser, "length", options.length, kMostTokens);
@@ -98,7 +102,7 @@ void take_losses(const Parser& parser, EvaluateOptions& options,
                  const std::vector<std::string>& losses) {
   for (const std::string& loss : losses) {
     const size_t sign = loss.rfind('=');
-    if (sign == std::string::npos || sign == 0)
+    if (sign == std::string::npos || sign == 0 || sign + 1 == loss.size())
       parser.fail(concat("--max-loss '", loss, "': expected TASK=POINTS"));
     options.gates.most_loss.push_back(Gates::Loss{
         loss.substr(0, sign), parser.read_decimal("--max-loss", loss.substr(sign + 1))});

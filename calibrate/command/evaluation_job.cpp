@@ -14,6 +14,7 @@
 #include "calibrate/data/window_request.h"
 #include "calibrate/delivery/program_version.h"
 #include "calibrate/engine/processor.h"
+#include "calibrate/output/file_operations.h"
 #include "calibrate/report/evaluation_files.h"
 #include "sharding/files/error.h"
 #include "sharding/files/sha256.h"
@@ -29,6 +30,14 @@ namespace {
 constexpr const char* kWaysOut = "use a smaller --group or --micro-batch, or more GPUs";
 
 std::unique_ptr<OutputDirectory> open_report(const EvaluateOptions& options) {
+  const std::filesystem::path& output = *options.output;
+  if (is_within(output, options.weights))
+    throw Error(concat("--output ", output.string(), ": lies in the weights directory, where ",
+                       "nothing but its files and their scales belongs; name another place"));
+  if (options.resume && !options.force && is_plain_directory(output) &&
+      !list_directory(output).empty())
+    throw Error(concat("--resume: ", output.string(), " holds a finished report; with --force ",
+                       "another takes its place, made of the groups that are kept"));
   return std::make_unique<OutputDirectory>(*options.output, options.force,
                                            foreign_to(evaluation_file_names()));
 }
@@ -36,7 +45,8 @@ std::unique_ptr<OutputDirectory> open_report(const EvaluateOptions& options) {
 }  // namespace
 
 EvaluationJob open_job(const EvaluateOptions& options, const c10::Device& device) {
-  if (options.trace) check_trace_place(*options.trace, options.weights, options.force);
+  if (options.trace)
+    check_trace_place(*options.trace, options.weights, options.output, options.force);
   EvaluationJob job;
   if (options.output) job.output = open_report(options);
   job.directory = open_weights(options.weights);

@@ -13,6 +13,7 @@
 #include "calibrate/statistics/cache_scales.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 
 namespace kvcalib {
 namespace {
@@ -156,8 +157,16 @@ TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& 
     directories.push_back(options.weights.string());
   Names names(directories.size() + options.statistics.size());
   for (const std::filesystem::path directory : directories) {
+    if (kind_behind(directory) != FileKind::kDirectory)
+      throw Error(concat("--scales ", directory.string(), ": is no directory"));
     const StoredScales stored = options.runtime.row().read_scales(directory);
     const auto files = check_scales(stored, directory, weights, runtime);
+    const int64_t cut = weights.config().stored_ranks;
+    if (cut > 1 && stored.ranks != cut)
+      tried.warnings.push_back(concat(directory.string(), ": has scales of ", stored.ranks,
+                                      stored.ranks == 1 ? " rank" : " ranks",
+                                      ", the weights are cut for ", cut,
+                                      ": measured, but not to be served together"));
     tried.files.insert(tried.files.end(), files.begin(), files.end());
     tried.caches.push_back(static_int8(names.of(directory), directory.string(), stored.scales,
                                        stored.ranks, weights, runtime));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "calibrate/command/options.h"
@@ -25,6 +26,7 @@ struct TriedCache {
 struct TriedCaches {
   std::vector<TriedCache> caches;
   std::vector<std::filesystem::path> files;  // scale files and statistics that were read
+  std::vector<std::string> warnings;
 };
 
 // Throws Error naming directory, layer and rank for scales that the runtime would not read as they

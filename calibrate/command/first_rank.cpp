@@ -67,7 +67,8 @@ UnchangedFiles inputs_of(const WeightDirectory& directory,
 }
 
 Job open_job(const CalibrateOptions& options, const c10::Device& device) {
-  if (options.trace) check_trace_place(*options.trace, options.weights, options.output.force);
+  if (options.trace)
+    check_trace_place(*options.trace, options.weights, options.output.output, options.output.force);
   std::unique_ptr<OutputTransaction> output =
       open_output(options.output, options.scales.runtime.row(), options.weights);
   std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);

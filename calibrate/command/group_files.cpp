@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kDigest = 64;  // hexadecimal digits of a SHA-256
+constexpr std::string_view kPartial = ".partial";
 constexpr uint64_t kLargestGroup = uint64_t{64} << 30;
 
 fs::path folder_beside(const fs::path& output) {
@@ -38,6 +39,11 @@ std::optional<TreeGroup> trees_of_name(const std::string& name) {
   return trees;
 }
 
+bool is_ours(std::string_view name) {
+  if (name.ends_with(kPartial)) name.remove_suffix(kPartial.size());
+  return trees_of_name(std::string(name)).has_value();
+}
+
 std::string name_of(const TreeGroup& trees) { return concat(trees.first, "-", trees.last); }
 
 // A file that was renamed is damaged too.
@@ -53,21 +59,33 @@ std::string digest_of(const TreeGroup& trees, std::string_view scores) {
 
 GroupFiles::GroupFiles(const fs::path& output, std::string request, bool resume)
     : folder_(folder_beside(output)), request_(std::move(request)) {
-  if (resume || !is_there(folder_)) return;
-  for (const std::string& name : list_directory(folder_)) dropped_ += trees_of_name(name) ? 1 : 0;
+  if (!is_there(folder_)) return;
+  int64_t groups = 0;
+  for (const std::string& name : list_directory(folder_)) {
+    if (!is_ours(name))
+      throw Error(concat((folder_ / name).string(),
+                         ": is not kvcalib's, in a folder that it keeps ",
+                         "finished groups in and removes at the end; take it away"));
+    groups += trees_of_name(name) ? 1 : 0;
+  }
+  if (resume) return;
+  dropped_ = groups;
   remove();
 }
 
 std::string GroupFiles::read(const fs::path& file, const TreeGroup& trees) const {
   std::string bytes = read_metadata_file(file, kLargestGroup);
-  if (bytes.size() < 2 * kDigest || bytes.substr(0, kDigest) != request_)
+  const auto refuse_damaged = [&file](bool is_damaged) {
+    if (is_damaged) throw Error(concat(file.string(), ": is damaged; take it away and run again"));
+  };
+  refuse_damaged(bytes.size() < 2 * kDigest);
+  if (bytes.substr(0, kDigest) != request_)
     throw Error(concat(
         file.string(), ": was kept of another evaluation (of other weights, scales, ",
         "data, options, devices or another version of this program); run without ", "--resume"));
   const std::string digest = bytes.substr(kDigest, kDigest);
   bytes.erase(0, 2 * kDigest);
-  if (digest_of(trees, bytes) != digest)
-    throw Error(concat(file.string(), ": is damaged; take it away and run again"));
+  refuse_damaged(digest_of(trees, bytes) != digest);
   return bytes;
 }
 
@@ -91,7 +109,7 @@ std::vector<KeptGroup> GroupFiles::find() const {
 void GroupFiles::keep(const TreeGroup& trees, std::string_view scores) const {
   if (!is_there(folder_)) make_directory(folder_);
   const fs::path file = folder_ / name_of(trees);
-  const fs::path partial = fs::path(file).concat(".partial");
+  const fs::path partial = fs::path(file).concat(kPartial);
   remove_file(partial);
   write_new_file(partial, concat(request_, digest_of(trees, scores), scores));
   rename_path(partial, file);

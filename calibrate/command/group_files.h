@@ -23,7 +23,8 @@ struct KeptGroup {
 class GroupFiles {
  public:
   // `request`, a SHA-256 in hexadecimal, tells the evaluation apart from others.  What an earlier
-  // run kept is used with `resume`; without it is taken away.
+  // run kept is used with `resume`; without it is taken away.  Throws Error when the folder holds
+  // something else.
   GroupFiles(const std::filesystem::path& output, std::string request, bool resume);
 
   // Those that were kept, from the first tree on without a gap.  Throws Error naming a file that is

@@ -40,14 +40,18 @@ void check_replaced(const fs::path& file) {
 
 }  // namespace
 
-void check_trace_place(const fs::path& file, const fs::path& weights, bool force) {
+void check_trace_place(const fs::path& file, const fs::path& weights,
+                       const std::optional<fs::path>& output, bool force) {
   if (!file.has_filename()) throw Error(concat("--trace '", file.string(), "': names no file"));
   const fs::path parent = parent_of(file);
   if (access(parent.c_str(), W_OK | X_OK) != 0) throw_system_error(parent, "--trace cannot write");
   check_replaced(file);
-  if (fs::weakly_canonical(parent) == fs::weakly_canonical(weights))
+  if (is_within(file, weights))
     throw Error(concat("--trace ", file.string(), ": lies in the weights directory, where nothing ",
                        "but its files and their scales belongs; name another place"));
+  if (output && is_within(file, *output))
+    throw Error(concat("--trace ", file.string(), ": is where --output ", output->string(),
+                       " goes, which is replaced as a whole; name another place"));
   if (is_there(file) && !force)
     throw Error(concat("--trace ", file.string(), ": is there already; --force replaces it"));
 }

@@ -2,15 +2,17 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace kvcalib {
 
-// Throws Error when write_trace could not write there, when the place is in the weights directory,
-// or when it would replace what is no trace, or a trace without `force`.
+// Throws Error when write_trace could not write there, when the place is in the weights directory
+// or is or lies in the output directory, or when it would replace what is no trace, or a trace
+// without `force`.
 void check_trace_place(const std::filesystem::path& file, const std::filesystem::path& weights,
-                       bool force);
+                       const std::optional<std::filesystem::path>& output, bool force);
 
 // Writes the events of all ranks to `file`, whole or not at all, in the place of nothing or of a
 // trace.  Throws Error naming it.

@@ -35,8 +35,14 @@ void refuse_too_many(bool too_many) {
                      " tokens, more than are evaluated at once; use --limit or less data"));
 }
 
+// What messages call the data.
+std::string source_of(const std::vector<path>& files) {
+  return files.size() == 1 ? files.front().string() : concat("--data: ", files.size(), " files");
+}
+
 // Throws Error where there is none.
-std::vector<std::vector<int32_t>> cut_into_windows(std::span<const int32_t> ids, int64_t length) {
+std::vector<std::vector<int32_t>> cut_into_windows(std::span<const int32_t> ids, int64_t length,
+                                                   const std::string& source) {
   std::vector<std::vector<int32_t>> windows;
   for (size_t first = 0; ids.size() - first >= kShortestWindow;
        first = std::min(ids.size(), first + length)) {
@@ -44,7 +50,7 @@ std::vector<std::vector<int32_t>> cut_into_windows(std::span<const int32_t> ids,
     windows.emplace_back(window.begin(), window.end());
   }
   if (windows.empty()) {
-    throw Error(concat("--data: holds ", ids.size(), " tokens; expected ", kShortestWindow,
+    throw Error(concat(source, ": holds ", ids.size(), " tokens; expected ", kShortestWindow,
                        " or more, of which the first tell how likely the others are"));
   }
   return windows;
@@ -70,7 +76,7 @@ TextInOrder of_text(const std::vector<path>& files, const path& tokenizer_model,
     ++text.documents;
   }
   refuse_too_many(!request.most_windows && text.documents < documents.count());
-  text.windows = cut_into_windows(ids, request.length);
+  text.windows = cut_into_windows(ids, request.length, source_of(files));
   return text;
 }
 
@@ -81,7 +87,7 @@ std::vector<std::vector<int32_t>> windows_of_stream(const TokenFiles& files,
   refuse_too_many(!request.most_windows && files.tokens() > wanted);
   std::vector<int32_t> ids;
   files.take(0, std::min(files.tokens(), wanted), vocab, ids);
-  return cut_into_windows(ids, request.length);
+  return cut_into_windows(ids, request.length, files.name());
 }
 
 std::vector<std::vector<int32_t>> windows_of_rows(const TokenFiles& files,

@@ -62,7 +62,8 @@ void StreamVisitor::finish(int64_t layer) {
     try {
       faults_[stream].wait_for(layer);
     } catch (const Error& error) {
-      throw Error(concat(streams_[stream].rows.name, ": ", error.what()));
+      throw Error(concat(streams_[stream].rows.name, ": ", error.what(),
+                         stream > 0 ? ", or the scales of this stream are far too large" : ""));
     }
   }
 }

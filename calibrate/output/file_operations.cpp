@@ -53,6 +53,13 @@ bool is_plain_file(const fs::path& path) { return kind_at(path) == FileKind::kFi
 
 bool is_plain_directory(const fs::path& path) { return kind_at(path) == FileKind::kDirectory; }
 
+bool is_within(const fs::path& path, const fs::path& directory) {
+  const fs::path inner = fs::weakly_canonical(path), outer = fs::weakly_canonical(directory / "");
+  const auto [outer_rest, inner_rest] =
+      std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
+  return outer_rest == outer.end() || outer_rest->empty();
+}
+
 std::vector<std::string> list_directory(const fs::path& directory) {
   std::vector<std::string> names;
   std::error_code failure;

@@ -22,6 +22,9 @@ bool is_there(const std::filesystem::path& path);
 bool is_plain_file(const std::filesystem::path& path);
 bool is_plain_directory(const std::filesystem::path& path);
 
+// Whether a path, which need not be there, is `directory` or lies in it; links are followed.
+bool is_within(const std::filesystem::path& path, const std::filesystem::path& directory);
+
 // Names in a directory, sorted.
 std::vector<std::string> list_directory(const std::filesystem::path& directory);
 

@@ -157,6 +157,7 @@ void OutputDirectory::restore_previous() {
 void OutputDirectory::discard() noexcept {
   std::error_code ignored;  // the next run clears what is left
   fs::remove_all(partial_, ignored);
+  ::rmdir(partial_.c_str());  // an empty one also goes when no descriptor is left to list it
   lock_.reset();
 }
 

@@ -13,6 +13,11 @@
 namespace kvcalib {
 namespace {
 
+constexpr const char* kLegend =
+    "clipped: more than a step beyond the codes; error: of the attention output when this layer's "
+    "K, V or both alone go through the format; hidden: of the layers so far; errors are of every "
+    "32nd text, its first 512 tokens";
+
 std::string percent_of(double share) { return significant(100 * share, 3); }
 
 // A row with what it is picked by.
@@ -55,6 +60,7 @@ std::vector<RatedRow> picked(const std::vector<RatedRow>& rows, size_t count) {
 
 std::vector<Section> layer_sections(const Measured& measured, size_t most_rows) {
   std::vector<Section> sections;
+  const size_t most_of_stream = most_rows / std::max<size_t>(measured.profiles.size(), 1);
   for (const ProfiledStream& profile : measured.profiles) {
     Section& section = sections.emplace_back();
     section.title = concat("Layers of ", measured.streams[profile.stream].name, ": ",
@@ -64,19 +70,15 @@ std::vector<Section> layer_sections(const Measured& measured, size_t most_rows) 
     section.table.text_columns = 0;
     std::vector<RatedRow> rows = rows_of(profile.layers);
     const size_t all = rows.size();
-    if (all > most_rows) rows = picked(rows, std::max<size_t>(most_rows / 4, 1));
+    if (all > most_of_stream) rows = picked(rows, std::max<size_t>(most_of_stream / 4, 1));
     for (RatedRow& row : rows) section.table.rows.push_back(std::move(row.second));
     if (rows.size() < all)
       section.lines.push_back(
           concat("(the ", rows.size(), " of ", all, " with the largest errors)"));
-    section.lines.emplace_back(
-        "clipped: more than a step beyond the codes; error: of the attention output when this "
-        "layer's K, V or both alone go through the format; hidden: of the layers so far; errors "
-        "are "
-        "of every 32nd text, its first 512 tokens");
     for (const std::string& finding : profile.findings)
       section.lines.push_back("stands out: " + finding);
   }
+  if (!sections.empty()) sections.back().lines.emplace_back(kLegend);
   return sections;
 }
 

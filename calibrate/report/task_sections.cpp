@@ -70,12 +70,13 @@ Section scores(const std::vector<TaskScore>& tasks, const std::vector<StreamInfo
   table.add(
       tasks,
       [](const TaskScore& task) {
-        return std::vector<std::string>{task.task,
-                                        task.dataset,
-                                        task.metric,
-                                        concat(task.items),
-                                        decimals(task.baseline, 2),
-                                        decimals(task.streams.front().score.value, 2)};
+        return std::vector<std::string>{
+            task.task,
+            task.dataset,
+            task.metric,
+            concat(task.items),
+            task.has_one_gold_label() ? "-" : decimals(task.baseline, 2),
+            decimals(task.streams.front().score.value, 2)};
       },
       [](const StreamScore& score) {
         return std::vector<std::string>{decimals(score.score.value, 2),
@@ -89,7 +90,8 @@ Section scores(const std::vector<TaskScore>& tasks, const std::vector<StreamInfo
   Section section;
   section.table = std::move(table.table);
   section.lines = {
-      "const: the best constant answer; diff: points ± paired standard error; other: changed but "
+      "const: the best constant answer (-: the same text is always right); diff: points ± paired "
+      "standard error; other: changed but "
       "still wrong;",
       "p: exact sign test of lost against gained; Holm: the same, corrected over the rows"};
   return section;

@@ -46,6 +46,10 @@ class Refusals(EvaluationTest):
             with self.subTest(option=option, value=value):
                 self.refuse(2, option, arguments=(*self.data, option, value))
 
+        self.refuse(2, "--max-loss", "--tasks FILE", arguments=(*self.data, "--max-loss", "RTE=1"))
+        self.refuse(2, "--scales ''", arguments=(*self.data, "--scales", ""))
+        self.refuse(1, "--scales", "nowhere", arguments=(*self.data, "--scales", self.folder / "nowhere"))
+
     def test_an_unknown_task(self):
         task = self.task("RTE", "ppl", [{"texts": ["It was.", "It was not."], "gold": 0}])
         self.refuse(2, "--max-loss BoolQ", arguments=("--tasks", task, "--max-loss", "BoolQ=1"))
@@ -77,6 +81,20 @@ class Refusals(EvaluationTest):
         (self.output / "thesis.txt").write_text("mine")
         for more in ((), ("--force",)):
             self.refuse(1, str(self.output), "thesis.txt" if more else str(self.output), arguments=(*self.data, *more))
+
+    def test_an_output_where_something_else_belongs(self):
+        weights = self.tiny()
+        before = digests(weights)
+        run = self.evaluate(*self.data, "--scales", self.right_scales, "--output", weights / "report", weights=weights)
+        self.assert_refused(run, 1, str(weights / "report"), "weights directory")
+        self.assertEqual(digests(weights), before)
+        for trace in (self.output, self.output / "trace.json"):
+            self.refuse(1, f"--trace {trace}", "--output", arguments=(*self.data, "--trace", trace))
+
+    def test_going_on_with_what_is_finished(self):
+        arguments = (*self.data, "--scales", self.right_scales, "--output", self.output)
+        self.assertEqual(self.evaluate(*arguments).code, 0)
+        self.refuse(1, "--resume", "finished report", "--force", arguments=(*self.data, "--resume"))
 
     def test_a_damaged_task_file(self):
         header = HEADER | {"task": "own", "rule": "ppl"}

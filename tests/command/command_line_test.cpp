@@ -205,7 +205,7 @@ TEST(CommandLine, TakesFilesWithoutAnOptionsNameForTheOneOfTwoThatIsGiven) {
 
 TEST(CommandLine, ReadsTheLossesThatTasksMayHave) {
   const EvaluateOptions options = evaluate_options(
-      {"--copy", "--max-loss", "RTE=0", "--max-loss", "a=b=2.5", "--max-loss=C3, dev=1e1"});
+      {"--tasks", "t", "--max-loss", "RTE=0", "--max-loss", "a=b=2.5", "--max-loss=C3, dev=1e1"});
   ASSERT_EQ(options.gates.most_loss.size(), 3U);
   EXPECT_EQ(options.gates.most_loss[0].task, "RTE");
   EXPECT_EQ(options.gates.most_loss[0].points, 0);
@@ -230,9 +230,11 @@ TEST(CommandLine, RefusesWhatIsMissingMalformedOrContradictoryInEvaluate) {
       {{"--copy", "--max-kl="}, "--max-kl ''"},
       {{"--copy", "--max-loss", "RTE"}, "--max-loss 'RTE': expected TASK=POINTS"},
       {{"--copy", "--max-loss", "=1"}, "--max-loss '=1': expected TASK=POINTS"},
-      {{"--copy", "--max-loss", "RTE="}, "--max-loss ''"},
+      {{"--copy", "--max-loss", "RTE="}, "--max-loss 'RTE=': expected TASK=POINTS"},
       {{"--copy", "--max-loss", "RTE=-1"}, "--max-loss '-1'"},
       {{"--copy", "--max-loss", "RTE=nan"}, "--max-loss 'nan'"},
+      {{"--copy", "--max-loss", "RTE=1"}, "--max-loss judges tasks: give --tasks FILE"},
+      {{"--copy", "--scales", ""}, "--scales '': expected a directory"},
       {{"--copy", "--stats", "s", "--method", "best"}, "--method best: "},
       {{"--copy", "--stats", "s", "--method", "symmetric", "--method", "symmetric"},
        "--method symmetric: is given twice"},

@@ -91,6 +91,16 @@ TEST_F(EvaluationStreamsTest, AreNamedByTheirPlace) {
   EXPECT_HOLDS(a + ": two streams would be called so", refusal(of({a, b, a, a})));
 }
 
+TEST_F(EvaluationStreamsTest, OfOtherRanksThanTheWeightsAreToldOf) {
+  const std::string one = scales("one", 1), two = scales("two", 2), four = scales("four", 4);
+  EXPECT_TRUE(tried(of({two})).warnings.empty());
+  const std::vector<std::string> warnings = tried(of({one, two, four})).warnings;
+  ASSERT_EQ(warnings.size(), 2U);
+  EXPECT_HOLDS(one + ": has scales of 1 rank, the weights are cut for 2", warnings[0]);
+  EXPECT_HOLDS(four + ": has scales of 4 ranks", warnings[1]);
+  EXPECT_HOLDS("--scales nowhere: is no directory", refusal(of({"nowhere"})));
+}
+
 TEST_F(EvaluationStreamsTest, AreNotNamedAsFormatsAre) {
   const std::string first = scales("fp16", 2), second = scales("per-token", 2);
   EXPECT_EQ(names_of(tried(of({first, second}, {"per-token"}))),

@@ -116,8 +116,8 @@ TEST_F(TextInOrderTest, RefusesIdsOutsideTheVocabulary) {
 }
 
 TEST_F(TextInOrderTest, RefusesWhatHoldsNoWindow) {
-  EXPECT_HOLDS("--data: holds 1 tokens; expected 2 or more", refusal({save("a.txt", "")}, 4));
-  EXPECT_HOLDS("--data: holds 1 tokens; expected 2 or more",
+  EXPECT_HOLDS("a.txt: holds 1 tokens; expected 2 or more", refusal({save("a.txt", "")}, 4));
+  EXPECT_HOLDS("a.npy: holds 1 tokens; expected 2 or more",
                refusal({save("a.npy", npy_ids("1,", Ids{1}))}, 4));
   EXPECT_HOLDS("b.npy: holds no windows", refusal({save("b.npy", npy_ids("0, 4", Ids{}))}, 4));
 }

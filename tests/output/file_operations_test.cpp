@@ -48,6 +48,19 @@ TEST(FileOperations, DuplicateWithBytesAndPermissions) {
   EXPECT_EQ(static_cast<int>(fs::status(folder.path() / "to").permissions()), 0600);
 }
 
+TEST(FileOperations, KnowWhatLiesWithinADirectory) {
+  const OutputFolder folder;
+  const fs::path inner = folder.path() / "inner", link = folder.path() / "link";
+  fs::create_directory(inner);
+  make_symbolic_link("inner", link);
+  for (const fs::path& path : {inner, inner / "", inner / "new", inner / "new/er", link / "new",
+                               folder.path() / "other/../inner/new"})
+    EXPECT_TRUE(is_within(path, inner)) << path;
+  for (const fs::path& path : {folder.path(), folder.path() / "inner2", inner / ".."})
+    EXPECT_FALSE(is_within(path, inner)) << path;
+  EXPECT_TRUE(is_within(inner / "new", link / ""));
+}
+
 TEST(FileOperations, SeeLinksAsTheyAre) {
   const OutputFolder folder;
   const fs::path link = folder.path() / "link";

@@ -88,8 +88,10 @@ class Refusals(EvaluationTest):
         run = self.evaluate(*self.data, "--scales", self.right_scales, "--output", weights / "report", weights=weights)
         self.assert_refused(run, 1, str(weights / "report"), "weights directory")
         self.assertEqual(digests(weights), before)
-        for trace in (self.output, self.output / "trace.json"):
-            self.refuse(1, f"--trace {trace}", "--output", arguments=(*self.data, "--trace", trace))
+        self.refuse(1, f"--trace {self.output}", "--output", arguments=(*self.data, "--trace", self.output))
+        self.output.mkdir()
+        inner = self.output / "trace.json"
+        self.refuse(1, f"--trace {inner}", "--output", arguments=(*self.data, "--trace", inner))
 
     def test_going_on_with_what_is_finished(self):
         arguments = (*self.data, "--scales", self.right_scales, "--output", self.output)

@@ -11,8 +11,6 @@
 namespace kvcalib {
 namespace {
 
-// The number of rows that the algorithm is chosen for: a full micro-batch.
-constexpr uint64_t kReferenceRows = 16384;
 constexpr uint32_t kLargestAlignment = 16;  // of any access that a kernel makes
 
 template <auto destroy>
@@ -69,7 +67,7 @@ void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t name
 
 cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const Operation& operation,
                                       const at::Tensor& x, const at::Tensor& weight,
-                                      const at::Tensor& out) {
+                                      const at::Tensor& out, uint64_t rows) {
   cublasLtMatmulPreference_t created = nullptr;
   TORCH_CUDABLAS_CHECK(cublasLtMatmulPreferenceCreate(&created));
   const Preference preference(created);
@@ -79,8 +77,8 @@ cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const Operation& 
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(out));
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(out));
   const Layout a = transposed(weight, static_cast<uint64_t>(weight.size(0)));
-  const Layout b = transposed(x, kReferenceRows);
-  const Layout c = transposed(out, kReferenceRows);
+  const Layout b = transposed(x, rows);
+  const Layout c = transposed(out, rows);
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
   TORCH_CUDABLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(handle, operation.get(), a.get(), b.get(),
@@ -92,8 +90,8 @@ cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const Operation& 
 
 }  // namespace
 
-void gpu_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out,
-              bool accumulate) {
+void gpu_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out, bool accumulate,
+              int64_t chosen_for) {
   TORCH_CHECK(x.scalar_type() == weight.scalar_type() &&
                   (x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16) &&
                   (out.scalar_type() == x.scalar_type() || out.scalar_type() == at::kFloat),
@@ -101,7 +99,8 @@ void gpu_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& o
   if (x.size(0) == 0) return;
   const cublasLtHandle_t handle = at::cuda::getCurrentCUDABlasLtHandle();
   const Operation operation = make_operation();
-  const cublasLtMatmulAlgo_t algorithm = choose_algorithm(handle, operation, x, weight, out);
+  const cublasLtMatmulAlgo_t algorithm =
+      choose_algorithm(handle, operation, x, weight, out, static_cast<uint64_t>(chosen_for));
   const Layout a = transposed(weight, static_cast<uint64_t>(weight.size(0)));
   const Layout b = transposed(x, static_cast<uint64_t>(x.size(0)));
   const Layout c = transposed(out, static_cast<uint64_t>(x.size(0)));

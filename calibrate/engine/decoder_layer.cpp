@@ -6,7 +6,6 @@
 #include <ATen/ops/from_blob.h>
 
 #include "calibrate/engine/attention.h"
-#include "calibrate/engine/linear.h"
 #include "calibrate/engine/rotary_table.h"
 #include "calibrate/engine/segment_attention.h"
 
@@ -36,16 +35,18 @@ void call(const KvHook& hook, const at::Tensor& qkv, const QkvShape& shape) {
                 heads(shape.heads + shape.kv_heads, shape.kv_heads));
 }
 
-at::Tensor attend(const TokenBlock& block, const at::Tensor& qkv, const QkvShape& shape,
-                  int64_t sliding_window) {
-  if (block.segments != nullptr) {
-    TORCH_CHECK(!block.earlier_keys.defined(), "decoder_layer: segments have no earlier keys");
+at::Tensor attend(const TokenBlock& block, const KvHook& hook, const at::Tensor& qkv,
+                  const QkvShape& shape, int64_t sliding_window) {
+  if (hook.attend || block.segments != nullptr) {
     const auto heads = [&](int64_t first, int64_t count) {
       return heads_of(qkv, first, count, shape.head_dim);
     };
-    return segment_attention(heads(0, shape.heads), heads(shape.heads, shape.kv_heads),
-                             heads(shape.heads + shape.kv_heads, shape.kv_heads), *block.segments,
-                             sliding_window);
+    const at::Tensor queries = heads(0, shape.heads), keys = heads(shape.heads, shape.kv_heads);
+    const at::Tensor values = heads(shape.heads + shape.kv_heads, shape.kv_heads);
+    if (hook.attend) return hook.attend(queries, keys, values);
+    TORCH_CHECK(!block.earlier_keys.defined() && block.segments->earlier == 0,
+                "decoder_layer: segments have no earlier keys");
+    return segment_attention(queries, keys, values, *block.segments, sliding_window);
   }
   const auto windows = [&](int64_t first, int64_t count, const at::Tensor& earlier = {}) {
     const at::Tensor heads = heads_of(qkv, first, count, shape.head_dim);
@@ -85,7 +86,7 @@ struct Step {
       rms_norm(block.hidden, {}, {}, weights.attention_norm, normed, config().norm_eps,
                faults.attention_input);
     });
-    run("qkv GEMM", [&] { linear(normed, weights.qkv, qkv()); });
+    run("qkv GEMM", [&] { multiply(normed, weights.qkv, qkv()); });
     if (config().query_key_norm)
       run("query and key norm", [&] {
         head_norm(qkv(), weights.query_norm, weights.key_norm, shape(), config().norm_eps);
@@ -96,17 +97,18 @@ struct Step {
     });
   }
 
-  void add_attention() const {
+  void add_attention(const KvHook& hook) const {
     at::Tensor attended;
-    run("attention", [&] { attended = attend(block, qkv(), shape(), config().sliding_window); });
+    run("attention",
+        [&] { attended = attend(block, hook, qkv(), shape(), config().sliding_window); });
     if (!has_own_sum(weights, block.hidden)) {
       run("output GEMM",
-          [&] { linear(attended, weights.output, block.hidden, /*accumulate=*/true); });
+          [&] { multiply(attended, weights.output, block.hidden, /*accumulate=*/true); });
       run("ffn norm", [&] { ffn_norm({}); });
       return;
     }
     const at::Tensor projected = of_block(workspace.projected);
-    run("output GEMM", [&] { linear(attended, weights.output, projected); });
+    run("output GEMM", [&] { multiply(attended, weights.output, projected); });
     run("residual and ffn norm", [&] { ffn_norm(projected); });
   }
 
@@ -114,11 +116,11 @@ struct Step {
     const at::Tensor normed = of_block(workspace.normed);
     const at::Tensor gate_up = of_block(workspace.gate_up);
     const at::Tensor activated = of_block(workspace.activated);
-    run("gate and up GEMM", [&] { linear(normed, weights.gate_up, gate_up); });
+    run("gate and up GEMM", [&] { multiply(normed, weights.gate_up, gate_up); });
     if (weights.gate_up_bias.defined())
       run("gate and up bias", [&] { gate_up.add_(weights.gate_up_bias); });
     run("swiglu", [&] { swiglu(gate_up, activated); });
-    run("down GEMM", [&] { linear(activated, weights.down, block.hidden, /*accumulate=*/true); });
+    run("down GEMM", [&] { multiply(activated, weights.down, block.hidden, /*accumulate=*/true); });
     if (weights.down_bias.defined())
       run("down bias", [&] { block.hidden.add_(weights.down_bias); });
   }
@@ -126,6 +128,10 @@ struct Step {
  private:
   at::Tensor of_block(const at::Tensor& all) const {
     return all.narrow(0, 0, block.hidden.size(0));
+  }
+  void multiply(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& out,
+                bool accumulate = false) const {
+    linear(x, weight, out, accumulate, context.gemm_rows);
   }
   // `projected`: what attention adds to the hidden states, but for its bias; undefined: is added.
   void ffn_norm(const at::Tensor& projected) const {
@@ -171,7 +177,7 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
   const Step step{context, weights, block, workspace, faults};
   if (!block.has_qkv) step.find_qkv(hook);
   call(hook, step.qkv(), step.shape());
-  step.add_attention();
+  step.add_attention(hook);
   step.add_feed_forward();
 }
 

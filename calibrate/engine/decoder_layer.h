@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "calibrate/engine/faults.h"
+#include "calibrate/engine/linear.h"
 #include "calibrate/engine/operations.h"
 #include "sharding/formats/model_config.h"
 #include "sharding/formats/rotation.h"
@@ -27,6 +28,11 @@ struct KvHook {
   Function function;
   // What the kernel that rotates takes K and V through; undefined: nothing.
   KvCodes codes = {};
+  // What attends in the place of the block's own causal attention: of the queries and what the hook
+  // left of K and V, as `function` gets them, to [tokens, heads head_dim].  Null: the block itself.
+  std::function<at::Tensor(const at::Tensor& queries, const at::Tensor& keys,
+                           const at::Tensor& values)>
+      attend = nullptr;
 };
 
 // What all layers of a pass have in common.
@@ -34,6 +40,7 @@ struct LayerContext {
   ModelConfig config;
   RotaryTensors rotary;
   Trace* trace = nullptr;
+  int64_t gemm_rows = kFullMicroBatch;  // that GPUs choose their algorithms for, see linear
 };
 
 // For tokens at positions below `length`.

@@ -18,6 +18,13 @@ const char* first_fault(const int* found) {
   return nullptr;
 }
 
+void refuse_fault(int64_t layer, const int* found) {
+  const char* const what = first_fault(found);
+  if (what == nullptr) return;
+  throw Error(concat("layer ", layer, ": NaN or Inf in ", what, "; the model overflows its 16-bit ",
+                     "type on this data, or its weights are damaged"));
+}
+
 }  // namespace
 
 Faults::Faults(int64_t layers, const at::Device& device)
@@ -42,10 +49,13 @@ void Faults::close(int64_t layer) {
 
 void Faults::wait_for(int64_t layer) {
   if (!flags_.is_cpu()) closed_[static_cast<size_t>(layer)].synchronize();
-  const char* const what = first_fault(host_flags_.const_data_ptr<int>() + 3 * layer);
-  if (what == nullptr) return;
-  throw Error(concat("layer ", layer, ": NaN or Inf in ", what, "; the model overflows its 16-bit ",
-                     "type on this data, or its weights are damaged"));
+  refuse_fault(layer, host_flags_.const_data_ptr<int>() + 3 * layer);
+}
+
+void Faults::check_all() const {
+  const at::Tensor flags = flags_.cpu();
+  for (int64_t layer = 0; layer < flags.size(0); ++layer)
+    refuse_fault(layer, flags.const_data_ptr<int>() + 3 * layer);
 }
 
 }  // namespace kvcalib

@@ -31,6 +31,10 @@ class Faults {
   // that was not finite.
   void wait_for(int64_t layer);
 
+  // In the place of both: waits for all that the device was given.  Throws Error for the first
+  // thing in the first layer with one.
+  void check_all() const;
+
  private:
   at::Tensor flags_;       // [layers, 3]
   at::Tensor host_flags_;  // the same, pinned; flags_ itself on the CPU

@@ -31,6 +31,10 @@ kernels::cpu::StoredType stored_type(at::ScalarType type) {
   }
 }
 
+int64_t strip_floats(int64_t rows, const InstructionSet& set) {
+  return kernels::cpu::packed_floats(rows, kStripColumns, set);
+}
+
 // Fills `packed` with the whole of a few columns.
 void pack(const WeightMatrix& columns, float* packed, const InstructionSet& set) {
   for (const WeightBlock& block : columns.blocks()) {
@@ -91,28 +95,31 @@ void cpu_linear(const CpuProduct& product) {
   const auto first_row = [&](int64_t group) {
     return std::min(group * row_blocks / groups * kernels::cpu::kProductRows, product.x.size(0));
   };
+  const at::Tensor& kept = product.weight.packed_form();
   share_tasks(product.strips() * groups, [&](TaskQueue& queue) {
-    const int64_t rows = product.weight.rows();
+    const int64_t floats = strip_floats(product.weight.rows(), set);
     const at::Tensor packed =
-        at::empty({kernels::cpu::packed_floats(rows, kStripColumns, set)}, product.x.options());
+        kept.defined() ? at::Tensor() : at::empty({floats}, product.x.options());
     const at::Tensor scratch = at::empty({kernels::cpu::kProductScratch}, product.x.options());
     int64_t packed_strip = -1;
     while (const std::optional<int64_t> task = queue.next()) {
       const int64_t strip = *task / groups, group = *task % groups;
-      if (strip != packed_strip)
+      if (!kept.defined() && strip != packed_strip)
         pack(product.weight.narrow(strip * kStripColumns, product.width(strip)),
              packed.data_ptr<float>(), set);
       packed_strip = strip;
-      product.multiply(strip, first_row(group), first_row(group + 1),
-                       packed.const_data_ptr<float>(), scratch.data_ptr<float>(), set);
+      const float* const weight = kept.defined() ? kept.const_data_ptr<float>() + strip * floats
+                                                 : packed.const_data_ptr<float>();
+      product.multiply(strip, first_row(group), first_row(group + 1), weight,
+                       scratch.data_ptr<float>(), set);
     }
   });
 }
 
 }  // namespace
 
-void linear(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& out,
-            bool accumulate) {
+void linear(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& out, bool accumulate,
+            int64_t chosen_for) {
   TORCH_CHECK(x.dim() == 2 && out.dim() == 2 && x.size(1) == weight.rows() &&
                   x.size(0) == out.size(0) && weight.columns() == out.size(1),
               "linear: shapes ", x.sizes(), ", [", weight.rows(), ", ", weight.columns(), "], ",
@@ -121,7 +128,28 @@ void linear(const at::Tensor& x, const WeightMatrix& weight, const at::Tensor& o
   if (x.is_cpu())
     cpu_linear({x, weight, out, accumulate});
   else
-    gpu_gemm(x, weight.whole(), out, accumulate);
+    gpu_gemm(x, weight.whole(), out, accumulate, chosen_for);
+}
+
+WeightMatrix packed(const WeightMatrix& weight) {
+  const InstructionSet& set = kernels::cpu::fastest_instruction_set();
+  const int64_t floats = strip_floats(weight.rows(), set);
+  const int64_t strips = parts_of(weight.columns(), kStripColumns);
+  const at::Tensor form = at::empty({strips * floats}, at::kFloat);
+  share_tasks(strips, [&](TaskQueue& queue) {
+    while (const std::optional<int64_t> strip = queue.next()) {
+      const int64_t first = *strip * kStripColumns;
+      pack(weight.narrow(first, std::min(kStripColumns, weight.columns() - first)),
+           form.data_ptr<float>() + *strip * floats, set);
+    }
+  });
+  return WeightMatrix::packed(weight.rows(), weight.columns(), form);
+}
+
+int64_t packed_bytes(int64_t rows, int64_t columns) {
+  return parts_of(columns, kStripColumns) *
+         strip_floats(rows, kernels::cpu::fastest_instruction_set()) *
+         static_cast<int64_t>(sizeof(float));
 }
 
 int64_t linear_scratch_bytes(int64_t rows) {

@@ -4,7 +4,7 @@
 namespace kvcalib {
 
 void gpu_gemm(const at::Tensor& /*x*/, const at::Tensor& /*weight*/, const at::Tensor& /*out*/,
-              bool /*accumulate*/) {
+              bool /*accumulate*/, int64_t /*chosen_for*/) {
   TORCH_CHECK(false, "a product on a GPU, built without CUDA");
 }
 

@@ -48,6 +48,10 @@ OutputHead::OutputHead(const WeightDirectory& directory, const at::Device& devic
   norm_ = norm_.view({config_.hidden});
 }
 
+void OutputHead::keep_packed() {
+  if (norm_.is_cpu()) head_ = packed(head_);
+}
+
 at::Tensor OutputHead::logits_of(std::span<const at::Tensor> hidden, const at::Tensor& rows,
                                  int64_t first, int64_t count, const at::Tensor& normed,
                                  const at::Tensor& logits, const at::Tensor& nonfinite) const {

@@ -29,6 +29,9 @@ class OutputHead {
   // Reads both; they stay on the device.  Throws Error when they are not finite or cannot be read.
   OutputHead(const WeightDirectory& directory, const at::Device& device, Trace* trace = nullptr);
 
+  // On a CPU: takes the memory that makes calls with few rows faster.
+  void keep_packed();
+
   // Gives the logits of rows of `hidden`, [any, hidden] of each stream, to `take`: those that
   // `rows` names, int64 on the device, or all where it is undefined.  A block of rows of all
   // streams comes after the other, each of rows_at_once or what is left.  `hidden` is left as it

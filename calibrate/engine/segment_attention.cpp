@@ -17,7 +17,7 @@ namespace {
 
 using Segment = Segments::Segment;
 
-void append(const TokenTree& tree, std::vector<Segment>& all) {
+void append(const TokenTree& tree, int64_t earlier, std::vector<Segment>& all) {
   const int64_t first_row = all.empty() ? 0 : all.back().first_row + all.back().rows;
   const auto first_segment = static_cast<int64_t>(all.size());
   int64_t next = 0;
@@ -26,7 +26,7 @@ void append(const TokenTree& tree, std::vector<Segment>& all) {
     TORCH_CHECK(node.count > 0 && node.first == next && parent < std::ssize(all),
                 "make_segments: a node of ", node.count, " tokens from ", node.first,
                 " on, behind ", next, ", of the parent ", node.parent);
-    const int64_t before = parent < 0 ? 0 : all[static_cast<size_t>(parent)].keys;
+    const int64_t before = parent < 0 ? earlier : all[static_cast<size_t>(parent)].keys;
     all.push_back({first_row + node.first, node.count, parent, before + node.count});
     next += node.count;
   }
@@ -34,18 +34,22 @@ void append(const TokenTree& tree, std::vector<Segment>& all) {
               " tokens");
 }
 
-// The rows of a segment's path, from the root on, in as few runs as they lie in.
+// Where the keys of a segment's path lie, from the first on, in as few runs as possible.
 std::vector<kernels::cpu::KeyRun> path_of(const Segments& segments, const Segment& segment) {
-  std::vector<kernels::cpu::KeyRun> runs{{segment.first_row, segment.rows}};
+  std::vector<kernels::cpu::KeyRun> runs{{segments.earlier + segment.first_row, segment.rows}};
+  const auto put_before = [&runs](const kernels::cpu::KeyRun& run) {
+    kernels::cpu::KeyRun& behind = runs.back();
+    if (run.first + run.count == behind.first)
+      behind = {run.first, run.count + behind.count};
+    else
+      runs.push_back(run);
+  };
   for (int64_t i = segment.parent; i >= 0;) {
     const Segment& ancestor = segments.all[static_cast<size_t>(i)];
-    kernels::cpu::KeyRun& behind = runs.back();
-    if (ancestor.first_row + ancestor.rows == behind.first)
-      behind = {ancestor.first_row, ancestor.rows + behind.count};
-    else
-      runs.push_back({ancestor.first_row, ancestor.rows});
+    put_before({segments.earlier + ancestor.first_row, ancestor.rows});
     i = ancestor.parent;
   }
+  if (segments.earlier > 0) put_before({0, segments.earlier});
   std::reverse(runs.begin(), runs.end());
   return runs;
 }
@@ -122,26 +126,27 @@ at::Tensor cpu_segment_attention(const at::Tensor& queries, const at::Tensor& ke
   return out;
 }
 
-void check_heads(const at::Tensor& tensor, const at::Tensor& queries, const Segments& segments) {
-  TORCH_CHECK(tensor.dim() == 3 && tensor.size(0) == segments.rows() &&
-                  tensor.size(2) == queries.size(2) && tensor.stride(2) == 1 &&
-                  tensor.stride(1) == tensor.size(2),
-              "segment_attention: ", segments.rows(), " rows of dense heads, not ", tensor.sizes(),
+void check_heads(const at::Tensor& tensor, const at::Tensor& queries, int64_t rows) {
+  TORCH_CHECK(tensor.dim() == 3 && tensor.size(0) == rows && tensor.size(2) == queries.size(2) &&
+                  tensor.stride(2) == 1 && tensor.stride(1) == tensor.size(2),
+              "segment_attention: ", rows, " rows of dense heads, not ", tensor.sizes(),
               " with strides ", tensor.strides());
 }
 
 }  // namespace
 
-Segments make_segments(std::span<const TokenTree* const> trees, const at::Device& device) {
+Segments make_segments(std::span<const TokenTree* const> trees, const at::Device& device,
+                       int64_t earlier) {
   Segments segments;
-  for (const TokenTree* tree : trees) append(*tree, segments.all);
+  segments.earlier = earlier;
+  for (const TokenTree* tree : trees) append(*tree, earlier, segments.all);
   for (const Segment& segment : segments.all) {
     segments.most_rows = std::max(segments.most_rows, segment.rows);
     segments.most_keys = std::max(segments.most_keys, segment.keys);
   }
-  const int64_t window = trees.empty() ? 0 : window_of(*trees.front());
-  if (std::all_of(trees.begin(), trees.end(),
-                  [&](const TokenTree* tree) { return window_of(*tree) == window; }))
+  const int64_t window = trees.empty() || earlier > 0 ? 0 : window_of(*trees.front());
+  if (window > 0 && std::all_of(trees.begin(), trees.end(),
+                                [&](const TokenTree* tree) { return window_of(*tree) == window; }))
     segments.window = window;
   segments.positions = positions_of(segments.all, segments.rows()).to(device);
   if (!device.is_cpu()) add_key_rows(segments, device);
@@ -151,7 +156,9 @@ Segments make_segments(std::span<const TokenTree* const> trees, const at::Device
 at::Tensor segment_attention(const at::Tensor& queries, const at::Tensor& keys,
                              const at::Tensor& values, const Segments& segments,
                              int64_t sliding_window) {
-  for (const at::Tensor& tensor : {queries, keys, values}) check_heads(tensor, queries, segments);
+  check_heads(queries, queries, segments.rows());
+  for (const at::Tensor& tensor : {keys, values})
+    check_heads(tensor, queries, segments.earlier + segments.rows());
   TORCH_CHECK(keys.sizes() == values.sizes() && keys.strides() == values.strides(),
               "segment_attention: every key has its value");
   if (queries.is_cpu())

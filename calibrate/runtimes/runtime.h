@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/statistics/decoding_rule.h"
 #include "calibrate/statistics/kv_scale.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/model_config.h"
@@ -83,6 +84,9 @@ class Runtime {
   // How K of a prompt of `length` tokens is rotated there.  Where the model rotates by its own
   // rules (ModelConfig::own_rotation) the runtime has no say.
   virtual Rotation rotation(const ModelConfig& config, int64_t length) const = 0;
+
+  // How it decodes over its int8 cache.
+  virtual DecodingRule decoding() const = 0;
 
   // The files that it reads, without statistics and summary.  Throws Error for scales it has no
   // place for.

@@ -32,6 +32,14 @@ WeightMatrix::WeightMatrix(int64_t rows, int64_t columns, at::ScalarType type,
               rows_, " x ", columns_);
 }
 
+WeightMatrix WeightMatrix::packed(int64_t rows, int64_t columns, const at::Tensor& form) {
+  WeightMatrix matrix;
+  matrix.rows_ = rows;
+  matrix.columns_ = columns;
+  matrix.packed_ = form;
+  return matrix;
+}
+
 WeightMatrix::WeightMatrix(const at::Tensor& whole)
     : WeightMatrix(whole.size(0), whole.size(1), whole.scalar_type(), {{0, 0, 1, whole}}) {}
 
@@ -48,6 +56,7 @@ void WeightMatrix::copy_columns(int64_t first, int64_t count, const at::Tensor& 
 }
 
 WeightMatrix WeightMatrix::narrow(int64_t first, int64_t count) const {
+  TORCH_CHECK(!packed_.defined(), "a packed matrix has no parts");
   std::vector<WeightBlock> blocks;
   for (const WeightBlock& block : blocks_) {
     std::optional<WeightBlock> part = clipped(block, first, count);

@@ -22,6 +22,8 @@ class WeightMatrix {
   // anything else is made of them: that is what the runtime will have.
   WeightMatrix(int64_t rows, int64_t columns, at::ScalarType type, std::vector<WeightBlock> blocks);
   explicit WeightMatrix(const at::Tensor& whole);
+  // A matrix that is kept in the form in which the engine multiplies on the CPU, and in no other.
+  static WeightMatrix packed(int64_t rows, int64_t columns, const at::Tensor& form);
 
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }
@@ -35,11 +37,14 @@ class WeightMatrix {
   // Its pieces, in no order, and the type that they are rounded to.
   const std::vector<WeightBlock>& blocks() const { return blocks_; }
   at::ScalarType type() const { return type_; }
+  // Undefined where it is not kept so.
+  const at::Tensor& packed_form() const { return packed_; }
 
  private:
   int64_t rows_ = 0, columns_ = 0;
   at::ScalarType type_ = at::kFloat;
   std::vector<WeightBlock> blocks_;
+  at::Tensor packed_;
 };
 
 }  // namespace kvcalib

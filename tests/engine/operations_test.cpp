@@ -54,6 +54,25 @@ TEST(Linear, TakesAViewOfTheWeightsColumns) {
   EXPECT_LT(relative_error(out, at::mm(x, weight).narrow(1, 64, 32)), 1e-6);
 }
 
+TEST(Linear, GivesTheSameBitsWithAWeightThatIsKeptPacked) {
+  at::manual_seed(3);
+  const at::Tensor weight = at::randn({1030, 320}).to(at::kHalf).t();  // two strips and a part
+  const WeightMatrix matrix(weight), kept = packed(matrix);
+  EXPECT_EQ(kept.rows(), 320);
+  EXPECT_EQ(kept.columns(), 1030);
+  EXPECT_EQ(kept.packed_form().numel() * 4, packed_bytes(320, 1030));
+  for (const int64_t rows : {1, 7, 200}) {
+    const at::Tensor x = at::randn({rows, 320});
+    const at::Tensor expected = at::ones({rows, 1030}), found = at::ones({rows, 1030});
+    for (const bool accumulate : {false, true}) {
+      linear(x, matrix, expected, accumulate);
+      linear(x, kept, found, accumulate);
+      EXPECT_TRUE(at::equal(found, expected));
+    }
+  }
+  EXPECT_THROW(kept.narrow(0, 8), c10::Error);
+}
+
 // Of whole windows, where q, k and v of a token lie side by side.
 at::Tensor attention(const at::Tensor& qkv, const QkvShape& shape, int64_t window,
                      int64_t sliding_window = 0) {

@@ -52,6 +52,33 @@ TEST(SegmentAttention, CountsPositionsAlongEveryPath) {
   EXPECT_EQ(segments.most_keys, 670);
 }
 
+// The first tokens of every text apart, as what is earlier.
+TEST(SegmentAttention, GivesRowsBehindEarlierKeysTheBitsOfWholeTexts) {
+  at::manual_seed(3);
+  constexpr int64_t kEarlier = 70;
+  const std::vector<TokenTree> rests = {tree_of({{-1, 9}}), tree_of({{-1, 40}, {0, 3}, {0, 600}})};
+  const Segments segments = make_segments(pointers(rests), at::kCPU, kEarlier);
+  const at::Tensor qkv = kHeads.random(kEarlier + segments.rows(), at::kFloat);
+  const auto own = [&](const at::Tensor& heads) { return heads.slice(0, kEarlier); };
+  const at::Tensor keys = kHeads.part(qkv, kHeads.heads, kHeads.kv_heads);
+  const at::Tensor values = kHeads.part(qkv, kHeads.heads + kHeads.kv_heads, kHeads.kv_heads);
+  for (const int64_t sliding_window : {0, 30}) {
+    const at::Tensor found = segment_attention(own(kHeads.part(qkv, 0, kHeads.heads)), keys, values,
+                                               segments, sliding_window);
+    for (int64_t i = 0; i < std::ssize(segments.all); ++i) {
+      const at::Tensor path = path_rows(segments, i);
+      const at::Tensor text = at::cat({at::arange(kEarlier), path + kEarlier});
+      const Segments whole = segments_of({tree_of({{-1, text.size(0)}})});
+      const at::Tensor expected =
+          kHeads.attend(qkv.index_select(0, text), whole, sliding_window).slice(0, kEarlier);
+      EXPECT_TRUE(at::equal(found.index_select(0, path), expected)) << i;
+      EXPECT_TRUE(at::equal(segments.positions.index_select(0, path),
+                            at::arange(kEarlier, text.size(0), at::kInt)));
+    }
+  }
+  EXPECT_EQ(segments.window, 0);
+}
+
 TEST(SegmentAttention, KnowsWindows) {
   EXPECT_EQ(segments_of({tree_of({{-1, 256}}), tree_of({{-1, 256}})}).window, 256);
   EXPECT_EQ(segments_of({tree_of({{-1, 256}}), tree_of({{-1, 257}})}).window, 0);

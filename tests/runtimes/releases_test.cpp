@@ -115,6 +115,15 @@ TEST(TurboMindReleases, KeepWhatALaterOneIsNamedFor) {
 }
 
 // What a release reads its converter writes, and the other way round.
+TEST(TurboMindReleases, DecodeByTheirOwnRules) {
+  const DecodingRule away{true, true}, exact{true, false}, plain{false, false};
+  EXPECT_EQ(find_turbomind_release("0.0.2").decoding, away);
+  EXPECT_EQ(find_turbomind_release("0.0.14").decoding, away);
+  EXPECT_EQ(find_turbomind_release("0.1.0").decoding, exact);
+  EXPECT_EQ(find_turbomind_release("0.2.6").decoding, exact);
+  EXPECT_EQ(find_turbomind_release("0.3.0").decoding, plain);
+}
+
 TEST(TurboMindReleases, HaveTheConfigKeysOfWhatTheyRead) {
   for (const TurboMindRelease& release : turbomind_releases()) {
     const auto writes = [&](std::string_view key) {

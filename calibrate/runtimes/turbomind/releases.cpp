@@ -115,6 +115,7 @@ constexpr Row kRows[] = {
        is.crashes_without_scales = false;
        is.int8_in_flash_attention = true;
        is.longest_int8_prefill = 0;
+       is.decoding.rounds_half_away = false;
        is.reads_bfloat16 = true;
        is.dynamic_ntk = DynamicNtk::kByRequest;
        is.reads_use_dynamic_ntk = false;
@@ -144,6 +145,7 @@ constexpr Row kRows[] = {
     {3, 0, 0,
      [](TurboMindRelease& is) {
        is.int8_beside_bfloat16 = true;
+       is.decoding.newest_is_exact = false;
        is.reads_use_dynamic_ntk = true;
        is.scales_linearly = true;
        is.config_defaults.cache_block_seq_len = "64";

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "calibrate/statistics/decoding_rule.h"
+
 namespace kvcalib {
 
 // How a release stretches the rotary base of long prompts.
@@ -43,6 +45,8 @@ struct TurboMindRelease {
   // The cache
   bool pages_cache = false;         // in blocks of tokens, else a session at a time
   bool shares_free_memory = false;  // the blocks are a share of free memory, else of all
+
+  DecodingRule decoding{.newest_is_exact = true, .rounds_half_away = true};
 
   // Weights
   bool cuts_while_loading = false;    // files of one rank, for several that serve

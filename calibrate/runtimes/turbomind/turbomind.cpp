@@ -30,6 +30,7 @@ class TurboMind final : public Runtime {
   Rotation rotation(const ModelConfig& config, int64_t length) const override {
     return rotation_on(release_, config, length);
   }
+  DecodingRule decoding() const override { return release_.decoding; }
 
   // For weights of its own also config.ini as it has to be, and what that changes.
   std::vector<OutputFile> files(const CalibratedModel& model) const override {

@@ -134,7 +134,7 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   Rendezvous rendezvous(rank);
   EvaluationJob job = open_job(options, device);
   warn(std::cerr, job.directory->warnings());
-  warn(std::cerr, job.tried.warnings);
+  warn(std::cerr, job.tried.notes);
   warn(std::cerr, job.work.warnings);
   ScoreRequest request = make_request(job);
   std::optional<GroupFiles> files;

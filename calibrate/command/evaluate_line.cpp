@@ -114,7 +114,8 @@ void take_files(const Parser& parser, EvaluateOptions& options,
                 const std::vector<std::string>& files) {
   if (files.empty()) return;
   if (options.data.empty() == options.tasks.empty())
-    parser.fail(concat("'", files.front(), "': is it of --data or of --tasks? say so"));
+    parser.fail(
+        concat("'", files.front(), "': is it of --data or of --tasks? put it behind one of them"));
   std::vector<std::string>& taken = options.data.empty() ? options.tasks : options.data;
   taken.insert(taken.end(), files.begin(), files.end());
 }

@@ -17,6 +17,7 @@
 #include "calibrate/output/file_operations.h"
 #include "calibrate/report/evaluation_files.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/sha256.h"
 #include "sharding/formats/fingerprint.h"
 #include "sharding/formats/model_config_json.h"
@@ -31,15 +32,13 @@ constexpr const char* kWaysOut = "use a smaller --group or --micro-batch, or mor
 
 std::unique_ptr<OutputDirectory> open_report(const EvaluateOptions& options) {
   const std::filesystem::path& output = *options.output;
-  if (is_within(output, options.weights))
-    throw Error(concat("--output ", output.string(), ": lies in the weights directory, where ",
-                       "nothing but its files and their scales belongs; name another place"));
-  if (options.resume && !options.force && is_plain_directory(output) &&
-      !list_directory(output).empty())
-    throw Error(concat("--resume: ", output.string(), " holds a finished report; with --force ",
-                       "another takes its place, made of the groups that are kept"));
-  return std::make_unique<OutputDirectory>(*options.output, options.force,
-                                           foreign_to(evaluation_file_names()));
+  check_beside_weights("--output", output, options.weights);
+  const ForeignEntry foreign = foreign_to(evaluation_file_names());
+  if (options.resume && !options.force && kind_behind(output) == FileKind::kDirectory &&
+      !list_directory(output).empty() && !foreign(output))
+    throw Error(concat("--resume: ", output.string(), " holds a finished report; --force makes it ",
+                       "anew"));
+  return std::make_unique<OutputDirectory>(output, options.force, foreign);
 }
 
 }  // namespace
@@ -54,6 +53,7 @@ EvaluationJob open_job(const EvaluateOptions& options, const c10::Device& device
   job.runtime = options.runtime.open();
   job.tried = tried_caches(options, *job.directory, *job.runtime);
   job.work = read_work(options, job.directory->config());
+  job.work.notes.insert(job.work.notes.end(), job.tried.notes.begin(), job.tried.notes.end());
   const int64_t positions = job.directory->config().max_position_embeddings;
   if (positions > 0 && job.work.length > positions)
     job.work.warnings.push_back(concat("texts have up to ", job.work.length,

@@ -142,6 +142,15 @@ std::vector<ScaleMethod> methods_of(const EvaluateOptions& options, const Runtim
   return options.methods;
 }
 
+// Scales that do not fit the cut of the weights.
+void note_ranks(TriedCaches& tried, const std::filesystem::path& source, int64_t ranks,
+                int64_t cut) {
+  if (cut > 1 && ranks != cut)
+    tried.notes.push_back(concat("scales of ", source.string(), " are for ", ranks,
+                                 ranks == 1 ? " rank" : " ranks", ", the weights are cut for ", cut,
+                                 ": measured, but not to be served together"));
+}
+
 }  // namespace
 
 TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& weights,
@@ -161,12 +170,7 @@ TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& 
       throw Error(concat("--scales ", directory.string(), ": is no directory"));
     const StoredScales stored = options.runtime.row().read_scales(directory);
     const auto files = check_scales(stored, directory, weights, runtime);
-    const int64_t cut = weights.config().stored_ranks;
-    if (cut > 1 && stored.ranks != cut)
-      tried.warnings.push_back(concat(directory.string(), ": has scales of ", stored.ranks,
-                                      stored.ranks == 1 ? " rank" : " ranks",
-                                      ", the weights are cut for ", cut,
-                                      ": measured, but not to be served together"));
+    note_ranks(tried, directory, stored.ranks, weights.config().stored_ranks);
     tried.files.insert(tried.files.end(), files.begin(), files.end());
     tried.caches.push_back(static_int8(names.of(directory), directory.string(), stored.scales,
                                        stored.ranks, weights, runtime));
@@ -177,6 +181,7 @@ TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& 
   for (const std::filesystem::path file : options.statistics) {
     statistics.push_back(read_own_statistics(file, options, weights, runtime));
     tried.files.push_back(file);
+    note_ranks(tried, file, ranks, weights.config().stored_ranks);
     const std::string name = names.of(file);
     for (const ScaleMethod& method : methods)
       tried.caches.push_back(static_int8(

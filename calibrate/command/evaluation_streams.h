@@ -26,7 +26,7 @@ struct TriedCache {
 struct TriedCaches {
   std::vector<TriedCache> caches;
   std::vector<std::filesystem::path> files;  // scale files and statistics that were read
-  std::vector<std::string> warnings;
+  std::vector<std::string> notes;            // for whom reads the report
 };
 
 // Throws Error naming directory, layer and rank for scales that the runtime would not read as they

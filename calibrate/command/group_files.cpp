@@ -23,8 +23,7 @@ constexpr std::string_view kPartial = ".partial";
 constexpr uint64_t kLargestGroup = uint64_t{64} << 30;
 
 fs::path folder_beside(const fs::path& output) {
-  const fs::path whole = fs::absolute(output).lexically_normal();
-  const fs::path directory = whole.has_filename() ? whole : whole.parent_path();
+  const fs::path directory = resolved(output);
   return directory.parent_path() / concat(".", directory.filename().string(), ".kvcalib-groups");
 }
 
@@ -62,7 +61,7 @@ GroupFiles::GroupFiles(const fs::path& output, std::string request, bool resume)
   if (!is_there(folder_)) return;
   int64_t groups = 0;
   for (const std::string& name : list_directory(folder_)) {
-    if (!is_ours(name))
+    if (!is_ours(name) || !is_plain_file(folder_ / name))
       throw Error(concat((folder_ / name).string(),
                          ": is not kvcalib's, in a folder that it keeps ",
                          "finished groups in and removes at the end; take it away"));

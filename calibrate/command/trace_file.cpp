@@ -8,6 +8,7 @@
 
 #include "calibrate/output/file_operations.h"
 #include "sharding/files/error.h"
+#include "sharding/files/file_kind.h"
 #include "sharding/files/leave_by_signal.h"
 #include "sharding/files/ranged_file.h"
 #include "sharding/streaming/trace.h"
@@ -40,16 +41,21 @@ void check_replaced(const fs::path& file) {
 
 }  // namespace
 
+void check_beside_weights(const char* option, const fs::path& path, const fs::path& weights) {
+  if (path.empty() || kind_behind(weights) != FileKind::kDirectory || !is_within(path, weights))
+    return;
+  throw Error(concat(option, " ", path.string(), ": lies in the weights directory, where nothing ",
+                     "but its files and their scales belongs; name another place"));
+}
+
 void check_trace_place(const fs::path& file, const fs::path& weights,
                        const std::optional<fs::path>& output, bool force) {
   if (!file.has_filename()) throw Error(concat("--trace '", file.string(), "': names no file"));
   const fs::path parent = parent_of(file);
   if (access(parent.c_str(), W_OK | X_OK) != 0) throw_system_error(parent, "--trace cannot write");
   check_replaced(file);
-  if (is_within(file, weights))
-    throw Error(concat("--trace ", file.string(), ": lies in the weights directory, where nothing ",
-                       "but its files and their scales belongs; name another place"));
-  if (output && is_within(file, *output))
+  check_beside_weights("--trace", file, weights);
+  if (output && !output->empty() && is_within(file, *output))
     throw Error(concat("--trace ", file.string(), ": is where --output ", output->string(),
                        " goes, which is replaced as a whole; name another place"));
   if (is_there(file) && !force)

@@ -8,6 +8,10 @@
 
 namespace kvcalib {
 
+// Throws Error when what an option names is the weights directory or lies in it.
+void check_beside_weights(const char* option, const std::filesystem::path& path,
+                          const std::filesystem::path& weights);
+
 // Throws Error when write_trace could not write there, when the place is in the weights directory
 // or is or lies in the output directory, or when it would replace what is no trace, or a trace
 // without `force`.

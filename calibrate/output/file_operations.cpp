@@ -53,11 +53,18 @@ bool is_plain_file(const fs::path& path) { return kind_at(path) == FileKind::kFi
 
 bool is_plain_directory(const fs::path& path) { return kind_at(path) == FileKind::kDirectory; }
 
+fs::path resolved(const fs::path& path) {
+  std::error_code failure;
+  fs::path found = fs::weakly_canonical(fs::absolute(path, failure), failure);
+  if (failure || found.empty())
+    throw Error(concat(path.string(), ": no path to a file or directory: ",
+                       failure ? failure.message() : "it is empty"));
+  return found.has_filename() || found == found.root_path() ? found : found.parent_path();
+}
+
 bool is_within(const fs::path& path, const fs::path& directory) {
-  const fs::path inner = fs::weakly_canonical(path), outer = fs::weakly_canonical(directory / "");
-  const auto [outer_rest, inner_rest] =
-      std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
-  return outer_rest == outer.end() || outer_rest->empty();
+  const fs::path inner = resolved(path), outer = resolved(directory);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
 std::vector<std::string> list_directory(const fs::path& directory) {

@@ -22,7 +22,10 @@ bool is_there(const std::filesystem::path& path);
 bool is_plain_file(const std::filesystem::path& path);
 bool is_plain_directory(const std::filesystem::path& path);
 
-// Whether a path, which need not be there, is `directory` or lies in it; links are followed.
+// Where a path leads, absolute and without links, dots and a slash at its end; it need not be
+// there.  Throws Error where that cannot be told.
+std::filesystem::path resolved(const std::filesystem::path& path);
+// Whether a path is `directory` or lies in it, as both are resolved.
 bool is_within(const std::filesystem::path& path, const std::filesystem::path& directory);
 
 // Names in a directory, sorted.

@@ -30,15 +30,9 @@ dev_t device_of(const fs::path& path) {
   return status.st_dev;
 }
 
-// The path without links, dots and a slash at its end.
-fs::path resolve(const fs::path& directory) {
-  std::error_code failure;
-  fs::path path = fs::weakly_canonical(fs::absolute(directory, failure), failure);
-  if (failure || path.empty()) {
-    throw Error(concat("--output ", directory.string(),
-                       ": no path to a directory: ", failure ? failure.message() : "it is empty"));
-  }
-  if (!path.has_filename()) path = path.parent_path();
+// Where the directory will be.
+fs::path place_of(const fs::path& directory) {
+  const fs::path path = resolved(directory);
   if (kind_behind(path.parent_path()) != FileKind::kDirectory) {
     throw Error(concat(directory.string(), ": its parent ", path.parent_path().string(),
                        " is no directory; create that first"));
@@ -68,7 +62,7 @@ ForeignEntry foreign_to(OutputNames names) {
 
 OutputDirectory::OutputDirectory(const fs::path& directory, bool force, ForeignEntry foreign,
                                  StepHook step)
-    : directory_(resolve(directory)),
+    : directory_(place_of(directory)),
       partial_(directory_.parent_path() /
                concat('.', directory_.filename().string(), ".kvcalib-partial")),
       previous_(directory_.parent_path() /
@@ -157,7 +151,7 @@ void OutputDirectory::restore_previous() {
 void OutputDirectory::discard() noexcept {
   std::error_code ignored;  // the next run clears what is left
   fs::remove_all(partial_, ignored);
-  ::rmdir(partial_.c_str());  // an empty one also goes when no descriptor is left to list it
+  if (ignored) ::rmdir(partial_.c_str());  // an empty one goes without a descriptor to list it
   lock_.reset();
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `kvcalib evaluate` does not do: it says so on one line, computes nothing and writes nothing."""
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -88,7 +89,16 @@ class Refusals(EvaluationTest):
         run = self.evaluate(*self.data, "--scales", self.right_scales, "--output", weights / "report", weights=weights)
         self.assert_refused(run, 1, str(weights / "report"), "weights directory")
         self.assertEqual(digests(weights), before)
+        for place in ("report", "./report", "new/../report"):
+            with contextlib.chdir(weights):
+                run = self.evaluate(*self.data, "--scales", self.right_scales, "--output", place, weights=weights)
+            self.assert_refused(run, 1, f"--output {place}", "weights directory")
+        self.assertEqual(digests(weights), before)
         self.refuse(1, f"--trace {self.output}", "--output", arguments=(*self.data, "--trace", self.output))
+        with contextlib.chdir(self.folder):
+            run = self.evaluate(*self.data, "--scales", self.right_scales, "--output", "report", "--trace",
+                                self.output)
+        self.assert_refused(run, 1, f"--trace {self.output}")
         self.output.mkdir()
         inner = self.output / "trace.json"
         self.refuse(1, f"--trace {inner}", "--output", arguments=(*self.data, "--trace", inner))

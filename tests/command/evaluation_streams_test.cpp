@@ -93,11 +93,11 @@ TEST_F(EvaluationStreamsTest, AreNamedByTheirPlace) {
 
 TEST_F(EvaluationStreamsTest, OfOtherRanksThanTheWeightsAreToldOf) {
   const std::string one = scales("one", 1), two = scales("two", 2), four = scales("four", 4);
-  EXPECT_TRUE(tried(of({two})).warnings.empty());
-  const std::vector<std::string> warnings = tried(of({one, two, four})).warnings;
-  ASSERT_EQ(warnings.size(), 2U);
-  EXPECT_HOLDS(one + ": has scales of 1 rank, the weights are cut for 2", warnings[0]);
-  EXPECT_HOLDS(four + ": has scales of 4 ranks", warnings[1]);
+  EXPECT_TRUE(tried(of({two})).notes.empty());
+  const std::vector<std::string> notes = tried(of({one, two, four})).notes;
+  ASSERT_EQ(notes.size(), 2U);
+  EXPECT_HOLDS(one + " are for 1 rank, the weights are cut for 2", notes[0]);
+  EXPECT_HOLDS(four + " are for 4 ranks", notes[1]);
   EXPECT_HOLDS("--scales nowhere: is no directory", refusal(of({"nowhere"})));
 }
 

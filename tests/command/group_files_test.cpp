@@ -126,6 +126,10 @@ TEST_F(GroupFilesTest, HaveNoOtherNames) {
   keep_three();
   fixture::write_file(kept() / "9-12.partial", "no group");
   EXPECT_EQ(found(files()), three_);
+  fs::create_directory(kept() / "9-13");
+  EXPECT_HOLDS((kept() / "9-13").string() + ": is not kvcalib's",
+               message_of([&] { files(false); }));
+  fs::remove(kept() / "9-13");
   for (const char* name : {"9", "9-", "-9", "9-9", "9-3", "9-12x", "x9-12", "9--12",
                            "9-99999999999999999999", "notes.txt", "9 -12", ".partial"}) {
     fixture::write_file(kept() / name, "no group");
@@ -143,12 +147,6 @@ TEST_F(GroupFilesTest, AreWrittenOverWhatAKilledRunLeft) {
   files().keep({9, 12}, "whole");
   EXPECT_EQ(found(files()).back(), "9-12:whole");
   EXPECT_FALSE(fs::exists(kept() / "9-12.partial"));
-}
-
-TEST_F(GroupFilesTest, ThatAreNoFilesAreRefused) {
-  keep_three();
-  fs::create_directory(kept() / "9-12");
-  EXPECT_HOLDS((kept() / "9-12").string(), message_of([&] { files().find(); }));
 }
 
 TEST_F(GroupFilesTest, ThatCannotBeKeptAreNamed) {

@@ -59,6 +59,10 @@ TEST(FileOperations, KnowWhatLiesWithinADirectory) {
   for (const fs::path& path : {folder.path(), folder.path() / "inner2", inner / ".."})
     EXPECT_FALSE(is_within(path, inner)) << path;
   EXPECT_TRUE(is_within(inner / "new", link / ""));
+  EXPECT_TRUE(is_within("not-there-yet", "."));
+  EXPECT_TRUE(is_within("not-there-yet/new", fs::current_path()));
+  EXPECT_THROW(is_within("", inner), Error);
+  EXPECT_THROW(is_within(folder.path() / std::string(300, 'x'), inner), Error);
 }
 
 TEST(FileOperations, SeeLinksAsTheyAre) {

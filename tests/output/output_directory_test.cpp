@@ -129,7 +129,7 @@ TEST_F(OutputDirectoryTest, RefusesPlacesThatAreNone) {
   EXPECT_HOLDS("dangling: exists and is no directory", refusal(parent_.path() / "dangling"));
   EXPECT_HOLDS("is no directory; create that first", refusal(parent_.path() / "a/b"));
   EXPECT_HOLDS("is no directory; create that first", refusal(parent_.path() / "file/b"));
-  EXPECT_HOLDS("no path to a directory", refusal(""));
+  EXPECT_HOLDS("no path to a file or directory", refusal(""));
   EXPECT_HOLDS("which is not kvcalib's", refusal("/"));
 }
 

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "sharding/formats/model_config.h"
+
+namespace kvcalib {
+
+// A text to be continued.
+struct GenerationPrompt {
+  std::vector<int32_t> ids;  // at least 1
+  int64_t most_new = 0;      // tokens, at least 1
+};
+
+// What a generator takes, of each stream alike.
+struct GenerationPlan {
+  int64_t rows = 0;    // sequences at once
+  int64_t blocks = 0;  // of its cache
+  int64_t prefix_tokens =
+      0;  // that all prompts begin with and that are computed once: whole blocks
+  int64_t prompt_tokens = 0;  // that go through the layers together, of all streams
+  int64_t length = 0;         // of the longest prompt with its continuation
+  bool weights_stay = true;   // else every step reads them anew
+  uint64_t weight_bytes = 0, cache_bytes = 0, other_bytes = 0;
+
+  uint64_t total() const { return weight_bytes + cache_bytes + other_bytes; }
+};
+
+// Keys of prompts' paths for each of their tokens, which GPUs gather.
+inline constexpr int64_t kKeysPerToken = 4;
+
+// What of a model's streams are int8, the others being of 16 bits.
+struct StreamCounts {
+  int64_t int8 = 0, sixteen_bits = 0;
+
+  int64_t all() const { return int8 + sixteen_bits; }
+};
+
+// For as many sequences at once as fit into `free_bytes` of the device and are of use.  Weights
+// stay where they fit beside a few sequences.  `stored_layer_bytes`: of a layer that does not stay.
+// Throws Error when not even one prompt fits.
+GenerationPlan plan_generation(const ModelConfig& config, uint64_t stored_layer_bytes,
+                               std::span<const GenerationPrompt> prompts,
+                               const StreamCounts& streams, const c10::Device& device,
+                               uint64_t free_bytes);
+
+// Tokens that all prompts begin with, of each but its last, in whole blocks.
+int64_t common_prefix(std::span<const GenerationPrompt> prompts);
+
+}  // namespace kvcalib

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/generation/stream_cache.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
+
+#include <functional>
+#include <type_traits>
+#include <vector>
+
+#include "calibrate/engine/compute_type.h"
+#include "calibrate/engine/kernel_tensors.h"
+#include "calibrate/engine/tasks.h"
+#include "kernels/cache_store.h"
+#include "kernels/decode_attention.h"
+#include "kernels/instruction_set.h"
+#include "sharding/files/error.h"
+
+namespace kvcalib {
+namespace {
+
+static_assert(kBlockTokens == kernels::kCacheBlockTokens);
+
+constexpr int64_t kTokensOfTask = 16;  // of one thread
+
+bool is_int8_of(const CacheFormat& format) {
+  switch (format.kind) {
+    case CacheFormat::Kind::kInt8:
+      return true;
+    case CacheFormat::Kind::kSixteenBits:
+      return false;
+    default:
+      throw Error("generation: a cache holds 16 bits or static int8; leave other formats out");
+  }
+}
+
+at::ScalarType element_type_of(bool is_int8, const ModelConfig& config, const at::Device& device) {
+  return is_int8 ? at::kByte : compute_type(config, device);
+}
+
+// float32 [layers, kv_heads, head_dim] on the device; undefined where there are none.
+at::Tensor table_of(const std::vector<float>& numbers, const ModelConfig& config,
+                    const at::Device& device) {
+  if (numbers.empty()) return {};
+  TORCH_CHECK(std::ssize(numbers) == config.layers * config.kv_heads * config.head_dim,
+              "stream_cache: ", numbers.size(), " scales or zeros");
+  return at::from_blob(const_cast<float*>(numbers.data()),
+                       {config.layers, config.kv_heads, config.head_dim}, at::kFloat)
+      .clone()
+      .to(device);
+}
+
+// K or V of a micro-batch: as a row of its own, though it lies among others.
+int64_t row_stride(const at::Tensor& heads) {
+  TORCH_CHECK(heads.dim() == 3 && heads.stride(2) == 1 && heads.stride(1) == heads.size(2),
+              "stream_cache: a token's heads must be dense, got strides ", heads.strides());
+  return heads.size(0) > 1 ? heads.stride(0) : heads.size(1) * heads.size(2);
+}
+
+void check_alike(const at::Tensor& keys, const at::Tensor& values, const at::Tensor& slots) {
+  TORCH_CHECK(keys.sizes() == values.sizes() && keys.strides() == values.strides(),
+              "stream_cache: every key has its value");
+  TORCH_CHECK(slots.scalar_type() == at::kLong && slots.numel() == keys.size(0),
+              "stream_cache: a slot for every token");
+}
+
+void over_tokens(int64_t tokens, const std::function<void(int64_t, int64_t)>& run) {
+  at::parallel_for(0, tokens, kTokensOfTask, run);
+}
+
+}  // namespace
+
+StreamCache::StreamCache(const CacheFormat& format, const DecodingRule& rule,
+                         const ModelConfig& config, int64_t blocks, const at::Device& device)
+    : is_int8_(is_int8_of(format)),
+      rule_(rule),
+      config_(config),
+      keys_{table_of(format.keys.scale, config, device),
+            table_of(format.keys.zero, config, device)},
+      values_{table_of(format.values.scale, config, device),
+              table_of(format.values.zero, config, device)},
+      cache_(at::empty({config.layers, 2, blocks, config.kv_heads, kBlockTokens, config.head_dim},
+                       at::device(device).dtype(element_type_of(is_int8_, config, device)))),
+      pool_(blocks) {}
+
+kernels::PagedCache StreamCache::paged(int64_t layer) const {
+  const auto tensor = [&](int64_t which, const Tables& tables) {
+    const auto of_layer = [&](const at::Tensor& table) {
+      return table.defined() ? pointer<const float>(table.select(0, layer)) : nullptr;
+    };
+    return kernels::PagedTensor{cache_.select(0, layer).select(0, which).data_ptr(),
+                                of_layer(tables.scale), of_layer(tables.zero)};
+  };
+  return {.keys = tensor(0, keys_),
+          .values = tensor(1, values_),
+          .kv_heads = config_.kv_heads,
+          .head_dim = config_.head_dim,
+          .type = config_.weight_type == WeightType::kFloat16 ? kernels::CacheType::kHalf
+                                                              : kernels::CacheType::kBfloat16};
+}
+
+void StreamCache::store(int64_t layer, const at::Tensor& keys, const at::Tensor& values,
+                        const at::Tensor& slots, bool is_newest) {
+  check_alike(keys, values, slots);
+  with_kernel_type(keys, [&](auto kind) {
+    using T = decltype(kind);
+    const kernels::CacheStoreArguments<T> arguments{
+        .keys = pointer<T>(keys),
+        .values = pointer<T>(values),
+        .slots = slots.const_data_ptr<int64_t>(),
+        .tokens = keys.size(0),
+        .row_stride = row_stride(keys),
+        .cache = paged(layer),
+        .rounding = is_newest && rule_.rounds_half_away ? kernels::CodeRounding::kHalfAway
+                                                        : kernels::CodeRounding::kHalfToEven,
+        .read_back = !is_newest};
+    if constexpr (std::is_same_v<T, float>)
+      over_tokens(arguments.tokens, [&](int64_t first, int64_t last) {
+        kernels::cpu::cache_store(arguments, first, last);
+      });
+    else
+      kernels::cache_store(arguments, current_stream(keys));
+  });
+}
+
+void StreamCache::store_prompt(int64_t layer, const at::Tensor& keys, const at::Tensor& values,
+                               const at::Tensor& slots) {
+  store(layer, keys, values, slots, /*is_newest=*/false);
+}
+
+void StreamCache::store_newest(int64_t layer, const at::Tensor& keys, const at::Tensor& values,
+                               const DecodingRows& rows) {
+  store(layer, keys, values, rows.slots, /*is_newest=*/true);
+}
+
+std::pair<at::Tensor, at::Tensor> StreamCache::load(int64_t layer, const at::Tensor& slots) const {
+  const at::Device device = cache_.device();
+  const at::TensorOptions options = at::device(device).dtype(compute_type(config_, device));
+  const at::Tensor keys = at::empty({slots.numel(), config_.kv_heads, config_.head_dim}, options);
+  const at::Tensor values = at::empty_like(keys);
+  check_alike(keys, values, slots);
+  with_kernel_type(keys, [&](auto kind) {
+    using T = decltype(kind);
+    const kernels::CacheLoadArguments<T> arguments{.keys = pointer<T>(keys),
+                                                   .values = pointer<T>(values),
+                                                   .slots = slots.const_data_ptr<int64_t>(),
+                                                   .tokens = slots.numel(),
+                                                   .row_stride = row_stride(keys),
+                                                   .cache = paged(layer)};
+    if constexpr (std::is_same_v<T, float>)
+      over_tokens(arguments.tokens, [&](int64_t first, int64_t last) {
+        kernels::cpu::cache_load(arguments, first, last);
+      });
+    else
+      kernels::cache_load(arguments, current_stream(keys));
+  });
+  return {keys, values};
+}
+
+at::Tensor StreamCache::attend(int64_t layer, const at::Tensor& queries, const at::Tensor& keys,
+                               const at::Tensor& values, const DecodingRows& rows) const {
+  const int64_t count = queries.size(0), width = config_.heads * config_.head_dim;
+  check_alike(keys, values, rows.slots);
+  TORCH_CHECK(rows.keys.scalar_type() == at::kInt && rows.keys.numel() == count &&
+                  rows.tables.scalar_type() == at::kInt && rows.tables.size(0) == count,
+              "stream_cache: a table and a number of keys for every row");
+  const at::Tensor out = at::empty({count, width}, queries.options());
+  const at::Tensor scratch =
+      queries.is_cpu() ? at::Tensor()
+                       : at::empty({kernels::decode_attention_scratch(
+                                       count, config_.heads, config_.head_dim, rows.most_keys)},
+                                   queries.options().dtype(at::kFloat));
+  const bool own = is_int8_ && rule_.newest_is_exact;
+  with_kernel_type(queries, [&](auto kind) {
+    using T = decltype(kind);
+    const kernels::DecodeAttentionArguments<T> arguments{
+        .queries = pointer<const T>(queries),
+        .query_stride = row_stride(queries),
+        .cache = paged(layer),
+        .tables = rows.tables.const_data_ptr<int32_t>(),
+        .table_stride = rows.tables.size(1),
+        .keys = rows.keys.const_data_ptr<int32_t>(),
+        .own_keys = own ? pointer<const T>(keys) : nullptr,
+        .own_values = own ? pointer<const T>(values) : nullptr,
+        .own_stride = row_stride(keys),
+        .rows = count,
+        .heads = config_.heads,
+        .most_keys = rows.most_keys,
+        .sliding_window = config_.sliding_window,
+        .scratch = pointer<float>(scratch),
+        .out = pointer<T>(out),
+        .out_stride = width};
+    if constexpr (std::is_same_v<T, float>)
+      share_tasks(count * config_.kv_heads, [&](TaskQueue& queue) {
+        while (const auto task = queue.next())
+          kernels::cpu::decode_attention(arguments, *task, *task + 1,
+                                         kernels::cpu::fastest_instruction_set());
+      });
+    else
+      kernels::decode_attention(arguments, current_stream(queries));
+  });
+  return out;
+}
+
+uint64_t cache_block_bytes(const ModelConfig& config, bool is_int8, const at::Device& device) {
+  const int64_t element = is_int8 ? 1 : (device.is_cpu() ? 4 : 2);
+  return static_cast<uint64_t>(config.layers * 2 * config.kv_heads * kBlockTokens *
+                               config.head_dim * element);
+}
+
+}  // namespace kvcalib

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/generation/generator.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <random>
+
+#include "calibrate/engine/embedding.h"
+#include "calibrate/generation/stream_cache.h"
+#include "sharding/ranks/make_communicator.h"
+#include "tests/engine/plain_forward.h"
+#include "tests/message_of.h"
+#include "tests/streaming/plain_directory.h"
+
+namespace kvcalib {
+namespace {
+
+using Continuations = std::vector<std::vector<Continuation>>;
+
+constexpr int64_t kNew = 6;
+
+// How prompts are continued.
+struct Way {
+  int64_t rows = 0;  // 0: as planned
+  bool shares_prefix = true, weights_stay = true;
+  DecodingRule rule = {};
+  IsSettled is_settled = {};
+  std::optional<int32_t> end = {};
+};
+
+class GeneratorTest : public testing::Test {
+ protected:
+  GeneratorTest() {
+    std::mt19937 random(5);
+    const auto more = [&](std::vector<int32_t> ids, int64_t count) {
+      for (int64_t i = 0; i < count; ++i)
+        ids.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(model().vocab)));
+      return ids;
+    };
+    const std::vector<int32_t> common = more({}, 130);
+    for (const int64_t own : {1, 60, 3, 62, 63, 9}) prompts_.push_back({more(common, own), kNew});
+    prompts_[2].most_new = 1;
+  }
+
+  const ModelConfig& model() const { return directory_.config(); }
+
+  // All channels alike, which clip some values.
+  CacheFormat int8() const {
+    const auto count = static_cast<size_t>(model().layers * model().kv_heads * model().head_dim);
+    const ChannelScales scales{std::vector<float>(count, kScale), std::vector<float>(count, kZero)};
+    return {CacheFormat::Kind::kInt8, scales, scales};
+  }
+
+  GenerationPlan plan(std::span<const GenerationPrompt> prompts, const Way& way) const {
+    GenerationPlan plan =
+        plan_generation(model(), stored_layer_bytes(directory_), prompts,
+                        {.int8 = 1, .sixteen_bits = 1}, at::kCPU, uint64_t{1} << 33);
+    if (way.rows > 0) plan.rows = way.rows;
+    if (!way.shares_prefix) {
+      plan.prefix_tokens = 0;
+      plan.blocks *= std::ssize(prompts);
+    }
+    plan.weights_stay = way.weights_stay;
+    return plan;
+  }
+
+  Continuations run(std::span<const GenerationPrompt> prompts, const Way& way = {}) const {
+    Rendezvous rendezvous{Rank{}};
+    const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+    Generator generator(directory_,
+                        {.streams = {{"fp16", {}}, {"int8", int8()}},
+                         .rotation = plain_rotation(model()),
+                         .decoding = way.rule,
+                         .end = way.end},
+                        plan(prompts, way), {}, *communicator);
+    return generator.run(prompts, way.is_settled, {});
+  }
+  Continuations run(const Way& way = {}) const { return run(prompts_, way); }
+
+  // The likeliest next tokens by a plain forward pass in double, over what `cached` makes of K and
+  // V.
+  std::vector<int32_t> plain(std::vector<int32_t> ids, int64_t count,
+                             const std::function<at::Tensor(const at::Tensor&)>& cached) const {
+    std::vector<int32_t> all(static_cast<size_t>(model().vocab));
+    std::iota(all.begin(), all.end(), 0);
+    const at::Tensor head = at::empty({model().vocab, model().hidden}, at::kDouble);
+    embed_tokens(directory_, all, head);
+    const at::Tensor norm = whole_tensor(model(), 0, LayerTensor::kAttentionNorm);
+    std::vector<int32_t> found;
+    for (int64_t i = 0; i < count; ++i) {
+      const at::Tensor hidden = at::empty({std::ssize(ids), model().hidden}, at::kDouble);
+      embed_tokens(directory_, ids, hidden);
+      const at::Tensor last = plain_forward(model(), hidden, cached).output.slice(0, -1);
+      const at::Tensor logits = at::mm(normed(last, norm), head.t());
+      found.push_back(logits.argmax(-1).to(at::kInt).item<int32_t>());
+      ids.push_back(found.back());
+    }
+    return found;
+  }
+
+  static at::Tensor to_half(const at::Tensor& exact) { return exact.to(at::kHalf).to(at::kDouble); }
+  static at::Tensor through_int8(const at::Tensor& exact) {
+    const at::Tensor codes = ((to_half(exact) - kZero) / kScale).round().clamp(-128, 127);
+    return to_half(codes * kScale + kZero);
+  }
+
+  static constexpr float kScale = 0.0125f, kZero = 0.03f;
+  const fixture::TemporaryFolder folder_;
+  const PlainDirectory directory_{folder_.path(), fixture::small_model(),
+                                  PlainDirectory::Order::kEngine};
+  std::vector<GenerationPrompt> prompts_;
+};
+
+TEST_F(GeneratorTest, ContinuesAsAPlainForwardPassInDoubleDoes) {
+  ASSERT_EQ(common_prefix(prompts_), 128);
+  const Continuations found = run();
+  for (size_t prompt = 0; prompt < prompts_.size(); ++prompt) {
+    const GenerationPrompt& given = prompts_[prompt];
+    EXPECT_EQ(found[prompt][0].ids, plain(given.ids, given.most_new, to_half)) << prompt;
+    EXPECT_EQ(found[prompt][1].ids, plain(given.ids, given.most_new, through_int8)) << prompt;
+    EXPECT_FALSE(found[prompt][0].ended);
+  }
+}
+
+TEST_F(GeneratorTest, GivesTheSameTokensInWhateverCompany) {
+  const Continuations expected = run();
+  EXPECT_EQ(run({.rows = 1}), expected);
+  EXPECT_EQ(run({.rows = 2}), expected);
+  EXPECT_EQ(run({.shares_prefix = false}), expected);
+  EXPECT_EQ(run({.weights_stay = false}), expected);
+  std::vector<GenerationPrompt> reversed = prompts_;
+  std::reverse(reversed.begin(), reversed.end());
+  Continuations found = run(reversed);
+  std::reverse(found.begin(), found.end());
+  EXPECT_EQ(found, expected);
+  for (size_t prompt = 0; prompt < prompts_.size(); ++prompt)
+    EXPECT_EQ(run(std::span(prompts_).subspan(prompt, 1)).front(), expected[prompt]);
+}
+
+TEST_F(GeneratorTest, EndsWhereATextEndsOrIsSettled) {
+  const Continuations whole = run();
+  const int32_t end = whole[0][0].ids[3];
+  const Continuations ended = run({.end = end});
+  for (size_t prompt = 0; prompt < prompts_.size(); ++prompt)
+    for (size_t stream = 0; stream < 2; ++stream) {
+      const std::vector<int32_t>& ids = whole[prompt][stream].ids;
+      const auto at = std::find(ids.begin(), ids.end(), end);
+      EXPECT_EQ(ended[prompt][stream].ids, std::vector<int32_t>(ids.begin(), at));
+      EXPECT_EQ(ended[prompt][stream].ended, at != ids.end());
+    }
+  const Continuations settled =
+      run({.is_settled = [](size_t prompt, size_t stream, std::span<const int32_t> ids) {
+        return prompt == 1 && stream == 1 && ids.size() == 2;
+      }});
+  EXPECT_EQ(settled[1][1].ids,
+            std::vector<int32_t>(whole[1][1].ids.begin(), whole[1][1].ids.begin() + 2));
+  EXPECT_TRUE(settled[1][1].ended);
+  EXPECT_EQ(settled[1][0], whole[1][0]);
+}
+
+TEST_F(GeneratorTest, DecodesByTheRuntimesRule) {
+  const Continuations plain = run();
+  const Continuations exact = run({.rule = {.newest_is_exact = true}});
+  for (size_t prompt = 0; prompt < prompts_.size(); ++prompt) {
+    EXPECT_EQ(exact[prompt][0], plain[prompt][0]);  // 16 bits know no such rule
+    EXPECT_EQ(exact[prompt][1].ids.front(), plain[prompt][1].ids.front());  // of the prompt alone
+  }
+}
+
+TEST_F(GeneratorTest, RefusesFormatsThatItsCacheDoesNotHold) {
+  const CacheFormat of_token{CacheFormat::Kind::kInt8OfToken, {}, {}};
+  EXPECT_HOLDS("16 bits or static int8",
+               message_of([&] { StreamCache(of_token, {}, model(), 1, at::kCPU); }));
+}
+
+TEST_F(GeneratorTest, IsRefusedWhereNotOnePromptFits) {
+  EXPECT_HOLDS("are free; use shorter prompts", message_of([&] {
+                 plan_generation(model(), stored_layer_bytes(directory_), prompts_,
+                                 {.int8 = 1, .sixteen_bits = 1}, at::kCPU, 1000);
+               }));
+}
+
+}  // namespace
+}  // namespace kvcalib

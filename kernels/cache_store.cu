@@ -11,9 +11,9 @@ namespace kvcalib::kernels {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kAhead = 4;                    // tokens that a thread loads together
+constexpr int kAhead = 8;                    // tokens that a thread loads together
 constexpr int64_t kMostTokensPerBlock = 32;  // enough to make scales cheap
-constexpr int64_t kFewestTokensPerBlock = 4;
+constexpr int64_t kFewestTokensPerBlock = 8;
 constexpr int64_t kEnoughBlocks = 512;
 constexpr int64_t kMaximumTokenBlocks = 65535;
 
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(kThreads)
   T* const elements = static_cast<T*>((own.is_key ? cache.keys : cache.values).elements);
   const int64_t first = blockIdx.y * tokens_per_block;
   const int64_t last = min(first + tokens_per_block, tokens);
-#pragma unroll 4
+#pragma unroll 8
   for (int64_t token = first; token < last; ++token) {
     T* const row = rows + token * row_stride;
     T* const stored = elements + own.offset(cache, __ldg(slots + token));
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   const int64_t first = blockIdx.y * tokens_per_block;
   const int64_t last = min(first + tokens_per_block, arguments.tokens);
-#pragma unroll 4
+#pragma unroll 8
   for (int64_t token = first; token < last; ++token) {
     const int64_t offset = own.offset(arguments.cache, __ldg(arguments.slots + token));
     const uint2 raw = *reinterpret_cast<const uint2*>(codes + offset);

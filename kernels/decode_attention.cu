@@ -17,7 +17,9 @@ constexpr int kLongestHead = 256;
 constexpr unsigned kWholeWarp = 0xffffffffu;
 constexpr float kLog2OfE = 1.4426950408889634f;
 constexpr float kUnseen = -INFINITY;
-constexpr int kAhead = 4;  // accesses that a thread has under way
+// Accesses that a thread has under way.
+template <bool kCodes>
+constexpr int kAhead = kCodes ? 8 : 4;
 
 // Elements of one access of 16 bytes.
 template <typename T, bool kCodes>
@@ -77,19 +79,21 @@ struct Seen {
   }
 };
 
-// One warp with a block of keys of one kv head.  `lanes` neighbouring threads, a power of two, have
-// a key, an access each.
-template <typename T, bool kCodes, int kQueries>
+// One warp with a block of keys of one kv head.  kLanes neighbouring threads have a key, an access
+// each.
+template <typename T, bool kCodes, int kQueries, int kLanes>
 class WarpAttention {
  public:
   static constexpr int kElements = kWide<T, kCodes>;
+  static constexpr int kKeys = kWarp / kLanes;  // of one access
+  static constexpr int kUnderWay = kAhead<kCodes>;
+  static_assert(kBlockKeys % (kUnderWay * kKeys) == 0);
 
-  __device__ WarpAttention(const DecodeAttentionArguments<T>& arguments, int lanes, int64_t row,
+  __device__ WarpAttention(const DecodeAttentionArguments<T>& arguments, int64_t row,
                            int64_t kv_head, int first_key, const Seen& seen)
       : arguments_(arguments),
-        lanes_(lanes),
         lane_(threadIdx.x % kWarp),
-        channel_(lane_ % lanes * kElements),
+        channel_(lane_ % kLanes * kElements),
         row_(row),
         kv_head_(kv_head),
         first_key_(first_key),
@@ -162,22 +166,23 @@ class WarpAttention {
         queries_[query][i] = value;
       }
       if constexpr (kCodes)
-        for (int offset = lanes_ / 2; offset > 0; offset /= 2)
+
+#pragma unroll
+        for (int offset = kLanes / 2; offset > 0; offset /= 2)
           zeros += __shfl_xor_sync(kWholeWarp, zeros, offset);
       zeros_[query] = zeros;
     }
   }
 
   __device__ void find_scores(float (&scores)[kQueries][kBlockKeys]) const {
-    const int keys = kWarp / lanes_;  // of one access
-    for (int first = 0; first < kBlockKeys; first += kAhead * keys) {
-      uint4 raw[kAhead];
+    for (int first = 0; first < kBlockKeys; first += kUnderWay * kKeys) {
+      uint4 raw[kUnderWay];
 #pragma unroll
-      for (int ahead = 0; ahead < kAhead; ++ahead)
-        raw[ahead] = load(arguments_.cache.keys, first + ahead * keys + lane_ / lanes_);
+      for (int ahead = 0; ahead < kUnderWay; ++ahead)
+        raw[ahead] = load(arguments_.cache.keys, first + ahead * kKeys + lane_ / kLanes);
 #pragma unroll
-      for (int ahead = 0; ahead < kAhead; ++ahead) {
-        const int place = first + ahead * keys + lane_ / lanes_;
+      for (int ahead = 0; ahead < kUnderWay; ++ahead) {
+        const int place = first + ahead * kKeys + lane_ / kLanes;
         float values[kElements];
         widen<T, kCodes>(raw[ahead], values);
 #pragma unroll
@@ -185,9 +190,11 @@ class WarpAttention {
           float sum = 0.0f;
 #pragma unroll
           for (int i = 0; i < kElements; ++i) sum = fmaf(queries_[query][i], values[i], sum);
-          for (int offset = lanes_ / 2; offset > 0; offset /= 2)
+
+#pragma unroll
+          for (int offset = kLanes / 2; offset > 0; offset /= 2)
             sum += __shfl_xor_sync(kWholeWarp, sum, offset);
-          if (lane_ % lanes_ == 0)
+          if (lane_ % kLanes == 0)
             scores[query][place] = seen_.has(first_key_ + place) ? sum + zeros_[query] : kUnseen;
         }
       }
@@ -215,7 +222,9 @@ class WarpAttention {
         if constexpr (kCodes) value /= __ldg(cache.keys.scale + column_ + i);
         sum = fmaf(value, to_float(key[i]), sum);
       }
-      for (int offset = lanes_ / 2; offset > 0; offset /= 2)
+
+#pragma unroll
+      for (int offset = kLanes / 2; offset > 0; offset /= 2)
         sum += __shfl_xor_sync(kWholeWarp, sum, offset);
       if (lane_ == 0) scores[query][own_key_ - first_key_] = sum;
     }
@@ -223,16 +232,15 @@ class WarpAttention {
 
   __device__ void add_values(const float (&weights)[kQueries][kBlockKeys],
                              float (&attended)[kQueries][kLongestHead]) const {
-    const int keys = kWarp / lanes_;
     float sums[kQueries][kElements] = {};
-    for (int first = 0; first < kBlockKeys; first += kAhead * keys) {
-      uint4 raw[kAhead];
+    for (int first = 0; first < kBlockKeys; first += kUnderWay * kKeys) {
+      uint4 raw[kUnderWay];
 #pragma unroll
-      for (int ahead = 0; ahead < kAhead; ++ahead)
-        raw[ahead] = load(arguments_.cache.values, first + ahead * keys + lane_ / lanes_);
+      for (int ahead = 0; ahead < kUnderWay; ++ahead)
+        raw[ahead] = load(arguments_.cache.values, first + ahead * kKeys + lane_ / kLanes);
 #pragma unroll
-      for (int ahead = 0; ahead < kAhead; ++ahead) {
-        const int place = first + ahead * keys + lane_ / lanes_;
+      for (int ahead = 0; ahead < kUnderWay; ++ahead) {
+        const int place = first + ahead * kKeys + lane_ / kLanes;
         float values[kElements];
         widen<T, kCodes>(raw[ahead], values);
         const bool counts = first_key_ + place != own_key_;
@@ -264,9 +272,11 @@ class WarpAttention {
 #pragma unroll
       for (int i = 0; i < kElements; ++i) {
         float sum = sums[query][i];
-        for (int offset = lanes_; offset < kWarp; offset *= 2)
+
+#pragma unroll
+        for (int offset = kLanes; offset < kWarp; offset *= 2)
           sum += __shfl_xor_sync(kWholeWarp, sum, offset);
-        if (lane_ >= lanes_ || !exists_) continue;
+        if (lane_ >= kLanes || !exists_) continue;
         if constexpr (kCodes)
           sum = sum * __ldg(cache.values.scale + column_ + i) +
                 all * __ldg(cache.values.zero + column_ + i);
@@ -279,7 +289,7 @@ class WarpAttention {
   }
 
   const DecodeAttentionArguments<T>& arguments_;
-  const int lanes_, lane_, channel_;
+  const int lane_, channel_;
   const int64_t row_, kv_head_;
   const int first_key_;
   const Seen seen_;
@@ -319,9 +329,9 @@ __device__ inline float* part_of(const DecodeAttentionArguments<T>& arguments, i
 }
 
 // A block of threads has a chunk of the keys of one kv head of one sequence.
-template <typename T, bool kCodes, int kQueries>
+template <typename T, bool kCodes, int kQueries, int kLanes>
 __global__ void __launch_bounds__(kThreads)
-    attend_chunk(const DecodeAttentionArguments<T> arguments, int lanes) {
+    attend_chunk(const DecodeAttentionArguments<T> arguments) {
   __shared__ Found<kQueries> found;
   const int64_t row = blockIdx.z, kv_head = blockIdx.y;
   const int chunk = static_cast<int>(blockIdx.x), first_key = chunk * static_cast<int>(kChunkKeys);
@@ -336,7 +346,7 @@ __global__ void __launch_bounds__(kThreads)
     const int count = static_cast<int>(min(static_cast<int64_t>(kQueries), group - first));
     const int64_t head = kv_head * group + first;
     if (has_keys) {
-      WarpAttention<T, kCodes, kQueries>(arguments, lanes, row, kv_head, own_first, seen)
+      WarpAttention<T, kCodes, kQueries, kLanes>(arguments, row, kv_head, own_first, seen)
           .attend(head, count, found);
     } else if (threadIdx.x % kWarp < kQueries) {
       found.maximum[warp][threadIdx.x % kWarp] = kUnseen;
@@ -380,18 +390,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <typename T, bool kCodes, int kQueries>
+template <typename T, bool kCodes, int kQueries, int kLanes>
 void launch(const DecodeAttentionArguments<T>& arguments, Stream stream) {
   constexpr int64_t kMostRows = 65535;
-  constexpr int kElements = kWide<T, kCodes>;
-  constexpr int kFewestLanes = kAhead * kWarp / kBlockKeys;  // else a block of keys is too short
   require(arguments.rows <= kMostRows, "decode_attention: fewer rows");
-  int lanes = std::max(1, kFewestLanes);
-  while (lanes * kElements < arguments.cache.head_dim) lanes *= 2;
   const dim3 grid(static_cast<unsigned>(arguments.chunks()),
                   static_cast<unsigned>(arguments.cache.kv_heads),
                   static_cast<unsigned>(arguments.rows));
-  attend_chunk<T, kCodes, kQueries><<<grid, kThreads, 0, stream>>>(arguments, lanes);
+  attend_chunk<T, kCodes, kQueries, kLanes><<<grid, kThreads, 0, stream>>>(arguments);
   CUDA_CHECK(cudaGetLastError());
   if (arguments.chunks() == 1) return;
   const dim3 heads(static_cast<unsigned>(arguments.heads), static_cast<unsigned>(arguments.rows));
@@ -399,12 +405,20 @@ void launch(const DecodeAttentionArguments<T>& arguments, Stream stream) {
   CUDA_CHECK(cudaGetLastError());
 }
 
+template <typename T, bool kCodes, int kQueries>
+void launch_lanes(const DecodeAttentionArguments<T>& arguments, Stream stream) {
+  constexpr int kOfShortHeads = 64 / kWide<T, kCodes>;
+  const int64_t head_dim = arguments.cache.head_dim;
+  if (head_dim <= 64) return launch<T, kCodes, kQueries, kOfShortHeads>(arguments, stream);
+  if (head_dim <= 128) return launch<T, kCodes, kQueries, 2 * kOfShortHeads>(arguments, stream);
+  launch<T, kCodes, kQueries, 4 * kOfShortHeads>(arguments, stream);
+}
+
 template <typename T, bool kCodes>
 void launch_group(const DecodeAttentionArguments<T>& arguments, Stream stream) {
-  const int64_t group = arguments.heads / arguments.cache.kv_heads;
-  if (group == 1) return launch<T, kCodes, 1>(arguments, stream);
-  if (group == 2) return launch<T, kCodes, 2>(arguments, stream);
-  launch<T, kCodes, 4>(arguments, stream);
+  if (arguments.heads == arguments.cache.kv_heads)
+    return launch_lanes<T, kCodes, 1>(arguments, stream);
+  launch_lanes<T, kCodes, 4>(arguments, stream);
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ class TaskReader {
   void take_item(const JsonObject& object, uint64_t number) {
     TaskItem item = read_task_item(object, task_, vocab_);
     item.line = number;
-    if (!task_.items.empty() && item.ids.empty() == task_.holds_ids())
+    if (!task_.items.empty() && item.holds_ids() != task_.holds_ids())
       object.refuse("texts and ids are mixed; expected all items to have the same");
     const auto [other, is_new] = lines_.emplace(item.id, number);
     if (!is_new)

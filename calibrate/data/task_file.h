@@ -17,14 +17,14 @@ struct TaskFile : TaskHeader {
   HashedFile file;
   std::vector<TaskItem> items;  // at least 1
 
-  bool holds_ids() const { return !items.front().ids.empty(); }
+  bool holds_ids() const { return items.front().holds_ids(); }
   // "FILE, line 12"
   std::string where(const TaskItem& item) const;
 };
 
 // Reads a task file, of its items the first `most_items` alone where that is given; what stands
 // behind them is not looked at.  Throws Error naming file and line for what is not of the format,
-// for ids outside [0, vocab), and for generation tasks.
+// and for ids outside [0, vocab).
 TaskFile read_task_file(const std::filesystem::path& path, int64_t vocab,
                         std::optional<int64_t> most_items = {});
 

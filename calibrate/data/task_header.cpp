@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/data/task_header.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "calibrate/data/task_fields.h"
 #include "sharding/files/error.h"
 #include "sharding/files/excerpt.h"
@@ -14,8 +17,12 @@ constexpr const char* kFormat = "kvcalib-task";
 constexpr int64_t kVersion = 1;
 constexpr std::string_view kMetric = "accuracy";
 
-constexpr std::string_view kHeaderKeys[] = {"average", "bos",    "dataset", "follows", "format",
-                                            "labels",  "metric", "rule",    "task",    "version"};
+constexpr std::string_view kHeaderKeys[] = {"average", "bos",    "dataset", "extract",
+                                            "follows", "format", "labels",  "max_new_tokens",
+                                            "metric",  "rule",   "task",    "version"};
+
+constexpr std::string_view kGenerated = "gen";
+constexpr int64_t kMostNewTokens = 4096;
 
 ScoringRule rule_of(const JsonObject& header) {
   const std::string name = header.text("rule");
@@ -23,7 +30,30 @@ ScoringRule rule_of(const JsonObject& header) {
        {ScoringRule::kPerToken, ScoringRule::kPerPredicted, ScoringRule::kSum}) {
     if (name == name_of(rule)) return rule;
   }
-  header.refuse(concat("rule is '", excerpt(name), "', expected ppl, ppl/(n-1) or ll"));
+  header.refuse(concat("rule is '", excerpt(name), "', expected ppl, ppl/(n-1), ll or gen"));
+}
+
+GenerationRule generation_of(const JsonObject& header) {
+  if (header.has("labels"))
+    header.refuse("has labels, but the rule is gen, whose items have no texts");
+  GenerationRule rule;
+  rule.extract = header.text("extract");
+  if (std::ranges::find(kAnswerRules, rule.extract) == std::end(kAnswerRules)) {
+    header.refuse(
+        concat("extract is '", excerpt(rule.extract), "', expected one of ", listed(kAnswerRules)));
+  }
+  if (!header.has("max_new_tokens")) header.refuse("max_new_tokens is missing");
+  rule.max_new_tokens = number_between(header, "max_new_tokens", *header.find("max_new_tokens"), 1,
+                                       kMostNewTokens + 1, "a number");
+  return rule;
+}
+
+void refuse_generation_keys(const JsonObject& header) {
+  for (const std::string_view key : {"extract", "max_new_tokens"}) {
+    if (header.has(key))
+      header.refuse(
+          concat(key, " is of rule gen alone, but the file's rule is ", header.text("rule")));
+  }
 }
 
 bool is_mean_of_groups(const JsonObject& header) {
@@ -64,7 +94,12 @@ TaskHeader read_task_header(const JsonObject& header, int64_t vocab) {
   if (task.metric != kMetric) {
     header.refuse(concat("metric is '", excerpt(task.metric), "', expected ", kMetric));
   }
-  task.rule = rule_of(header);
+  if (header.text("rule") == kGenerated) {
+    task.generation = generation_of(header);
+  } else {
+    task.rule = rule_of(header);
+    refuse_generation_keys(header);
+  }
   task.follows = header.text("follows", "");
   task.labels = header.texts("labels");
   task.mean_of_groups = is_mean_of_groups(header);

@@ -2,6 +2,8 @@
 #include "calibrate/data/task_item.h"
 
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "calibrate/data/task_fields.h"
@@ -14,8 +16,10 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kMostChoices = 4096;
+constexpr int64_t kMostAnswers = 4096;
 
 constexpr std::string_view kItemKeys[] = {"from", "gold", "group", "id", "ids", "texts"};
+constexpr std::string_view kGeneratedItemKeys[] = {"answers", "group", "id", "ids", "prompt"};
 
 void read_texts(const JsonObject& object, TaskItem& item) {
   item.texts = object.texts("texts");
@@ -24,20 +28,25 @@ void read_texts(const JsonObject& object, TaskItem& item) {
     object.refuse(concat("text ", empty - item.texts.begin(), " is empty"));
 }
 
+// `which` names the text in errors.
+std::vector<int32_t> ids_of(const JsonObject& object, const json& text, int64_t vocab,
+                            std::optional<int32_t> bos, const std::string& which) {
+  std::vector<int32_t> ids;
+  for (const json& id : text) {
+    ids.push_back(static_cast<int32_t>(
+        number_below(object, "ids", id, vocab, "an id of the model's vocabulary,")));
+  }
+  if (ids.empty()) object.refuse(concat(which, " is empty"));
+  if (bos && ids.front() != *bos)
+    object.refuse(concat(which, " begins with id ", ids.front(), ", but bos is ", *bos));
+  return ids;
+}
+
 void read_ids(const JsonObject& object, int64_t vocab, std::optional<int32_t> bos, TaskItem& item) {
   for (const json& text : list_of(object, "ids")) {
     if (!text.is_array())
       object.refuse(concat("ids holds ", json_excerpt(text), ", expected lists of ids"));
-    std::vector<int32_t> ids;
-    for (const json& id : text) {
-      ids.push_back(static_cast<int32_t>(
-          number_below(object, "ids", id, vocab, "an id of the model's vocabulary,")));
-    }
-    const std::string which = concat("text ", item.ids.size());
-    if (ids.empty()) object.refuse(concat(which, " is empty"));
-    if (bos && ids.front() != *bos)
-      object.refuse(concat(which, " begins with id ", ids.front(), ", but bos is ", *bos));
-    item.ids.push_back(std::move(ids));
+    item.ids.push_back(ids_of(object, text, vocab, bos, concat("text ", item.ids.size())));
   }
 }
 
@@ -67,12 +76,17 @@ void read_from(const JsonObject& object, ScoringRule rule, TaskItem& item) {
   }
 }
 
-void read_choices(const JsonObject& object, const TaskHeader& task, int64_t vocab, TaskItem& item) {
+// Whether the item is told in ids and not in `words`, the key of its text.
+bool is_told_in_ids(const JsonObject& object, const char* words) {
   const bool as_ids = object.has("ids");
-  if (as_ids == object.has("texts"))
-    object.refuse(concat("has ", as_ids ? "both" : "neither", " texts ", as_ids ? "and" : "nor",
+  if (as_ids == object.has(words))
+    object.refuse(concat("has ", as_ids ? "both " : "neither ", words, as_ids ? " and" : " nor",
                          " ids; expected one of them"));
-  if (as_ids)
+  return as_ids;
+}
+
+void read_choices(const JsonObject& object, const TaskHeader& task, int64_t vocab, TaskItem& item) {
+  if (is_told_in_ids(object, "texts"))
     read_ids(object, vocab, task.bos, item);
   else
     read_texts(object, item);
@@ -86,18 +100,40 @@ void read_choices(const JsonObject& object, const TaskHeader& task, int64_t voca
                            item.choices(), "a text,");
 }
 
+void read_question(const JsonObject& object, const TaskHeader& task, int64_t vocab,
+                   TaskItem& item) {
+  if (is_told_in_ids(object, "prompt"))
+    item.prompt_ids = ids_of(object, list_of(object, "ids"), vocab, task.bos, "the prompt");
+  else
+    item.prompt = stated_text(object, "prompt");
+  item.answers = object.texts("answers");
+  const auto count = static_cast<int64_t>(item.answers.size());
+  if (count < 1 || count > kMostAnswers)
+    object.refuse(concat("has ", count, " answers, expected 1 to ", kMostAnswers));
+  const auto empty = std::find(item.answers.begin(), item.answers.end(), "");
+  if (empty != item.answers.end())
+    object.refuse(concat("answer ", empty - item.answers.begin(), " is empty"));
+}
+
 }  // namespace
 
 TaskItem read_task_item(const JsonObject& object, const TaskHeader& task, int64_t vocab) {
-  if (object.states("prompt"))
-    object.refuse("is an item with a 'prompt': generated answers are not scored by this version");
-  check_keys(object, kItemKeys);
+  if (!task.generation && object.states("prompt"))
+    object.refuse(
+        concat("prompt is of rule gen alone, but the file's rule is ", name_of(task.rule)));
+  if (task.generation)
+    check_keys(object, kGeneratedItemKeys);
+  else
+    check_keys(object, kItemKeys);
   TaskItem item;
   item.id = stated_text(object, "id");
   item.group = object.text("group", "");
   if (task.mean_of_groups && item.group.empty())
     object.refuse("has no group, but the file's average is groups");
-  read_choices(object, task, vocab, item);
+  if (task.generation)
+    read_question(object, task, vocab, item);
+  else
+    read_choices(object, task, vocab, item);
   return item;
 }
 

@@ -149,6 +149,8 @@ void add_random(EvaluationWork& work, const EvaluateOptions& options, LazyTokeni
 void add_task(EvaluationWork& work, const EvaluateOptions& options,
               const std::filesystem::path& path, LazyTokenizer& tokenizer, int64_t vocab) {
   TaskTrees task{read_task_file(path, vocab, options.limit), {}};
+  if (task.file.generation)
+    throw Error(concat(path.string(), ": generated answers are not scored by this version"));
   const TaskTokens tokens = tokenize_task(
       task.file, task.file.holds_ids() ? nullptr : &tokenizer.get(), vocab, options.length);
   task.file.items.clear();

@@ -128,9 +128,11 @@ class Refusals(EvaluationTest):
         self.refuse_task([header, {"id": "0", "ids": [[1, 2], [1, -1]], "gold": 0}], line=2)
 
     def test_a_generation_task(self):
-        self.refuse_task([HEADER | {"task": "gsm8k", "rule": "ppl"}, ITEM,
-                          {"id": "1", "prompt": "How many?", "answers": ["4"], "max_new_tokens": 8}],
-                         "generated answers are not scored", line=3)
+        question = {"id": "1", "prompt": "How many?", "answers": ["4"]}
+        self.refuse_task([HEADER | {"task": "gsm8k", "rule": "ppl"}, ITEM, question], "prompt", "gen", line=3)
+        header = HEADER | {"task": "gsm8k", "rule": "gen", "extract": "em"}
+        self.refuse_task([header, question], "max_new_tokens", line=1)
+        self.refuse_task([header | {"max_new_tokens": 8}, question], "generated answers are not scored")
 
     def test_a_damaged_gzip(self):
         file = self.folder / "own.jsonl.gz"

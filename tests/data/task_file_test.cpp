@@ -27,6 +27,21 @@ json item_of_ids(const std::string& id) {
   return {{"id", id}, {"ids", {{1, 2, 3}, {1, 4}}}, {"gold", 0}};
 }
 
+json generating() {
+  json header = {{"extract", "em"}, {"max_new_tokens", 100}};
+  header.update(::kvcalib::header());
+  header["rule"] = "gen";
+  return header;
+}
+
+json question(const std::string& id) {
+  return {{"id", id}, {"prompt", "Who?"}, {"answers", {"I", "You"}}};
+}
+
+json question_of_ids(const std::string& id) {
+  return {{"id", id}, {"ids", {1, 2, 3}}, {"answers", {"I"}}};
+}
+
 std::string lines(const std::vector<json>& values) {
   std::string text;
   for (const json& value : values) text += value.dump() + "\n";
@@ -110,6 +125,38 @@ TEST_F(TaskFileTest, TakesIdsForTexts) {
   EXPECT_EQ(task.items[1].choices(), 2);
 }
 
+TEST_F(TaskFileTest, TakesQuestions) {
+  const TaskFile task =
+      read(lines({with(generating(), "average", "groups"), with(question("a"), "group", "g")}));
+  ASSERT_TRUE(task.generation.has_value());
+  EXPECT_EQ(task.generation->extract, "em");
+  EXPECT_EQ(task.generation->max_new_tokens, 100);
+  EXPECT_TRUE(task.mean_of_groups);
+  EXPECT_FALSE(task.holds_ids());
+  EXPECT_EQ(task.items[0].prompt, "Who?");
+  EXPECT_EQ(task.items[0].answers, (std::vector<std::string>{"I", "You"}));
+  EXPECT_EQ(task.items[0].group, "g");
+  EXPECT_EQ(task.items[0].choices(), 0);
+  EXPECT_FALSE(read(lines({header(), item("a")})).generation.has_value());
+}
+
+TEST_F(TaskFileTest, TakesIdsForPrompts) {
+  const TaskFile task = read(lines({with(generating(), "bos", 1), question_of_ids("a")}));
+  EXPECT_TRUE(task.holds_ids());
+  EXPECT_TRUE(task.items[0].prompt.empty());
+  EXPECT_EQ(task.items[0].prompt_ids, (std::vector<int32_t>{1, 2, 3}));
+}
+
+TEST_F(TaskFileTest, KnowsTheAnswerRules) {
+  for (const std::string_view name : kAnswerRules)
+    EXPECT_EQ(read(lines({with(generating(), "extract", name), question("a")})).generation->extract,
+              name);
+  for (const int64_t most : {1, 4096})
+    EXPECT_EQ(read(lines({with(generating(), "max_new_tokens", most), question("a")}))
+                  .generation->max_new_tokens,
+              most);
+}
+
 TEST_F(TaskFileTest, EndsLinesAtLineFeedsAlone) {
   const std::string odd = "one\u2028two\u2029three\u0085four\x0b\x0c";
   const std::string second = json{{"id", "b"}, {"texts", {odd, "x"}}, {"gold", 0}}.dump();
@@ -161,7 +208,7 @@ TEST_F(TaskFileTest, RefusesDamagedHeaders) {
       {with(header(), "task", ""), "task is empty"},
       {with(header(), "dataset", 3), "dataset = 3, expected a string"},
       {with(header(), "metric", "F1"), "metric is 'F1', expected accuracy"},
-      {with(header(), "rule", "PPL"), "rule is 'PPL', expected ppl, ppl/(n-1) or ll"},
+      {with(header(), "rule", "PPL"), "rule is 'PPL', expected ppl, ppl/(n-1), ll or gen"},
       {with(header(), "rule", nullptr), "rule is missing"},
       {with(header(), "labels", "Yes"), "labels = \"Yes\", expected a list of strings"},
       {with(header(), "labels", {1, 2}), "expected a list of strings"},
@@ -169,6 +216,18 @@ TEST_F(TaskFileTest, RefusesDamagedHeaders) {
       {with(header(), "follows", 1), "follows = 1, expected a string"},
       {with(header(), "bos", 100), "bos holds 100, expected an id from 0 to 99"},
       {with(header(), "lables", {"a", "b"}), "the key 'lables' is unknown; expected average, bos"},
+      {with(header(), "extract", "em"), "extract is of rule gen alone, but the file's rule is ppl"},
+      {with(with(header(), "rule", "ll"), "max_new_tokens", 1),
+       "max_new_tokens is of rule gen alone, but the file's rule is ll"},
+      {with(generating(), "extract", nullptr), "extract is missing"},
+      {with(generating(), "extract", "EM"),
+       "extract is 'EM', expected one of contains, em, em-record, first-word, gsm8k-2023, gsm8k-"},
+      {with(generating(), "max_new_tokens", nullptr), "max_new_tokens is missing"},
+      {with(generating(), "max_new_tokens", 0),
+       "max_new_tokens holds 0, expected a number from 1 to 4096"},
+      {with(generating(), "max_new_tokens", 4097), "max_new_tokens holds 4097, expected a number"},
+      {with(generating(), "max_new_tokens", "9"), "max_new_tokens holds \"9\", expected a number"},
+      {with(generating(), "labels", {"a", "b"}), "has labels, but the rule is gen"},
       {json::array({1}), "is not a JSON object"}};
   for (const auto& [first, expected] : table) {
     const std::string message = refusal(lines({first, item("a")}));
@@ -198,14 +257,48 @@ TEST_F(TaskFileTest, RefusesDamagedItems) {
       {with(item("a"), "group", 1), "group = 1, expected a string"},
       {with(item("a"), "from", {1, 1}), "from is of rule ll alone, but the file's rule is ppl"},
       {with(item("a"), "label", "x"), "the key 'label' is unknown; expected from, gold, group"},
-      {json{{"id", "a"}, {"prompt", "Q"}, {"answers", {"A"}}},
-       "generated answers are not scored by this version"},
+      {question("a"), "prompt is of rule gen alone, but the file's rule is ppl"},
       {json("text"), "is not a JSON object"}};
   for (const auto& [damaged, expected] : table) {
     const std::string message = refusal(lines({header(), item("first"), damaged}));
     EXPECT_HOLDS("rte.jsonl, line 3: ", message);
     EXPECT_HOLDS(expected, message);
   }
+}
+
+TEST_F(TaskFileTest, RefusesDamagedQuestions) {
+  const std::vector<std::pair<json, const char*>> table{
+      {with(question("a"), "prompt", nullptr), "has neither prompt nor ids"},
+      {with(question("a"), "ids", {1}), "has both prompt and ids"},
+      {with(question("a"), "prompt", ""), "prompt is empty"},
+      {with(question("a"), "prompt", {"Who?"}), "prompt = [\"Who?\"], expected a string"},
+      {with(question("a"), "answers", nullptr), "has 0 answers, expected 1 to 4096"},
+      {with(question("a"), "answers", json::array()), "has 0 answers, expected 1 to 4096"},
+      {with(question("a"), "answers", std::vector<std::string>(4097, "x")), "has 4097 answers"},
+      {with(question("a"), "answers", {"x", ""}), "answer 1 is empty"},
+      {with(question("a"), "answers", "x"), "expected a list of strings"},
+      {with(question("a"), "gold", 0), "the key 'gold' is unknown; expected answers, group, id"},
+      {item("a"), "the key 'gold' is unknown; expected answers, group, id"},
+      {question("first"), "the id 'first' is that of line 2"},
+      {question_of_ids("a"), "texts and ids are mixed"}};
+  for (const auto& [damaged, expected] : table) {
+    const std::string message = refusal(lines({generating(), question("first"), damaged}));
+    EXPECT_HOLDS("rte.jsonl, line 3: ", message);
+    EXPECT_HOLDS(expected, message);
+  }
+}
+
+TEST_F(TaskFileTest, RefusesDamagedIdsOfPrompts) {
+  const std::vector<std::pair<json, const char*>> table{
+      {json::array(), "the prompt is empty"},
+      {{1, 100}, "ids holds 100, expected an id"},
+      {json{json{1, 2}}, "ids holds [1,2], expected an id"},
+      {{2, 1}, "the prompt begins with id 2, but bos is 1"},
+      {7, "ids = 7, expected a list"}};
+  for (const auto& [ids, expected] : table)
+    EXPECT_HOLDS(
+        expected,
+        refusal(lines({with(generating(), "bos", 1), with(question_of_ids("a"), "ids", ids)})));
 }
 
 TEST_F(TaskFileTest, RefusesDamagedIds) {

@@ -44,37 +44,37 @@ int64_t gemm_rows(int64_t rows) {
 // One call's sequences on their way.
 class Generator::Run {
  public:
-  Run(Generator& generator, std::span<const GenerationPrompt> prompts, const IsSettled& is_settled)
+  Run(const Generator& generator, std::span<const GenerationPrompt> prompts,
+      const GenerationPlan& plan, const Rotation& rotation, const IsSettled& is_settled)
       : generator_(generator),
+        plan_(plan),
         config_(generator.directory_.config()),
         device_(generator.pass_.device),
         is_settled_(is_settled),
         prompts_(prompts),
         found_(prompts.size()),
         faults_(config_.layers, device_),
-        prompt_context_(make_layer_context(config_, generator.settings_.rotation,
-                                           generator.plan_.length, device_, generator.pass_.trace)),
+        prompt_context_(
+            make_layer_context(config_, rotation, plan_.length, device_, generator.pass_.trace)),
         decoding_context_(prompt_context_),
-        workspace_(config_, std::max(generator.plan_.prompt_tokens, all_rows()),
+        workspace_(config_, std::max(plan_.prompt_tokens, all_rows()),
                    generator.embedding_.options()) {
     decoding_context_.gemm_rows = gemm_rows(all_rows());
     for (std::vector<Continuation>& of_prompt : found_)
       of_prompt.resize(generator.settings_.streams.size());
     for (const GenerationStream& stream : generator.settings_.streams)
-      streams_.push_back(
-          std::make_unique<StreamSequences>(streams_.size(),
-                                            StreamCache(stream.format, generator.settings_.decoding,
-                                                        config_, generator.plan_.blocks, device_),
-                                            prompts, generator.plan_));
+      streams_.push_back(std::make_unique<StreamSequences>(
+          streams_.size(),
+          StreamCache(stream.format, generator.settings_.decoding, config_, plan_.blocks, device_),
+          prompts, plan_));
   }
 
   std::vector<std::vector<Continuation>> run(
       const std::function<void(const GenerationProgress&)>& progress) {
     progress_.continuations = std::ssize(prompts_) * std::ssize(streams_);
-    if (generator_.plan_.prefix_tokens > 0)
-      step(prompt_context_, prefix_batch(streams_, prompts_, device_));
+    if (plan_.prefix_tokens > 0) step(prompt_context_, prefix_batch(streams_, prompts_, device_));
     while (progress_.finished < progress_.continuations) {
-      StepBatch entering = entering_batch(streams_, generator_.plan_, device_);
+      StepBatch entering = entering_batch(streams_, plan_, device_);
       if (!entering.ids.empty())
         step(prompt_context_, std::move(entering));
       else
@@ -85,9 +85,7 @@ class Generator::Run {
   }
 
  private:
-  int64_t all_rows() const {
-    return generator_.plan_.rows * std::ssize(generator_.settings_.streams);
-  }
+  int64_t all_rows() const { return plan_.rows * std::ssize(generator_.settings_.streams); }
 
   // Takes a batch through the layers and the tokens that it gives to its sequences.
   void step(const LayerContext& context, StepBatch batch) {
@@ -137,7 +135,8 @@ class Generator::Run {
     sequence.finished = found.ended || std::ssize(found.ids) == prompts_[sequence.prompt].most_new;
   }
 
-  Generator& generator_;
+  const Generator& generator_;
+  const GenerationPlan plan_;
   const ModelConfig& config_;
   const c10::Device device_;
   const IsSettled& is_settled_;
@@ -152,11 +151,9 @@ class Generator::Run {
 };
 
 Generator::Generator(const WeightDirectory& directory, GenerationSettings settings,
-                     const GenerationPlan& plan, const PassSettings& pass,
-                     Communicator& communicator)
+                     const PassSettings& pass, Communicator& communicator)
     : directory_(directory),
       settings_(std::move(settings)),
-      plan_(plan),
       pass_(pass),
       no_others_(Rank{}),
       alone_(make_communicator({}, pass.device, no_others_)),
@@ -164,7 +161,7 @@ Generator::Generator(const WeightDirectory& directory, GenerationSettings settin
       embedding_(read_embedding(directory, pass.device)) {
   const c10::InferenceMode inference;
   head_.keep_packed();
-  if (plan_.weights_stay)
+  if (settings_.weights_stay)
     resident_ = std::make_unique<ResidentLayers>(directory_, pass_, communicator);
 }
 
@@ -178,10 +175,10 @@ void Generator::pass_layers(LayerVisitor& visitor) const {
 }
 
 std::vector<std::vector<Continuation>> Generator::run(
-    std::span<const GenerationPrompt> prompts, const IsSettled& is_settled,
-    const std::function<void(const GenerationProgress&)>& progress) {
+    std::span<const GenerationPrompt> prompts, const GenerationPlan& plan, const Rotation& rotation,
+    const IsSettled& is_settled, const std::function<void(const GenerationProgress&)>& progress) {
   const c10::InferenceMode inference;
-  return Run(*this, prompts, is_settled).run(progress);
+  return Run(*this, prompts, plan, rotation, is_settled).run(progress);
 }
 
 }  // namespace kvcalib

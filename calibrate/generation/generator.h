@@ -31,9 +31,9 @@ struct GenerationStream {
 
 struct GenerationSettings {
   std::vector<GenerationStream> streams;
-  Rotation rotation;
   DecodingRule decoding;
   std::optional<int32_t> end;  // the token that ends a text
+  bool weights_stay = true;    // else every step reads them anew
 };
 
 // Whether more tokens behind these would change nothing: asked behind every new token.
@@ -49,16 +49,18 @@ struct GenerationProgress {
 class Generator {
  public:
   // Reads the weights where they stay, each layer together with the other ranks.  The directory
-  // outlives the generator.  Throws Error when weights cannot be read, and for formats
-  // that StreamCache does not know.
-  Generator(const WeightDirectory& directory, GenerationSettings settings,
-            const GenerationPlan& plan, const PassSettings& pass, Communicator& communicator);
+  // outlives the generator.  Throws Error when weights cannot be read.
+  Generator(const WeightDirectory& directory, GenerationSettings settings, const PassSettings& pass,
+            Communicator& communicator);
   ~Generator();
 
-  // Continuations [prompts][streams].  A continuation does not depend on the prompts beside it (on
-  // GPUs: of one plan).  Throws Error when activations are not finite.
+  // Continuations [prompts][streams], as a plan of these prompts says, whose caches are taken
+  // meanwhile.  `rotation`: of texts of the plan's length.  A continuation does not depend on the
+  // prompts beside it (on GPUs: of one plan).  Throws Error when activations are not finite, and
+  // for formats that StreamCache does not know.
   std::vector<std::vector<Continuation>> run(
-      std::span<const GenerationPrompt> prompts, const IsSettled& is_settled,
+      std::span<const GenerationPrompt> prompts, const GenerationPlan& plan,
+      const Rotation& rotation, const IsSettled& is_settled,
       const std::function<void(const GenerationProgress&)>& progress);
 
  private:
@@ -69,7 +71,6 @@ class Generator {
 
   const WeightDirectory& directory_;
   const GenerationSettings settings_;
-  const GenerationPlan plan_;
   const PassSettings pass_;
   // For layers that do not stay: ranks take other numbers of steps, so each reads for itself.
   Rendezvous no_others_;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_engine pass    times the layers' phase in one process, with and without the observer in
-// turn bench_engine read    times the reading of all layers, and in turn the same bytes by plain
-// pread bench_engine gather  times the all-gather of a layer's bytes between ranks, and nothing
-// beside it One JSON object goes to stdout.  Figures are medians over the turns; gigabytes are 1e9
-// bytes.
+// bench_engine pass      times the layers' phase in one process, with and without the observer in
+//                        turn
+// bench_engine read      times the reading of all layers, and in turn the same bytes by plain pread
+// bench_engine generate  times the steps of decoding with a cache of 16 bits, of int8, and of both
+// bench_engine gather    times the all-gather of a layer's bytes between ranks, and nothing beside
+// it One JSON object goes to stdout.  Figures are medians over the turns; gigabytes are 1e9 bytes.
 #include "tests/benchmarks/bench_engine.h"
 
 #include <c10/util/Exception.h>
@@ -18,11 +19,13 @@
 namespace kvcalib {
 namespace {
 
-constexpr const char* kUsage = "usage: bench_engine pass|read|gather [OPTION...]";
+constexpr const char* kUsage = "usage: bench_engine pass|read|generate|gather [OPTION...]";
 
 using Benchmark = nlohmann::ordered_json (*)(const EngineBenchmark&);
-const std::map<std::string, Benchmark> kCommands = {
-    {"pass", benchmark_pass}, {"read", benchmark_read}, {"gather", benchmark_gather}};
+const std::map<std::string, Benchmark> kCommands = {{"pass", benchmark_pass},
+                                                    {"read", benchmark_read},
+                                                    {"generate", benchmark_generate},
+                                                    {"gather", benchmark_gather}};
 
 // As kvcalib itself reads.
 int64_t default_reading_threads(const c10::Device& device) { return device.is_cuda() ? 12 : 2; }
@@ -46,6 +49,10 @@ cxxopts::Options declare_options(const std::string& command) {
     add("windows", "windows of random ids", number(), "N");
     add("length", "tokens in a window", number(), "N");
     add("micro-batch", "tokens at a time (default: kvcalib's)", number(), "TOKENS");
+  } else if (command == "generate") {
+    add("prompts", "of random ids, which decode together", number(), "N");
+    add("length", "tokens of a prompt", number(), "N");
+    add("new", "tokens behind it", number()->default_value("16"), "N");
   } else {
     add("cold", "drop the files from the page cache before each reading");
   }
@@ -89,6 +96,11 @@ EngineBenchmark read_options(const std::string& command, const cxxopts::ParseRes
     benchmark.windows = positive(given, "windows", {});
     benchmark.length = positive(given, "length", {});
     benchmark.micro_batch_tokens = positive(given, "micro-batch", 0);
+  } else if (command == "generate") {
+    benchmark.windows = positive(given, "prompts", {});
+    benchmark.length = positive(given, "length", {});
+    benchmark.most_new = positive(given, "new", {});
+    if (benchmark.most_new < 2) throw UsageError("--new 1: expected at least 2, of a step");
   } else {
     benchmark.cold = given.count("cold") > 0;
   }

@@ -18,7 +18,8 @@ namespace kvcalib {
 struct EngineBenchmark {
   std::filesystem::path weights;
   c10::Device device = c10::kCPU;
-  int64_t windows = 0, length = 0;  // pass only
+  int64_t windows = 0, length = 0;  // pass; of generate the prompts
+  int64_t most_new = 0;             // generate only
   int64_t micro_batch_tokens = 0;   // pass only; 0: the default
   int64_t reading_threads = 0;
   int64_t repeat = 0;
@@ -30,6 +31,7 @@ struct EngineBenchmark {
 // there.
 nlohmann::ordered_json benchmark_pass(const EngineBenchmark& benchmark);
 nlohmann::ordered_json benchmark_read(const EngineBenchmark& benchmark);
+nlohmann::ordered_json benchmark_generate(const EngineBenchmark& benchmark);
 nlohmann::ordered_json benchmark_gather(const EngineBenchmark& benchmark);
 
 // Of at least one value.

@@ -63,7 +63,6 @@ class GeneratorTest : public testing::Test {
       plan.prefix_tokens = 0;
       plan.blocks *= std::ssize(prompts);
     }
-    plan.weights_stay = way.weights_stay;
     return plan;
   }
 
@@ -72,11 +71,11 @@ class GeneratorTest : public testing::Test {
     const auto communicator = make_communicator({}, at::kCPU, rendezvous);
     Generator generator(directory_,
                         {.streams = {{"fp16", {}}, {"int8", int8()}},
-                         .rotation = plain_rotation(model()),
                          .decoding = way.rule,
-                         .end = way.end},
-                        plan(prompts, way), {}, *communicator);
-    return generator.run(prompts, way.is_settled, {});
+                         .end = way.end,
+                         .weights_stay = way.weights_stay},
+                        {}, *communicator);
+    return generator.run(prompts, plan(prompts, way), plain_rotation(model()), way.is_settled, {});
   }
   Continuations run(const Way& way = {}) const { return run(prompts_, way); }
 

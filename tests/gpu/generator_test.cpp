@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/generation/generator.h"
+
+#include <algorithm>
+#include <random>
+
+#include "sharding/formats/turbomind_directory.h"
+#include "sharding/ranks/make_communicator.h"
+#include "tests/gpu/device_array.h"
+
+namespace kvcalib {
+namespace {
+
+using Continuations = std::vector<std::vector<Continuation>>;
+
+constexpr int64_t kNew = 24;
+
+// The embedded model, whose weights are trained: its likeliest tokens stand apart.
+class GpuGenerator : public kernels::GpuTest {
+ protected:
+  GpuGenerator() {
+    std::mt19937 random(7);
+    const auto more = [&](std::vector<int32_t> ids, int64_t count) {
+      for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(3 + random() % 2000));
+      return ids;
+    };
+    const std::vector<int32_t> common = more({1}, 140);
+    for (const int64_t own : {1, 30, 200, 64, 7, 90, 3, 12})
+      prompts_.push_back({more(common, own), kNew});
+  }
+
+  CacheFormat int8() const {
+    const ModelConfig& model = directory_.config();
+    const auto count = static_cast<size_t>(model.layers * model.kv_heads * model.head_dim);
+    const ChannelScales scales{std::vector<float>(count, 0.1f), std::vector<float>(count, 0.0f)};
+    return {CacheFormat::Kind::kInt8, scales, scales};
+  }
+
+  Continuations run(const c10::Device& device, const DecodingRule& rule = {}, int64_t rows = 0,
+                    bool weights_stay = true) const {
+    Rendezvous rendezvous{Rank{}};
+    const auto communicator = make_communicator({}, device, rendezvous);
+    GenerationPlan plan =
+        plan_generation(directory_.config(), stored_layer_bytes(directory_), prompts_,
+                        {.int8 = 1, .sixteen_bits = 1}, device, uint64_t{1} << 34);
+    EXPECT_EQ(plan.prefix_tokens, 128);
+    if (rows > 0) plan.rows = rows;
+    Generator generator(directory_,
+                        {.streams = {{"fp16", {}}, {"int8", int8()}},
+                         .decoding = rule,
+                         .end = {},
+                         .weights_stay = weights_stay},
+                        {.device = device}, *communicator);
+    const ModelConfig& model = directory_.config();
+    return generator.run(prompts_, plan,
+                         {frequencies_of(model.rope_theta, model.head_dim), 1.0, {}}, {}, {});
+  }
+
+  // Tokens up to the first that differs, of all.
+  static double alike(const Continuations& left, const Continuations& right) {
+    double same = 0, all = 0;
+    for (size_t prompt = 0; prompt < left.size(); ++prompt)
+      for (size_t stream = 0; stream < left[prompt].size(); ++stream) {
+        const std::vector<int32_t>&a = left[prompt][stream].ids, &b = right[prompt][stream].ids;
+        EXPECT_EQ(a.size(), b.size());
+        same += static_cast<double>(std::mismatch(a.begin(), a.end(), b.begin()).first - a.begin());
+        all += static_cast<double>(a.size());
+      }
+    return same / all;
+  }
+
+  const TurboMindDirectory directory_ = TurboMindDirectory::open("configs/tiny-4m/weights");
+  std::vector<GenerationPrompt> prompts_;
+};
+
+TEST_F(GpuGenerator, ContinuesNearlyAsTheCpuDoes) {
+  const c10::Device gpu(c10::kCUDA, 0);
+  for (const DecodingRule& rule : {DecodingRule{}, DecodingRule{true, false}})
+    EXPECT_GT(alike(run(c10::kCPU, rule), run(gpu, rule)), 0.8);
+}
+
+TEST_F(GpuGenerator, GivesTheSameTokensAgainAndWithWeightsThatAreReadAnew) {
+  const c10::Device gpu(c10::kCUDA, 0);
+  const Continuations expected = run(gpu);
+  EXPECT_EQ(run(gpu), expected);
+  EXPECT_EQ(run(gpu, {}, 0, /*weights_stay=*/false), expected);
+}
+
+}  // namespace
+}  // namespace kvcalib

@@ -4,6 +4,8 @@
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <compare>
+#include <map>
 #include <memory>
 
 #include "calibrate/engine/gpu_gemm.h"
@@ -65,17 +67,29 @@ void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t name
       cublasLtMatmulPreferenceSetAttribute(preference.get(), name, &value, sizeof(value)));
 }
 
-cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const Operation& operation,
-                                      const at::Tensor& x, const at::Tensor& weight,
-                                      const at::Tensor& out, uint64_t rows) {
+// What the choice of an algorithm follows from.
+struct Product {
+  int64_t depth, columns;
+  at::ScalarType type, out_type;
+  uint32_t weight_alignment, x_alignment, out_alignment;
+  int64_t weight_stride, x_stride, out_stride;
+  int64_t chosen_for;
+
+  auto operator<=>(const Product&) const = default;
+};
+
+cublasLtMatmulAlgo_t find_algorithm(cublasLtHandle_t handle, const Operation& operation,
+                                    const at::Tensor& x, const at::Tensor& weight,
+                                    const at::Tensor& out, const Product& product) {
   cublasLtMatmulPreference_t created = nullptr;
   TORCH_CUDABLAS_CHECK(cublasLtMatmulPreferenceCreate(&created));
   const Preference preference(created);
   set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_NONE);
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(weight));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(x));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(out));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(out));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, product.weight_alignment);
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, product.x_alignment);
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, product.out_alignment);
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, product.out_alignment);
+  const auto rows = static_cast<uint64_t>(product.chosen_for);
   const Layout a = transposed(weight, static_cast<uint64_t>(weight.size(0)));
   const Layout b = transposed(x, rows);
   const Layout c = transposed(out, rows);
@@ -84,8 +98,23 @@ cublasLtMatmulAlgo_t choose_algorithm(cublasLtHandle_t handle, const Operation& 
   TORCH_CUDABLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(handle, operation.get(), a.get(), b.get(),
                                                       c.get(), c.get(), preference.get(), 1,
                                                       &result, &found));
-  TORCH_CHECK(found == 1, "cuBLASLt knows no algorithm for [", x.size(1), ", ", out.size(1), "]");
+  TORCH_CHECK(found == 1, "cuBLASLt knows no algorithm for [", product.depth, ", ", product.columns,
+              "]");
   return result.algo;
+}
+
+// Asked for once: a step of decoding would wait for it.
+const cublasLtMatmulAlgo_t& choose_algorithm(cublasLtHandle_t handle, const Operation& operation,
+                                             const at::Tensor& x, const at::Tensor& weight,
+                                             const at::Tensor& out, int64_t chosen_for) {
+  thread_local std::map<Product, cublasLtMatmulAlgo_t> chosen;
+  const Product product{x.size(1),         weight.size(1), x.scalar_type(), out.scalar_type(),
+                        alignment(weight), alignment(x),   alignment(out),  weight.stride(0),
+                        x.stride(0),       out.stride(0),  chosen_for};
+  const auto found = chosen.find(product);
+  if (found != chosen.end()) return found->second;
+  return chosen.emplace(product, find_algorithm(handle, operation, x, weight, out, product))
+      .first->second;
 }
 
 }  // namespace
@@ -99,8 +128,8 @@ void gpu_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& o
   if (x.size(0) == 0) return;
   const cublasLtHandle_t handle = at::cuda::getCurrentCUDABlasLtHandle();
   const Operation operation = make_operation();
-  const cublasLtMatmulAlgo_t algorithm =
-      choose_algorithm(handle, operation, x, weight, out, static_cast<uint64_t>(chosen_for));
+  const cublasLtMatmulAlgo_t& algorithm =
+      choose_algorithm(handle, operation, x, weight, out, chosen_for);
   const Layout a = transposed(weight, static_cast<uint64_t>(weight.size(0)));
   const Layout b = transposed(x, static_cast<uint64_t>(x.size(0)));
   const Layout c = transposed(out, static_cast<uint64_t>(x.size(0)));

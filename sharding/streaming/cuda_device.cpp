@@ -18,6 +18,8 @@ GpuProperties gpu_properties(const c10::Device& gpu) {
 }
 
 GpuMemory gpu_memory() {
+  if (c10::cuda::CUDACachingAllocator::get()->initialized())
+    c10::cuda::CUDACachingAllocator::emptyCache();
   size_t free_bytes = 0, total_bytes = 0;
   CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
   return {free_bytes, total_bytes};

@@ -29,7 +29,8 @@ struct GpuMemory {
   uint64_t free_bytes = 0;
   uint64_t total_bytes = 0;
 };
-// Of the GPU that is this thread's current one.
+// Of the GPU that is this thread's current one.  What this process holds of it without using it
+// counts as free: it is given back.
 GpuMemory gpu_memory();
 // What this process took of a GPU's memory at most.
 uint64_t peak_gpu_bytes(const c10::Device& gpu);

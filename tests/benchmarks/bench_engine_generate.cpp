@@ -49,6 +49,10 @@ std::vector<GenerationPrompt> random_prompts(int64_t count, int64_t length, int6
   return prompts;
 }
 
+uint64_t most_memory(const c10::Device& device) {
+  return device.is_cpu() ? uint64_t{1} << 34 : gpu_memory().total_bytes / 20 * 19;
+}
+
 CacheFormat some_int8(const ModelConfig& config) {
   const auto count = static_cast<size_t>(config.layers * config.kv_heads * config.head_dim);
   const ChannelScales scales{std::vector<float>(count, 0.05f), std::vector<float>(count, 0.0f)};
@@ -75,7 +79,7 @@ class GenerateRunner {
     if (int8) settings.streams.push_back({"int8", some_int8(config)});
     const StreamCounts counts{int8 ? 1 : 0, sixteen_bits ? 1 : 0};
     const GenerationPlan plan = plan_generation(config, stored_layer_bytes(directory_), prompts_,
-                                                counts, device, uint64_t{1} << 40);
+                                                counts, device, most_memory(device));
     const PassSettings pass{.device = device, .reading_threads = benchmark_.reading_threads};
     Generator generator(directory_, settings, pass, *communicator_);
     const Rotation rotation{frequencies_of(config.rope_theta, config.head_dim), 1.0, {}};

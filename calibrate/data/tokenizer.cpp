@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "calibrate/data/sentencepiece_model.h"
 #include "sharding/files/error.h"
@@ -122,6 +123,7 @@ void Tokenizer::add_tokens() {
     if (!token) continue;
     const int32_t id = add(*token);
     if (role == "bos_token" && settings_.adds_bos) begin_ = id;
+    if (role == "eos_token") eos_ = id;
     if (role == "eos_token" && settings_.adds_eos) end_ = id;
     if (role == "unk_token") unknown_ = token->content;
   }
@@ -129,6 +131,10 @@ void Tokenizer::add_tokens() {
   for (const auto& [content, id] : ids) {
     const std::optional<int32_t> piece = piece_of(content);
     if (piece && *piece != id) renumbered_[*piece] = id;
+  }
+  for (const AddedToken& token : tokens) {
+    tokens_[token.id] = token.content;
+    has_part_[token.content] = has_part_[token.content] || token.is_special;
   }
   if (!settings_.cuts_added_tokens) added_ = AddedTokens(std::move(tokens));
 }
@@ -190,11 +196,48 @@ uint64_t Tokenizer::most_tokens(uint64_t text_bytes) const {
   return bounded_ ? text_bytes + around : std::numeric_limits<uint64_t>::max();
 }
 
-std::string Tokenizer::piece(int32_t id) const {
-  for (const AddedToken& token : added_.tokens()) {
-    if (token.id == id) return token.content;
-  }
-  return 0 <= id && id < processor_->GetPieceSize() ? processor_->IdToPiece(id) : std::string();
+std::optional<std::string> Tokenizer::token_of(int32_t id) const {
+  if (const auto added = tokens_.find(id); added != tokens_.end()) return added->second;
+  if (id < 0 || id >= processor_->GetPieceSize()) return std::nullopt;
+  return processor_->IdToPiece(id);
 }
+
+std::string Tokenizer::joined(std::vector<std::string> pieces) const {
+  if (settings_.adds_prefix_space && !pieces.empty() && pieces.front().starts_with(kSpace))
+    pieces.front().erase(0, std::string_view(kSpace).size());
+  std::string text;
+  const auto status = processor_->Decode(pieces, &text);
+  if (!status.ok()) {
+    throw Error(concat(path_.string(), ": cannot make a text of ", pieces.size(),
+                       " tokens: ", status.ToString()));
+  }
+  return text;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids) const {
+  std::vector<std::string> parts;  // between blanks: added tokens, and what lies between them
+  std::vector<std::string> pieces;
+  const auto end_pieces = [&](bool is_last) {
+    std::string part = joined(std::exchange(pieces, {}));
+    if (!part.empty() || is_last) parts.push_back(std::move(part));
+  };
+  for (const int32_t id : ids) {
+    std::optional<std::string> token = token_of(id);
+    if (!token) continue;
+    const auto added = has_part_.find(*token);
+    if (added == has_part_.end()) {
+      pieces.push_back(std::move(*token));
+    } else if (!added->second) {
+      if (!pieces.empty()) end_pieces(false);
+      parts.push_back(std::move(*token));
+    }
+  }
+  if (!pieces.empty()) end_pieces(true);
+  std::string text;
+  for (size_t i = 0; i < parts.size(); ++i) text += (i > 0 ? " " : "") + parts[i];
+  return text;
+}
+
+std::string Tokenizer::piece(int32_t id) const { return token_of(id).value_or(std::string()); }
 
 }  // namespace kvcalib

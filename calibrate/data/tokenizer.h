@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -44,6 +45,13 @@ class Tokenizer {
   uint64_t most_tokens(uint64_t text_bytes) const;
   // What every text begins with.
   std::optional<int32_t> bos() const { return begin_; }
+  // What ends a text that a model writes, whether or not it is put behind others.
+  std::optional<int32_t> eos() const { return eos_; }
+  // The text of ids that stand alone, as of those that a model wrote: what transformers' decode
+  // gives with skip_special_tokens=True and clean_up_tokenization_spaces=False, in UTF-8.  Tokens
+  // with a part to play are left out and so are ids that are no token; a blank at the beginning is
+  // dropped; bytes that are no UTF-8 become U+FFFD each.
+  std::string decode(std::span<const int32_t> ids) const;
   // The piece that an id stands for.
   std::string piece(int32_t id) const;
   const std::filesystem::path& model() const { return path_; }
@@ -60,6 +68,10 @@ class Tokenizer {
   std::optional<AddedToken> token_with_role(std::string_view role) const;
   int32_t id_of(const std::string& content, const IdsByContent& ids) const;
   std::optional<int32_t> piece_of(const std::string& content) const;
+  // Of pieces and special tokens; none where the id is neither.
+  std::optional<std::string> token_of(int32_t id) const;
+  // The text of pieces, without the space that was put before it.
+  std::string joined(std::vector<std::string> pieces) const;
   // The ids of a stretch of text without added tokens, behind those that are there.
   void cut(std::string_view text, std::vector<int32_t>& ids) const;
   std::vector<int> pieces_of(std::string_view text) const;
@@ -68,7 +80,10 @@ class Tokenizer {
   std::unique_ptr<Processor> processor_;
   TokenizerSettings settings_;
   AddedTokens added_;
-  std::optional<int32_t> begin_, end_;           // put before and behind every text
+  std::map<int32_t, std::string> tokens_;  // added, with a part to play or without
+  std::map<std::string, bool> has_part_;   // of these
+  std::optional<int32_t> begin_, end_;     // put before and behind every text
+  std::optional<int32_t> eos_;
   std::string unknown_;                          // the unknown token
   size_t unknown_pieces_ = 0;                    // that it is cut into as a text
   std::unordered_map<int, int32_t> renumbered_;  // pieces that are added tokens with other ids

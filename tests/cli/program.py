@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 PROGRAM = Path(os.environ.get("KVCALIB", ROOT / "build/kvcalib")).resolve()
 PRINT_RANGES = Path(os.environ.get("KVCALIB_PRINT_RANGES", PROGRAM.parent / "print_ranges")).resolve()
+PRINT_ANSWERS = Path(os.environ.get("KVCALIB_PRINT_ANSWERS", PROGRAM.parent / "print_answers")).resolve()
 STOP_AT_STEPS = Path(os.environ.get("KVCALIB_STOP_AT_STEPS", PROGRAM.parent / "libstop_at_steps.so")).resolve()
 SHARED = Path(os.environ.get("KVCALIB_SHARED", ROOT.parent / "shared")) / "data"
 TINY = ROOT / "configs/tiny-4m"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the multiple-choice rows of configs/tasks, whose data sets are read from their own files, as task files for
-`kvcalib evaluate --tasks`: DIR/NAME.jsonl each.
+"""Writes the rows of configs/tasks, whose data sets are read from their own files, as task files for `kvcalib evaluate
+--tasks`: DIR/NAME.jsonl each.
 
 The prompts are those of OpenCompass's base_medium of July 2023; each file says which of its configs it follows. Data
 sets that are not there are listed and left out, unless --task names them.
@@ -16,11 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from tasks.rows import Item, header, items_of, missing, read_rows
+from tasks.rows import Item, Question, header, items_of, missing, read_rows
 from tokenize_text import Failure, load_tokenizer, write_whole
 
 ROWS = Path(__file__).resolve().parent.parent / "configs/tasks"
-GENERATED = ("CMRC_dev", "DRCD_dev", "ReCoRD", "gsm8k", "lambada", "nq", "triviaqa")
 BATCH = 1024  # items that are cut into tokens at once, by all cores
 
 
@@ -29,11 +28,13 @@ def common_prefix(first: list[int], second: list[int]) -> int:
                 min(len(first), len(second)))
 
 
-def encode(tokenizer, items: list[Item]) -> list[dict]:
+def encode(tokenizer, items: list[Item] | list[Question]) -> list[dict]:
     """Each item's `ids` and, where a context is given, `from`: how many tokens the text and its context share."""
     def ids_of(texts: list[str]):
         return iter([encoding.ids for encoding in tokenizer.encode_batch(texts)])
 
+    if isinstance(items[0], Question):
+        return [{"ids": ids} for ids in ids_of([item.prompt for item in items])]
     texts = ids_of([text for item in items for text in item.texts])
     contexts = ids_of([text for item in items for text in item.contexts or ()])
     encoded = []
@@ -44,20 +45,26 @@ def encode(tokenizer, items: list[Item]) -> list[dict]:
     return encoded
 
 
-def scored(items: list[Item], tokenizer) -> list[dict]:
+def as_text(item: Item | Question) -> dict:
+    if isinstance(item, Question):
+        return {"prompt": item.prompt}
+    return {"texts": item.texts} | ({"from": [len(context) for context in item.contexts]} if item.contexts else {})
+
+
+def scored(items: list[Item] | list[Question], tokenizer) -> list[dict]:
     """What is scored of each item, as text or as tokens."""
     if tokenizer:
         return [part for first in range(0, len(items), BATCH) for part in encode(tokenizer, items[first:first + BATCH])]
-    return [{"texts": item.texts} | ({"from": [len(context) for context in item.contexts]} if item.contexts else {})
-            for item in items]
+    return list(map(as_text, items))
 
 
-def lines_of(row: dict, items: list[Item], tokenizer) -> list[dict]:
+def lines_of(row: dict, items: list[Item] | list[Question], tokenizer) -> list[dict]:
     first = tokenizer.encode("").ids[:1] if tokenizer else []  # what begins every text, if anything does
     lines = [header(row) | ({"bos": first[0]} if first else {})]
     for number, (item, part) in enumerate(zip(items, scored(items, tokenizer))):
         group = {} if item.group is None else {"group": item.group}
-        lines.append({"id": str(number)} | group | part | {"gold": item.gold})
+        right = {"answers": item.answers} if isinstance(item, Question) else {"gold": item.gold}
+        lines.append({"id": str(number)} | group | part | right)
     return lines
 
 
@@ -80,7 +87,8 @@ def make(row: dict, options: argparse.Namespace, tokenizer) -> bool:
     path = options.output / f"{row['task']}.jsonl"
     write_lines(path, lines_of(row, items, tokenizer))
     other = "" if options.limit or len(items) == row["items"] else f" (the published results are of {row['items']})"
-    print(f"{row['task']}: {len(items)} items{other}, {sum(len(item.texts) for item in items)} texts: {path}")
+    texts = sum(1 if isinstance(item, Question) else len(item.texts) for item in items)
+    print(f"{row['task']}: {len(items)} items{other}, {texts} texts: {path}")
     return True
 
 
@@ -105,8 +113,6 @@ def parse(arguments: list[str], rows: dict[str, dict]) -> argparse.Namespace:
         return int(text)
 
     def task(name: str) -> str:
-        if name.partition("_main")[0] in GENERATED:
-            raise argparse.ArgumentTypeError(f"{name} is scored by generated text; only multiple-choice rows are made")
         if name not in rows:
             names = {row.lower(): row for row in rows}
             near = difflib.get_close_matches(name.lower(), names, 1)
@@ -116,8 +122,7 @@ def parse(arguments: list[str], rows: dict[str, dict]) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog=f"Rows: {', '.join(rows)}. Not made, as they are scored by generated text: "
-                                            f"{', '.join(GENERATED)}.")
+                                     epilog=f"Rows: {', '.join(rows)}.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR",
                         help="the folder of the data sets, as OpenCompass users have it")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the task files go")

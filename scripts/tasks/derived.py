@@ -40,4 +40,39 @@ def stripped_gap(record: Record) -> dict:
     return {"before": [record.text(f"context_options.{i}") for i in range(2)], "rest": blank + rest}
 
 
-DERIVED = {function.__name__: function for function in (idioms, pronoun, gap, stripped_gap)}
+def entity(record: Record) -> dict:
+    """ReCoRD: `text` without its marks, and `question`, the query with the gap shown as ____."""
+    return {"text": record.text("passage.text").replace("@highlight", ""),
+            "question": record.text("query.query").replace("@placeholder", "____")}
+
+
+def last_word(record: Record) -> dict:
+    """LAMBADA as distributed: `last`, what stands behind the text's last blank, and what stands `before` it."""
+    before, blank, last = record.text("text").strip().rpartition(" ")
+    if not blank:
+        raise Failure(f"{record.where}: 'text' has no blank before a last word")
+    return {"before": before, "last": last}
+
+
+def parted_last_word(record: Record) -> dict:
+    """LAMBADA in MosaicML's form, which has lost the blank where the last word is no line's first."""
+    last = record.text("continuation")
+    blank = "" if last.startswith("\n") else " "
+    return last_word(record.with_values(text=record.text("context") + blank + last))
+
+
+def last_number(record: Record) -> dict:
+    """GSM8K as distributed: `number`, the answer's end behind its mark."""
+    _, mark, number = record.text("answer").partition("#### ")
+    if not mark:
+        raise Failure(f"{record.where}: 'answer' has no #### before a number")
+    return {"number": number.replace(",", "")}
+
+
+def plain_number(record: Record) -> dict:
+    """GSM8K in MosaicML's form: `number`, the answer without commas."""
+    return {"number": record.text("answer").replace(",", "")}
+
+
+DERIVED = {function.__name__: function for function in (idioms, pronoun, gap, stripped_gap, entity, last_word,
+                                                        parted_last_word, last_number, plain_number)}

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The entries of public data sets, read from their own files: JSON lines, CSV, TSV, RACE's articles, C-Eval's subjects.
+"""The entries of public data sets, read from their own files: JSON, JSON lines, CSV, TSV, pairs of a question and its
+answers, RACE's articles, C-Eval's subjects.
 
 A source of a row (configs/tasks) says: `reader`; `files`, for each file the names that are tried below the data folder;
 and, where the data set asks for it, `each`, `beside`, `fields` (see below) and `derive` (derived.py).
 """
 
+import ast
 import csv
 import io
 import json
@@ -76,6 +78,11 @@ def read_jsonl(path: Path) -> Iterator[Record]:
             yield Record(where, json_of(line, where))
 
 
+def read_json(path: Path) -> Iterator[Record]:
+    """A file that is one object."""
+    yield Record(str(path), json_of(text_of(path), str(path)))
+
+
 def read_table(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
     """Rows of cells, each with the line it ends on, under a header."""
     names = next(rows, (0, []))[1]
@@ -86,12 +93,35 @@ def read_table(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Re
             yield Record(f"{path}, line {number}", dict(zip(names, cells)))
 
 
-def read_csv(path: Path) -> Iterator[Record]:
-    reader = csv.reader(io.StringIO(text_of(path), newline=""), strict=True)
+def csv_rows(path: Path, **dialect: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows of cells, each with the line it ends on."""
+    reader = csv.reader(io.StringIO(text_of(path), newline=""), strict=True, **dialect)
     try:
-        yield from read_table(path, ((reader.line_num, cells) for cells in reader))
+        for cells in reader:
+            yield reader.line_num, cells
     except csv.Error as error:
         raise Failure(f"{path}, line {reader.line_num}: is not CSV: {error}") from None
+
+
+def read_csv(path: Path) -> Iterator[Record]:
+    yield from read_table(path, csv_rows(path))
+
+
+def read_pairs(path: Path) -> Iterator[Record]:
+    """Questions and their answers, a list as Python writes it, with a tab between them and no header."""
+    for number, cells in csv_rows(path, delimiter="\t"):
+        where = f"{path}, line {number}"
+        if not cells:
+            continue
+        if len(cells) != 2:
+            raise Failure(f"{where}: has {len(cells)} cells, expected a question and its answers")
+        try:
+            answers = ast.literal_eval(cells[1])
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            answers = None
+        if not isinstance(answers, list):
+            raise Failure(f"{where}: the answers are {cells[1][:80]!r}, expected a list of strings")
+        yield Record(where, {"question": cells[0], "answer": answers})
 
 
 def read_tsv(path: Path) -> Iterator[Record]:
@@ -133,7 +163,8 @@ def present(path: Path) -> Path:
     return path
 
 
-READERS = {"jsonl": read_jsonl, "csv": read_csv, "tsv": read_tsv, "articles": read_articles}
+READERS = {"json": read_json, "jsonl": read_jsonl, "csv": read_csv, "pairs": read_pairs, "tsv": read_tsv,
+           "articles": read_articles}
 
 
 def spread(record: Record, each: dict[str, str]) -> Iterator[Record]:

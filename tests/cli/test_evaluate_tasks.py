@@ -20,9 +20,10 @@ class PublicTasks(EvaluationTest):
         if not source.exists():
             self.skipTest(f"{source} is not there")
         tasks = self.folder / "tasks"
-        subprocess.run([sys.executable, ROOT / "scripts/make_tasks.py", "--data", source, "--output", tasks, "--limit",
-                        str(ITEMS)], check=True, capture_output=True)
-        run = self.evaluate("--tasks", tasks / "*.jsonl", *streams_of(self.right_scales), "--limit", ITEMS, "--output",
+        subprocess.run([sys.executable, ROOT / "scripts/make_tasks.py", "--data", source, "--output", tasks, "--task",
+                        *ROWS, "--limit", str(ITEMS)], check=True, capture_output=True)
+        files = [tasks / f"{row}.jsonl" for row in ROWS]
+        run = self.evaluate("--tasks", *files, *streams_of(self.right_scales), "--limit", ITEMS, "--output",
                             self.folder / "report")
         self.assertEqual(run.code, 0, run.err)
         report = read_report(self.folder / "report")

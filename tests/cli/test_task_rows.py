@@ -223,6 +223,99 @@ class TaskRows(TaskTest):
         self.assert_refused(1, "college_physics_dev.csv", "1 examples, expected 5",
                             arguments=["--task", "ceval-hard", "--force"])
 
+    def assert_questions(self, task: str, extract: str, most: int, *expected: dict):
+        self.assert_items(task, *expected, header={"rule": "gen", "extract": extract, "max_new_tokens": most,
+                                                   "labels": None})
+
+    def test_cmrc_and_drcd_take_all_answers_and_group_by_paragraph(self):
+        def question(text, *answers):
+            return {"question": text, "id": text,
+                    "answers": [{"text": answer, "answer_start": 0} for answer in answers]}
+        paragraphs = [{"id": "P1", "context": "甲在北京。", "qas": [question("谁？", "甲", "甲", "甲氏"), question("哪里？", "北京")]},
+                      {"id": "P2", "context": "{x}", "qas": [question("什么？", "x")]}]
+        for name in ("CMRC", "DRCD"):
+            self.save(f"CLUE/{name}/dev.json", "\ufeff" + json.dumps({"version": "1", "data": [
+                {"paragraphs": paragraphs[:1], "title": "A"}, {"paragraphs": paragraphs[1:], "title": "B"}]}, indent=1))
+            self.assert_questions(f"{name}_dev", "em", 100, *(
+                {"group": group, "prompt": f"文章：{context}\n根据上文，回答如下问题：\n{text}\n答：", "answers": answers}
+                for group, context, text, answers in (("P1", "甲在北京。", "谁？", ["甲", "甲氏"]),
+                                                      ("P1", "甲在北京。", "哪里？", ["北京"]),
+                                                      ("P2", "{x}", "什么？", ["x"]))))
+
+    def test_lambada_asks_for_what_stands_behind_the_last_blank(self):
+        begin = "Please complete the following sentence:\n"
+        expected = [{"prompt": begin + "He said: \"I am", "answers": ["here\""]},
+                    {"prompt": begin + "She\nsaw", "answers": ["it\n\nAnn"]}]
+        self.save("lambada_openai.jsonl", jsonl({"context": "He said: \"I am", "continuation": "here\""},
+                                                {"context": "She\nsaw it", "continuation": "\n\nAnn"}))
+        self.assert_questions("lambada", "first-word", 5, *expected)
+        self.save("lambada/test.jsonl", jsonl({"text": " He said: \"I am here\"\n"}, {"text": "She\nsaw it\n\nAnn "}))
+        self.assert_questions("lambada", "first-word", 5, *expected)
+        self.save("lambada/test.jsonl", jsonl({"text": "Here\n"}))
+        self.assert_refused(1, "test.jsonl, line 1", "no blank", arguments=["--force", "--task", "lambada"])
+
+    def test_record_has_an_item_per_query_and_a_group_per_passage(self):
+        def query(text, *answers):
+            return {"query": text, "idx": 0, "answers": [{"start": 0, "end": 2, "text": answer} for answer in answers]}
+        self.save("SuperGLUE/ReCoRD/val.jsonl", jsonl(
+            {"source": "x", "passage": {"text": "Ann left.\n@highlight\nEve stayed", "entities": []}, "idx": 0,
+             "qas": [query("@placeholder left, as @placeholder said", "Ann", "Ann", "Anna"),
+                     query("Who? @placeholder", "Eve")]},
+            {"source": "x", "passage": {"text": "None", "entities": []}, "idx": 1,
+             "qas": [query("@placeholder", "No")]}))
+
+        def item(text, question, answers, group):
+            return {"group": group, "answers": answers,
+                    "prompt": f"Passage: {text}\nResult: {question}\nQuestion: What entity does ____ refer to in the "
+                              "result? Give me the entity name:"}
+        first = "Ann left.\n\nEve stayed"
+        self.assert_questions("ReCoRD", "em-record", 100, item(first, "____ left, as ____ said", ["Ann", "Anna"], "0"),
+                              item(first, "Who? ____", ["Eve"], "0"), item("None", "____", ["No"], "1"))
+
+    def test_gsm8k_puts_four_worked_examples_in_front(self):
+        def check(*numbers):
+            header, *items = self.made("gsm8k_main")
+            self.assertEqual((header["rule"], header["extract"], header["max_new_tokens"]), ("gen", "gsm8k-2023", 512))
+            self.assertEqual([item["answers"] for item in items], [[number] for number in numbers])
+            *examples, asked = items[0]["prompt"].split("\n\n")
+            self.assertEqual(asked, "Question: How many {x}?\nLet's think step by step\nAnswer:")
+            self.assertEqual([example.rpartition("\n")[2] for example in examples],
+                             [f"The answer is {number}" for number in (4, 201, 140, 146)])
+            for example in examples:
+                self.assertRegex(example, r"(?s)\AQuestion: [A-Z].*\?\nLet's think step by step\nAnswer:\n[A-Z].*\Z")
+        self.save("gsm8k.jsonl", jsonl({"context": "How many {x}?", "chain_of_thought": "x", "answer": "-1,072"},
+                                       {"context": "And?", "chain_of_thought": "x", "answer": "8"}))
+        check("-1072", "8")
+        self.save("gsm8k/test.jsonl", jsonl({"question": "How many {x}?", "answer": "It is 7.\n#### 1,234,567"}))
+        check("1234567")
+        self.save("gsm8k/test.jsonl", jsonl({"question": "How many?", "answer": "It is 7."}))
+        self.assert_refused(1, "test.jsonl, line 1", "####", arguments=["--force", "--task", "gsm8k_main"])
+
+    def test_nq_and_triviaqa_in_both_forms(self):
+        """The blank at the prompt's end is the public config's."""
+        pairs = io.StringIO()
+        csv.writer(pairs, delimiter="\t").writerows([['who said "no"', "['Ann', \"Eve's\", 'Ann']"],
+                                                     ["when", '["1,5"]']])
+        answers = [["Ann", "Eve's"], ["1,5"]]
+        self.save("NQ-open.dev.jsonl", jsonl({"question": 'who said "no"', "answer": answers[0]}))
+        prompts = ['Question: who said "no"?\nAnswer: ', "Question: when?\nAnswer: "]
+        items = [{"prompt": prompt, "answers": each} for prompt, each in zip(prompts, answers)]
+        self.assert_questions("nq", "contains", 100, items[0])
+        self.save("nq/nq-test.qa.csv", pairs.getvalue())
+        self.assert_questions("nq", "contains", 100, *items)
+        self.save("triviaqa_sm_sub.jsonl", jsonl({"context": "Question: Who?\nAnswer:", "answer": "Ann",
+                                                  "aliases": ["Anna", "Ann"]}))
+        self.assert_questions("triviaqa", "contains", 50, {"prompt": "Question: Who?\nAnswer: ",
+                                                           "answers": ["Anna", "Ann"]})
+        self.save("triviaqa/trivia-dev.qa.csv", pairs.getvalue())
+        self.assert_questions("triviaqa", "contains", 50, *(item | {"prompt": item["prompt"].replace("?", "")}
+                                                            for item in items))
+        for content, words in (("who\tAnn\n", ("line 1", "'Ann'")), ("who\t['Ann']\nwhen\n", ("line 2", "1 cells")),
+                               ("who\t[]\n", ("line 1", "no answer")), ("who\t['']\n", ("line 1", "an empty answer")),
+                               ("who\t[1]\n", ("line 1", "'answer.0' is 1")), ("who\t__import__('os')\n", ("line 1",))):
+            self.save("nq/nq-test.qa.csv", content)
+            self.assert_refused(1, "nq-test.qa.csv", *words, arguments=["--force", "--task", "nq"])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -3,6 +3,7 @@
 #include "calibrate/command/devices.h"
 #include "calibrate/command/evaluate_first_rank.h"
 #include "calibrate/command/evaluation_job.h"
+#include "calibrate/command/generation_run.h"
 #include "calibrate/command/planned_model.h"
 #include "calibrate/command/rank_messages.h"
 #include "calibrate/command/rank_run.h"
@@ -23,17 +24,23 @@ int run_further_rank(const EvaluateOptions& options, const Rank& rank, const c10
   Trace* const tracing = options.trace ? &trace : nullptr;
   Rendezvous rendezvous(rank);
   const ScoreRequest request = receive_request(rendezvous);  // sent when all is checked
+  const GenerationRequest generation = receive_generation(rendezvous);
   const std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
   UnchangedFiles weights;
   weights.add(weight_files(*directory));
   const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
-  const std::unique_ptr<ScorePass> pass =
-      start_score_pass(*directory, *options.runtime.open(), request, run);
+  const std::unique_ptr<const Runtime> runtime = options.runtime.open();
+  std::unique_ptr<ScorePass> pass = start_score_pass(*directory, *runtime, request, run);
   for (size_t i = 0; i < request.groups.size(); ++i) {
     const TreeGroup& group = request.groups[i];
     const std::string scores = to_bytes(pass->run(trees_of(request, group), group.first, {}));
     weights.check();
     send_scores(rendezvous, i, rank.index, scores);
+  }
+  pass.reset();
+  if (!generation.tasks.empty()) {
+    send_continuations(rendezvous, rank.index, generate(*directory, *runtime, generation, run, {}));
+    weights.check();
   }
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
   rendezvous.peers().finish();

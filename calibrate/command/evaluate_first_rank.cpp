@@ -11,6 +11,7 @@
 
 #include "calibrate/command/evaluation_job.h"
 #include "calibrate/command/evaluation_result.h"
+#include "calibrate/command/generation_run.h"
 #include "calibrate/command/group_files.h"
 #include "calibrate/command/host_memory.h"
 #include "calibrate/command/rank_messages.h"
@@ -97,6 +98,27 @@ GroupScores score_group(ScorePass& pass, const ScoreRequest& request, size_t gro
   return scores;
 }
 
+// What the ranks generate.
+std::vector<TaskContinuations> generate_answers(const EvaluationJob& job,
+                                                const GenerationRequest& request,
+                                                const RankRun& run, Rendezvous& rendezvous,
+                                                ProgressReporter& reporter) {
+  size_t prompts = 0;
+  for (const GenerationTask& task : request.tasks) prompts += task.prompts.size();
+  reporter.stage(concat("generating answers of ", prompts, " prompts under ",
+                        request.streams.size(), " caches",
+                        request.weights_stay ? ""
+                                             : "; the weights do not fit beside them, so that "
+                                               "every token takes a reading of the weights"));
+  std::vector<std::vector<TaskContinuations>> of_ranks;
+  of_ranks.push_back(generate(
+      *job.directory, *job.runtime, request, run,
+      [&](const std::string& text, bool first, bool last) { reporter.update(text, first, last); }));
+  for (int64_t rank = 1; rank < run.communicator->size(); ++rank)
+    of_ranks.push_back(receive_continuations(rendezvous, rank));
+  return merged(request, std::move(of_ranks));
+}
+
 // The scores of groups that an earlier run kept; the request's groups are what is left.
 GroupScores take_kept(const std::optional<GroupFiles>& files, ScoreRequest& request,
                       int64_t group_tokens, size_t& kept) {
@@ -147,10 +169,13 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   GroupScores scores = take_kept(
       files, request, group_tokens(options, *job.directory, request, device, rank.world), kept);
   reporter.stage(describe(request, kept));
-  if (rank.world > 1) send_request(rendezvous, request);
+  const GenerationRequest generation = make_generation_request(job, device, rank.world);
+  if (rank.world > 1) {
+    send_request(rendezvous, request);
+    send_generation(rendezvous, generation);
+  }
   const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
-  const std::unique_ptr<ScorePass> pass =
-      start_score_pass(*job.directory, *job.runtime, request, run);
+  std::unique_ptr<ScorePass> pass = start_score_pass(*job.directory, *job.runtime, request, run);
   std::atomic<bool> keeps = kept > 0;
   const BeforeLeaving leaving([&](int) {
     return keeps ? std::string("the groups that were finished are kept: --resume goes on with them")
@@ -164,6 +189,12 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
       keeps = true;
     }
     append(scores, std::move(found));
+  }
+  pass.reset();  // its memory is wanted
+  std::vector<TaskContinuations> continuations;
+  if (!generation.tasks.empty()) {
+    continuations = generate_answers(job, generation, run, rendezvous, reporter);
+    job.inputs.check();
   }
   if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
   cost.planned_bytes = plan_of(*job.directory, request, run.settings, rank.world).total();

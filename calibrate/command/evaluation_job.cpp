@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "calibrate/command/devices.h"
+#include "calibrate/command/generation_run.h"
 #include "calibrate/command/host_memory.h"
 #include "calibrate/command/trace_file.h"
 #include "calibrate/data/window_request.h"
@@ -86,6 +87,34 @@ ScoreRequest make_request(EvaluationJob& job) {
   request.sample_from = kControl;
   request.trees = std::move(job.work.trees);
   request.divergences = job.work.text.first < job.work.text.last || !job.work.copies.empty();
+  return request;
+}
+
+GenerationRequest make_generation_request(const EvaluationJob& job, const c10::Device& device,
+                                          int64_t ranks) {
+  GenerationRequest request;
+  if (job.work.generations.empty()) return request;
+  for (const TriedCache& cache : job.tried.caches) {
+    if (cache.info.is_compared_only)
+      throw UsageError(
+          concat("--formats ", cache.info.name, ": answers are generated with 16 bits ",
+                 "and the runtime's int8 alone; leave it out, or the tasks of rule ", "gen"));
+    request.streams.push_back({cache.info.name, cache.format});
+  }
+  request.decoding = job.runtime->decoding();
+  request.end = job.work.end;
+  request.tokenizer = job.work.tokenizer.string();
+  for (const GenerationWork& work : job.work.generations) {
+    GenerationTask& task = request.tasks.emplace_back();
+    task.extract = work.file.generation->extract;
+    for (const PromptTokens& prompt : work.prompts)
+      task.prompts.push_back({prompt.ids, work.file.generation->max_new_tokens});
+  }
+  const ModelConfig& config = job.directory->config();
+  const GenerationRoom room = generation_room(*job.directory, request.streams, device, ranks);
+  request.weights_stay = weights_fit(config, request.tasks, room, ranks);
+  for (const GenerationTask& task : request.tasks)
+    plan_generation(config, prompts_of_rank(task, 0, ranks), room, request.weights_stay);
   return request;
 }
 

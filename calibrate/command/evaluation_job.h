@@ -10,6 +10,7 @@
 
 #include "calibrate/command/evaluation_streams.h"
 #include "calibrate/command/evaluation_work.h"
+#include "calibrate/command/generation_request.h"
 #include "calibrate/command/options.h"
 #include "calibrate/command/rank_run.h"
 #include "calibrate/command/score_request.h"
@@ -40,6 +41,11 @@ void clear_evaluation(const EvaluateOptions& options);
 
 // What all ranks are to score, without groups; the trees are taken out of the job's work.
 ScoreRequest make_request(EvaluationJob& job);
+
+// What all ranks are to generate; without tasks where there are none.  Throws UsageError for
+// streams whose format no cache of a runtime holds.
+GenerationRequest make_generation_request(const EvaluationJob& job, const c10::Device& device,
+                                          int64_t ranks);
 
 // Tokens that share a reading of the weights: as asked for, or what fits into the half of the
 // device's memory that nothing else takes.  Throws Error when host memory does not even hold the

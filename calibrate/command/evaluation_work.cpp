@@ -146,11 +146,23 @@ void add_random(EvaluationWork& work, const EvaluateOptions& options, LazyTokeni
   work.recall.trees = add_trees(work, recall_trees(request), &work.recall);
 }
 
+void add_generation(EvaluationWork& work, const EvaluateOptions& options, TaskFile file,
+                    LazyTokenizer& tokenizer, int64_t vocab) {
+  take_files(work, {file.file});
+  work.tokenizer = tokenizer.path();  // that answers are read with, whatever prompts are
+  work.end = tokenizer.get().eos();
+  std::vector<PromptTokens> prompts =
+      tokenize_prompts(file, &tokenizer.get(), vocab, options.length);
+  for (const PromptTokens& prompt : prompts)
+    work.length = std::max(work.length, std::ssize(prompt.ids) + file.generation->max_new_tokens);
+  work.generations.push_back({std::move(file), std::move(prompts)});
+}
+
 void add_task(EvaluationWork& work, const EvaluateOptions& options,
               const std::filesystem::path& path, LazyTokenizer& tokenizer, int64_t vocab) {
   TaskTrees task{read_task_file(path, vocab, options.limit), {}};
   if (task.file.generation)
-    throw Error(concat(path.string(), ": generated answers are not scored by this version"));
+    return add_generation(work, options, std::move(task.file), tokenizer, vocab);
   const TaskTokens tokens = tokenize_task(
       task.file, task.file.holds_ids() ? nullptr : &tokenizer.get(), vocab, options.length);
   task.file.items.clear();
@@ -161,16 +173,30 @@ void add_task(EvaluationWork& work, const EvaluateOptions& options,
 }
 
 void check_task_names(const EvaluateOptions& options, const EvaluationWork& work) {
+  std::vector<const TaskFile*> files;
+  for (const TaskTrees& task : work.tasks) files.push_back(&task.file);
+  for (const GenerationWork& task : work.generations) files.push_back(&task.file);
   std::vector<std::string> names;
-  for (const TaskTrees& task : work.tasks) {
-    if (std::find(names.begin(), names.end(), task.file.task) != names.end())
-      throw UsageError(concat("--tasks: two files are of the task ", task.file.task,
-                              ", the second ", task.file.file.path.string(), "; give one of them"));
-    names.push_back(task.file.task);
+  for (const TaskFile* file : files) {
+    if (std::find(names.begin(), names.end(), file->task) != names.end())
+      throw UsageError(concat("--tasks: two files are of the task ", file->task, ", the second ",
+                              file->file.path.string(), "; give one of them"));
+    names.push_back(file->task);
   }
   for (const std::string& unknown : unknown_tasks(options.gates, names))
     throw UsageError(concat("--max-loss ", unknown, "=...: there is no task of that name among ",
                             "those of --tasks"));
+}
+
+// The beginning of what is scored first, or else of the first prompt.
+TokenTree control_of(const EvaluationWork& work, const EvaluateOptions& options) {
+  if (work.trees.size() > kControlTrees) return control_tree(work.trees[kControlTrees]);
+  if (work.generations.empty())
+    throw Error(concat("--copy: ", options.length, " tokens are too few to copy anything; give a ",
+                       "longer --length"));
+  std::vector<int32_t> ids = work.generations.front().prompts.front().ids;
+  if (ids.size() == 1) ids.push_back(ids.front());  // a token is scored
+  return control_tree(tree_of_text(std::move(ids)));
 }
 
 }  // namespace
@@ -188,10 +214,7 @@ EvaluationWork read_work(const EvaluateOptions& options, const ModelConfig& conf
   take_warnings(work, tokenizer.warnings());
   if (const auto opened = tokenizer.opened()) work.read.push_back(*opened);
   check_task_names(options, work);
-  if (work.trees.size() == kControlTrees)
-    throw Error(concat("--copy: ", options.length, " tokens are too few to copy anything; give a ",
-                       "longer --length"));
-  work.trees.front() = control_tree(work.trees[kControlTrees]);
+  work.trees.front() = control_of(work, options);
   return work;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "calibrate/data/task_file.h"
 #include "calibrate/engine/token_tree.h"
 #include "calibrate/evaluate/item_tree.h"
+#include "calibrate/evaluate/task_prompts.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
@@ -33,6 +35,12 @@ struct TaskTrees {
 };
 
 // Random tokens and the same again, so many tokens later.
+// A task of rule gen.
+struct GenerationWork {
+  TaskFile file;
+  std::vector<PromptTokens> prompts;  // of its items
+};
+
 struct CopyTrees {
   int64_t distance = 0;
   TreeRange trees;
@@ -47,6 +55,11 @@ struct EvaluationWork {
   std::vector<CopyTrees> copies;
   ItemTrees recall;
   std::vector<TaskTrees> tasks;
+  std::vector<GenerationWork> generations;
+  // Where there are any: the SentencePiece model that makes text of what is generated, and the
+  // token that ends a text.
+  std::filesystem::path tokenizer;
+  std::optional<int32_t> end;
   std::vector<HashedFile> files;            // data and tasks
   std::vector<std::filesystem::path> read;  // these and the tokenizer
   std::vector<std::string> warnings, notes;

@@ -13,6 +13,8 @@ namespace {
 
 std::string trace_name(int64_t rank) { return concat("trace-", rank); }
 
+std::string continuations_name(int64_t rank) { return concat("continuations of rank ", rank); }
+
 std::string scores_name(size_t group, int64_t rank) {
   return concat("scores-", group, "-of-rank-", rank);
 }
@@ -69,6 +71,24 @@ void send_request(Rendezvous& rendezvous, const ScoreRequest& request) {
 
 ScoreRequest receive_request(Rendezvous& rendezvous) {
   return score_request_of(rendezvous.get("request"));
+}
+
+void send_generation(Rendezvous& rendezvous, const GenerationRequest& request) {
+  rendezvous.set("generation", to_bytes(request));
+}
+
+GenerationRequest receive_generation(Rendezvous& rendezvous) {
+  return generation_request_of(rendezvous.get("generation"));
+}
+
+void send_continuations(Rendezvous& rendezvous, int64_t rank,
+                        const std::vector<TaskContinuations>& continuations) {
+  rendezvous.set(continuations_name(rank), to_bytes(continuations));
+}
+
+std::vector<TaskContinuations> receive_continuations(Rendezvous& rendezvous, int64_t rank) {
+  const std::string name = continuations_name(rank);
+  return continuations_of(rendezvous.get(name), name);
 }
 
 void send_scores(Rendezvous& rendezvous, size_t group, int64_t rank, std::string_view scores) {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "calibrate/command/generation_request.h"
 #include "calibrate/command/score_request.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/engine/group_scores.h"
@@ -30,6 +31,13 @@ std::vector<std::string> gather_traces(Rendezvous& rendezvous, int64_t ranks, Tr
 // From the first rank to the others: what they are to score, once all is checked.
 void send_request(Rendezvous& rendezvous, const ScoreRequest& request);
 ScoreRequest receive_request(Rendezvous& rendezvous);
+
+// The same of what they are to generate, and from the others to the first rank what that gave.
+void send_generation(Rendezvous& rendezvous, const GenerationRequest& request);
+GenerationRequest receive_generation(Rendezvous& rendezvous);
+void send_continuations(Rendezvous& rendezvous, int64_t rank,
+                        const std::vector<TaskContinuations>& continuations);
+std::vector<TaskContinuations> receive_continuations(Rendezvous& rendezvous, int64_t rank);
 
 // From the others to the first rank: what one of a request's groups gave.
 void send_scores(Rendezvous& rendezvous, size_t group, int64_t rank, std::string_view scores);

@@ -1,19 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/score_request.h"
 
+#include "calibrate/command/cache_format_archive.h"
 #include "sharding/files/byte_archive.h"
 
 namespace kvcalib {
-
-template <typename Archive, SameAs<ChannelScales> T>
-void members(Archive& archive, T& scales) {
-  archive(scales.scale, scales.zero);
-}
-
-template <typename Archive, SameAs<CacheFormat> T>
-void members(Archive& archive, T& format) {
-  archive(format.kind, format.keys, format.values);
-}
 
 template <typename Archive, SameAs<CacheStream> T>
 void members(Archive& archive, T& stream) {

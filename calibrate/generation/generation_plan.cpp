@@ -41,20 +41,73 @@ std::vector<int64_t> own_blocks(std::span<const GenerationPrompt> prompts, int64
 }
 
 // Memory of everything but weights that stay and the cache.
-uint64_t other_bytes(const ModelConfig& config, uint64_t stored_layer_bytes,
-                     const GenerationPlan& plan, const StreamCounts& streams,
-                     const c10::Device& device) {
-  const int64_t rows = std::max(plan.prompt_tokens, plan.rows * streams.all());
-  const MemoryPlan pass = plan_memory(config, stored_layer_bytes, 1, rows, 1,
-                                      {.device = device, .micro_batch_tokens = rows});
-  const int64_t element = device.is_cpu() ? 4 : 2;
+uint64_t other_bytes(const ModelConfig& config, const GenerationPlan& plan,
+                     const GenerationRoom& room) {
+  const bool on_cpu = room.device.is_cpu();
+  const int64_t rows = std::max(plan.prompt_tokens, plan.rows * room.streams.all());
+  const MemoryPlan pass = plan_memory(config, room.stored_layer_bytes, 1, rows, 1,
+                                      {.device = room.device, .micro_batch_tokens = rows});
+  const int64_t element = on_cpu ? 4 : 2;
   int64_t bytes = config.vocab * config.hidden * element;  // the embedding
-  bytes += output_head_bytes(config, device.is_cpu(), 1);
-  if (device.is_cpu()) bytes += packed_bytes(config.hidden, config.vocab);
+  bytes += output_head_bytes(config, on_cpu, 1);
+  if (on_cpu) bytes += packed_bytes(config.hidden, config.vocab);
   // Keys and values of prompts' paths, as they are gathered.
   bytes += 2 * kKeysPerToken * plan.prompt_tokens * config.kv_heads * config.head_dim * element;
   return pass.total() + static_cast<uint64_t>(bytes);
 }
+
+// Plans for the same prompts and numbers of sequences.
+class Planner {
+ public:
+  Planner(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
+          const GenerationRoom& room, bool weights_stay)
+      : config_(config),
+        room_(room),
+        most_rows_(std::clamp<int64_t>(most_rows(room.device) / room.streams.all(), 1,
+                                       std::max<int64_t>(1, std::ssize(prompts)))),
+        block_bytes_(static_cast<uint64_t>(room.streams.int8) *
+                         cache_block_bytes(config, true, room.device) +
+                     static_cast<uint64_t>(room.streams.sixteen_bits) *
+                         cache_block_bytes(config, false, room.device)) {
+    plan_.prefix_tokens = common_prefix(prompts);
+    own_blocks_ = own_blocks(prompts, plan_.prefix_tokens);
+    int64_t longest_prompt = 0;
+    for (const GenerationPrompt& prompt : prompts) {
+      plan_.length = std::max(plan_.length, tokens_of(prompt));
+      longest_prompt = std::max(longest_prompt, static_cast<int64_t>(prompt.ids.size()));
+    }
+    plan_.prompt_tokens = std::max(default_micro_batch(room.device), longest_prompt);
+    plan_.weight_bytes = weights_stay ? resident_layer_bytes(config, room.device) : 0;
+  }
+
+  // With as many sequences as fit, at least so many or all.
+  bool fits(int64_t fewest) {
+    fewest = std::min(fewest, most_rows_);
+    for (int64_t rows = most_rows_;; rows = std::max(rows / 2, fewest)) {
+      set_rows(rows);
+      if (plan_.total() <= room_.free_bytes) return true;
+      if (rows == fewest) return false;
+    }
+  }
+  const GenerationPlan& plan() const { return plan_; }
+
+ private:
+  void set_rows(int64_t rows) {
+    plan_.rows = rows;
+    plan_.blocks = plan_.prefix_tokens / kBlockTokens;
+    for (int64_t row = 0; row < std::min(rows, std::ssize(own_blocks_)); ++row)
+      plan_.blocks += own_blocks_[static_cast<size_t>(row)];
+    plan_.cache_bytes = static_cast<uint64_t>(plan_.blocks) * block_bytes_;
+    plan_.other_bytes = other_bytes(config_, plan_, room_);
+  }
+
+  const ModelConfig& config_;
+  const GenerationRoom& room_;
+  const int64_t most_rows_;
+  const uint64_t block_bytes_;
+  std::vector<int64_t> own_blocks_;
+  GenerationPlan plan_;
+};
 
 }  // namespace
 
@@ -69,43 +122,20 @@ int64_t common_prefix(std::span<const GenerationPrompt> prompts) {
   return (end - first.begin()) / kBlockTokens * kBlockTokens;
 }
 
-GenerationPlan plan_generation(const ModelConfig& config, uint64_t stored_layer_bytes,
-                               std::span<const GenerationPrompt> prompts,
-                               const StreamCounts& streams, const c10::Device& device,
-                               uint64_t free_bytes) {
-  GenerationPlan plan{.prefix_tokens = common_prefix(prompts)};
-  int64_t longest_prompt = 0;
-  for (const GenerationPrompt& prompt : prompts) {
-    plan.length = std::max(plan.length, tokens_of(prompt));
-    longest_prompt = std::max(longest_prompt, static_cast<int64_t>(prompt.ids.size()));
-  }
-  plan.prompt_tokens = std::max(default_micro_batch(device), longest_prompt);
-  const std::vector<int64_t> own = own_blocks(prompts, plan.prefix_tokens);
-  const uint64_t block_bytes =
-      static_cast<uint64_t>(streams.int8) * cache_block_bytes(config, true, device) +
-      static_cast<uint64_t>(streams.sixteen_bits) * cache_block_bytes(config, false, device);
-  const auto with_rows = [&](int64_t rows, bool weights_stay) {
-    plan.rows = rows;
-    plan.blocks = plan.prefix_tokens / kBlockTokens;
-    for (int64_t row = 0; row < rows; ++row) plan.blocks += own[static_cast<size_t>(row)];
-    plan.weights_stay = weights_stay;
-    plan.weight_bytes = weights_stay ? resident_layer_bytes(config, device) : 0;
-    plan.cache_bytes = static_cast<uint64_t>(plan.blocks) * block_bytes;
-    plan.other_bytes = other_bytes(config, stored_layer_bytes, plan, streams, device);
-    return plan.total() <= free_bytes;
-  };
-  const int64_t most =
-      std::clamp<int64_t>(most_rows(device) / streams.all(), 1, std::ssize(prompts));
-  const auto fit = [&](int64_t fewest, bool weights_stay) {
-    for (int64_t rows = most; rows >= fewest; rows = rows > fewest ? std::max(rows / 2, fewest) : 0)
-      if (with_rows(rows, weights_stay)) return true;
-    return false;
-  };
-  if (prompts.empty() || fit(std::min(kFewRows, most), true) || fit(1, false)) return plan;
+bool weights_fit(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
+                 const GenerationRoom& room) {
+  return Planner(config, prompts, room, /*weights_stay=*/true).fits(kFewRows);
+}
+
+GenerationPlan plan_generation(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
+                               const GenerationRoom& room, bool weights_stay) {
+  Planner planner(config, prompts, room, weights_stay);
+  if (planner.fits(1)) return planner.plan();
+  const GenerationPlan& plan = planner.plan();
   throw Error(concat("generation: ", gigabytes(plan.total()), " are needed (cache ",
                      gigabytes(plan.cache_bytes), " for one prompt of ", plan.length,
-                     " tokens with its answer), ", gigabytes(free_bytes),
-                     " are free; use shorter prompts or fewer streams"));
+                     " tokens with its answer), ", gigabytes(room.free_bytes),
+                     " are free; use a shorter --length or fewer streams"));
 }
 
 }  // namespace kvcalib

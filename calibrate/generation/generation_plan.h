@@ -41,13 +41,21 @@ struct StreamCounts {
   int64_t all() const { return int8 + sixteen_bits; }
 };
 
-// For as many sequences at once as fit into `free_bytes` of the device and are of use.  Weights
-// stay where they fit beside a few sequences.  `stored_layer_bytes`: of a layer that does not stay.
-// Throws Error when not even one prompt fits.
-GenerationPlan plan_generation(const ModelConfig& config, uint64_t stored_layer_bytes,
-                               std::span<const GenerationPrompt> prompts,
-                               const StreamCounts& streams, const c10::Device& device,
-                               uint64_t free_bytes);
+// What plans depend on beside the prompts.
+struct GenerationRoom {
+  StreamCounts streams;
+  c10::Device device = c10::kCPU;
+  uint64_t stored_layer_bytes = 0;  // of a layer that does not stay
+  uint64_t free_bytes = 0;          // of the device
+};
+
+// Whether all weights fit beside the caches of a few sequences at least.
+bool weights_fit(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
+                 const GenerationRoom& room);
+
+// For as many sequences at once as fit and are of use.  Throws Error when not even one does.
+GenerationPlan plan_generation(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
+                               const GenerationRoom& room, bool weights_stay);
 
 // Tokens that all prompts begin with, of each but its last, in whole blocks.
 int64_t common_prefix(std::span<const GenerationPrompt> prompts);

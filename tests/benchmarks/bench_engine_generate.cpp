@@ -78,8 +78,9 @@ class GenerateRunner {
     if (sixteen_bits) settings.streams.push_back({"16 bits", {}});
     if (int8) settings.streams.push_back({"int8", some_int8(config)});
     const StreamCounts counts{int8 ? 1 : 0, sixteen_bits ? 1 : 0};
-    const GenerationPlan plan = plan_generation(config, stored_layer_bytes(directory_), prompts_,
-                                                counts, device, most_memory(device));
+    const GenerationPlan plan = plan_generation(
+        config, prompts_, {counts, device, stored_layer_bytes(directory_), most_memory(device)},
+        /*weights_stay=*/true);
     const PassSettings pass{.device = device, .reading_threads = benchmark_.reading_threads};
     Generator generator(directory_, settings, pass, *communicator_);
     const Rotation rotation{frequencies_of(config.rope_theta, config.head_dim), 1.0, {}};

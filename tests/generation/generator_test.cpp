@@ -54,10 +54,13 @@ class GeneratorTest : public testing::Test {
     return {CacheFormat::Kind::kInt8, scales, scales};
   }
 
+  GenerationRoom room(uint64_t free_bytes) const {
+    return {{.int8 = 1, .sixteen_bits = 1}, at::kCPU, stored_layer_bytes(directory_), free_bytes};
+  }
+
   GenerationPlan plan(std::span<const GenerationPrompt> prompts, const Way& way) const {
     GenerationPlan plan =
-        plan_generation(model(), stored_layer_bytes(directory_), prompts,
-                        {.int8 = 1, .sixteen_bits = 1}, at::kCPU, uint64_t{1} << 33);
+        plan_generation(model(), prompts, room(uint64_t{1} << 33), way.weights_stay);
     if (way.rows > 0) plan.rows = way.rows;
     if (!way.shares_prefix) {
       plan.prefix_tokens = 0;
@@ -175,11 +178,19 @@ TEST_F(GeneratorTest, RefusesFormatsThatItsCacheDoesNotHold) {
                message_of([&] { StreamCache(of_token, {}, model(), 1, at::kCPU); }));
 }
 
+TEST_F(GeneratorTest, TakesAsManySequencesAsFit) {
+  const uint64_t all = plan_generation(model(), prompts_, room(uint64_t{1} << 33), true).total();
+  EXPECT_TRUE(weights_fit(model(), prompts_, room(all)));
+  EXPECT_EQ(plan_generation(model(), prompts_, room(all), true).rows, std::ssize(prompts_));
+  EXPECT_FALSE(weights_fit(model(), prompts_, room(all - 1)));
+  const GenerationPlan fewer = plan_generation(model(), prompts_, room(all - 1), true);
+  EXPECT_LT(fewer.rows, std::ssize(prompts_));
+  EXPECT_LE(fewer.total(), all - 1);
+}
+
 TEST_F(GeneratorTest, IsRefusedWhereNotOnePromptFits) {
-  EXPECT_HOLDS("are free; use shorter prompts", message_of([&] {
-                 plan_generation(model(), stored_layer_bytes(directory_), prompts_,
-                                 {.int8 = 1, .sixteen_bits = 1}, at::kCPU, 1000);
-               }));
+  EXPECT_HOLDS("are free; use a shorter --length",
+               message_of([&] { plan_generation(model(), prompts_, room(1000), false); }));
 }
 
 }  // namespace

@@ -40,9 +40,10 @@ class GpuGenerator : public kernels::GpuTest {
                     bool weights_stay = true) const {
     Rendezvous rendezvous{Rank{}};
     const auto communicator = make_communicator({}, device, rendezvous);
-    GenerationPlan plan =
-        plan_generation(directory_.config(), stored_layer_bytes(directory_), prompts_,
-                        {.int8 = 1, .sixteen_bits = 1}, device, uint64_t{1} << 34);
+    GenerationPlan plan = plan_generation(
+        directory_.config(), prompts_,
+        {{.int8 = 1, .sixteen_bits = 1}, device, stored_layer_bytes(directory_), uint64_t{1} << 34},
+        weights_stay);
     EXPECT_EQ(plan.prefix_tokens, 128);
     if (rows > 0) plan.rows = rows;
     Generator generator(directory_,

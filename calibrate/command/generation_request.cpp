@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/command/generation_request.h"
+
+#include "calibrate/command/cache_format_archive.h"
+#include "sharding/files/byte_archive.h"
+
+namespace kvcalib {
+
+template <typename Archive, SameAs<GenerationStream> T>
+void members(Archive& archive, T& stream) {
+  archive(stream.name, stream.format);
+}
+
+template <typename Archive, SameAs<DecodingRule> T>
+void members(Archive& archive, T& rule) {
+  archive(rule.newest_is_exact, rule.rounds_half_away);
+}
+
+template <typename Archive, SameAs<GenerationPrompt> T>
+void members(Archive& archive, T& prompt) {
+  archive(prompt.ids, prompt.most_new);
+}
+
+template <typename Archive, SameAs<GenerationTask> T>
+void members(Archive& archive, T& task) {
+  archive(task.extract, task.prompts);
+}
+
+template <typename Archive, SameAs<GenerationRequest> T>
+void members(Archive& archive, T& request) {
+  archive(request.streams, request.decoding, request.end, request.weights_stay, request.tokenizer,
+          request.tasks);
+}
+
+template <typename Archive, SameAs<Continuation> T>
+void members(Archive& archive, T& continuation) {
+  archive(continuation.ids, continuation.ended);
+}
+
+std::vector<GenerationPrompt> prompts_of_rank(const GenerationTask& task, int64_t rank,
+                                              int64_t ranks) {
+  std::vector<GenerationPrompt> own;
+  for (auto i = static_cast<size_t>(rank); i < task.prompts.size(); i += static_cast<size_t>(ranks))
+    own.push_back(task.prompts[i]);
+  return own;
+}
+
+std::string to_bytes(const GenerationRequest& request) {
+  ArchiveWriter writer;
+  writer(request);
+  return writer.take();
+}
+
+GenerationRequest generation_request_of(std::string_view bytes) {
+  static const std::string kOrigin = "the first rank's request for answers";
+  GenerationRequest request;
+  ArchiveReader reader(bytes, kOrigin);
+  reader(request);
+  reader.end();
+  return request;
+}
+
+std::string to_bytes(const std::vector<TaskContinuations>& continuations) {
+  ArchiveWriter writer;
+  writer(continuations);
+  return writer.take();
+}
+
+std::vector<TaskContinuations> continuations_of(std::string_view bytes, const std::string& origin) {
+  std::vector<TaskContinuations> continuations;
+  ArchiveReader reader(bytes, origin);
+  reader(continuations);
+  reader.end();
+  return continuations;
+}
+
+}  // namespace kvcalib

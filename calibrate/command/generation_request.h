@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calibrate/generation/continuation.h"
+#include "calibrate/generation/generation_plan.h"
+#include "calibrate/generation/generator.h"
+#include "calibrate/statistics/decoding_rule.h"
+
+namespace kvcalib {
+
+// Prompts whose continuations are read by one answer rule.
+struct GenerationTask {
+  std::string extract;
+  std::vector<GenerationPrompt> prompts;
+};
+
+// What every rank is to generate, as the first rank tells the others.
+struct GenerationRequest {
+  std::vector<GenerationStream> streams;
+  DecodingRule decoding;
+  std::optional<int32_t> end;
+  bool weights_stay = true;
+  std::string tokenizer;  // the SentencePiece model that makes text of ids
+  std::vector<GenerationTask> tasks;
+};
+
+// Continuations of a task, [prompts][streams]: of a rank, those whose prompts are its own.
+using TaskContinuations = std::vector<std::vector<Continuation>>;
+
+// Prompt i of a task is rank i % ranks's.
+std::vector<GenerationPrompt> prompts_of_rank(const GenerationTask& task, int64_t rank,
+                                              int64_t ranks);
+
+std::string to_bytes(const GenerationRequest& request);
+GenerationRequest generation_request_of(std::string_view bytes);
+std::string to_bytes(const std::vector<TaskContinuations>& continuations);
+std::vector<TaskContinuations> continuations_of(std::string_view bytes, const std::string& origin);
+
+}  // namespace kvcalib

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "calibrate/command/generation_request.h"
+#include "calibrate/command/rank_run.h"
+#include "calibrate/runtimes/runtime.h"
+#include "sharding/formats/weight_directory.h"
+
+namespace kvcalib {
+
+// What a rank's device has for generation: what is free of a GPU, or its share of the host's
+// memory.
+GenerationRoom generation_room(const WeightDirectory& directory,
+                               const std::vector<GenerationStream>& streams,
+                               const c10::Device& device, int64_t ranks);
+
+// Whether all weights stay on a device with that room, for every task.
+bool weights_fit(const ModelConfig& config, const std::vector<GenerationTask>& tasks,
+                 const GenerationRoom& room, int64_t ranks);
+
+// A line for who waits; the first and the last of a task are always told.
+using TellGeneration = std::function<void(const std::string& text, bool first, bool last)>;
+
+// This rank's part of a request: of every task the continuations of its own prompts.  Throws Error
+// when they do not fit into its memory, and as Generator does.
+std::vector<TaskContinuations> generate(const WeightDirectory& directory, const Runtime& runtime,
+                                        const GenerationRequest& request, const RankRun& run,
+                                        const TellGeneration& tell);
+
+// The ranks' parts put together.
+std::vector<TaskContinuations> merged(const GenerationRequest& request,
+                                      std::vector<std::vector<TaskContinuations>> of_ranks);
+
+}  // namespace kvcalib

@@ -27,6 +27,9 @@ Json tasks_json(const std::vector<TaskScore>& tasks, const std::vector<StreamInf
                          {"margin_change", score.margin_change.value},
                          {"margin_change_error", score.margin_change.error},
                          {"labels", score.labels}});
+      if (score.agreement)
+        streams.back().update(
+            {{"equal", score.agreement->equal}, {"parts_at", score.agreement->parts_at}});
     }
     list.push_back({{"task", task.task},
                     {"dataset", task.dataset},
@@ -59,22 +62,48 @@ Json task_totals_json(const Measured& measured) {
   return list;
 }
 
+namespace {
+
+// Of an item's texts.
+void add_choices(const ScoredTask& task, const ItemScores& item,
+                 std::span<const StreamInfo> streams, Json& line) {
+  Json values = Json::object(), choices = Json::object();
+  for (size_t s = 0; s < item.sums.size(); ++s) {
+    const std::string name = escape_invalid_utf8(streams[s].name);
+    const std::vector<double> of_texts = text_values(task.rule, item, s);
+    values[name] = of_texts;
+    choices[name] = choice_of(of_texts);
+  }
+  line["gold"] = item.gold;
+  line["values"] = values;
+  line["choice"] = choices;
+}
+
+void add_answers(const ItemScores& item, std::span<const StreamInfo> streams, Json& line) {
+  Json answers = Json::object();
+  for (size_t s = 0; s < item.answers.size(); ++s) {
+    const GeneratedAnswer& answer = item.answers[s];
+    answers[escape_invalid_utf8(streams[s].name)] = {
+        {"text", escape_invalid_utf8(answer.text)},
+        {"extracted", escape_invalid_utf8(answer.extracted)},
+        {"right", answer.right},
+        {"tokens", answer.ids.size()},
+        {"ended", answer.ended}};
+  }
+  line["answers"] = answers;
+}
+
+}  // namespace
+
 std::string items_jsonl(std::span<const ScoredTask> tasks, std::span<const StreamInfo> streams) {
   std::string text;
   for (const ScoredTask& task : tasks)
     for (const ItemScores& item : task.items) {
-      Json values = Json::object(), choices = Json::object();
-      for (size_t s = 0; s < item.sums.size(); ++s) {
-        const std::string name = escape_invalid_utf8(streams[s].name);
-        const std::vector<double> of_texts = text_values(task.rule, item, s);
-        values[name] = of_texts;
-        choices[name] = choice_of(of_texts);
-      }
-      const Json line = {{"task", escape_invalid_utf8(task.task)},
-                         {"id", escape_invalid_utf8(item.id)},
-                         {"gold", item.gold},
-                         {"values", values},
-                         {"choice", choices}};
+      Json line = {{"task", escape_invalid_utf8(task.task)}, {"id", escape_invalid_utf8(item.id)}};
+      if (item.is_generated())
+        add_answers(item, streams, line);
+      else
+        add_choices(task, item, streams, line);
       text += line.dump() + "\n";
     }
   return text;

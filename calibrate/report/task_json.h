@@ -16,7 +16,9 @@ nlohmann::ordered_json tasks_json(const std::vector<TaskScore>& tasks,
 nlohmann::ordered_json task_totals_json(const Measured& measured);
 
 // A line of JSON for each item of all tasks, in their order: task, id, gold, and by stream's name
-// its texts' values and its choice (-1: none of the values is a number).
+// its texts' values and its choice (-1: none of the values is a number).  Where answers are
+// generated, in the place of gold, values and choice: answers by stream's name, each with text,
+// extracted, right, tokens (their number) and ended (by the model itself).
 std::string items_jsonl(std::span<const ScoredTask> tasks, std::span<const StreamInfo> streams);
 
 }  // namespace kvcalib

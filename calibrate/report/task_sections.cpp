@@ -15,7 +15,7 @@ constexpr size_t kLabelsShown = 8;
 
 // "33/67": in percent of those that were counted.
 std::string shares(const std::vector<int64_t>& counts) {
-  if (counts.size() > kLabelsShown) return "-";
+  if (counts.empty() || counts.size() > kLabelsShown) return "-";
   int64_t all = 0;
   for (const int64_t count : counts) all += count;
   std::string text;
@@ -90,7 +90,8 @@ Section scores(const std::vector<TaskScore>& tasks, const std::vector<StreamInfo
   Section section;
   section.table = std::move(table.table);
   section.lines = {
-      "const: the best constant answer (-: the same text is always right); diff: points ± paired "
+      "const: the best constant answer (-: the same text is always right, or answers are "
+      "generated); diff: points ± paired "
       "standard error; other: changed but "
       "still wrong;",
       "p: exact sign test of lost against gained; Holm: the same, corrected over the rows"};

@@ -84,7 +84,7 @@ Section parted(const Measured& measured) {
   section.table.text_columns = names_streams ? 6 : 5;
   section.table.header =
       joined({"task", "item"}, names_streams, "stream",
-             {"is", measured.streams.front().name,
+             {"answer", measured.streams.front().name,
               names_streams ? std::string("text") : measured.streams.back().name, "at"});
   for_each_agreement(
       measured, [&](const TaskScore& task, size_t stream, const AnswerAgreement& agreement) {

@@ -113,7 +113,8 @@ Section margins(const std::vector<TaskScore>& tasks, const std::vector<StreamInf
                                         shares(task.streams.front().labels)};
       },
       [](const StreamScore& score) {
-        return std::vector<std::string>{shares(score.labels), significant(score.margin_change)};
+        return std::vector<std::string>{shares(score.labels),
+                                        score.agreement ? "-" : significant(score.margin_change)};
       });
   Section section;
   section.title = "Margins and labels";

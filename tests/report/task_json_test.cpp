@@ -45,5 +45,33 @@ TEST(ItemsJsonl, SurvivesWhatIsNoNumberAndNoText) {
             "\"choice\":{\"fp16\":0,\"int8\":-1}}\n");
 }
 
+TEST(ItemsJsonl, HoldsWhatWasGenerated) {
+  GeneratedAnswer first{"It is\n4.", "It is", true, {5, 6, 7}, false};
+  const ScoredTask task = generated_task("T", {{first, generated("\xff", false)}});
+  EXPECT_EQ(items_jsonl(std::vector{task}, two_streams()),
+            "{\"task\":\"T\",\"id\":\"item-0\",\"answers\":{"
+            "\"fp16\":{\"text\":\"It is\\n4.\",\"extracted\":\"It is\",\"right\":true,\"tokens\":3,"
+            "\"ended\":false},"
+            "\"int8\":{\"text\":\"\\\\xff\",\"extracted\":\"\\\\xff\",\"right\":false,\"tokens\":2,"
+            "\"ended\":true}}}\n");
+}
+
+TEST(TasksJson, HoldsTheAgreementOfGeneratedAnswersAlone) {
+  const GeneratedAnswer right = generated("four", true), wrong = generated("five", false);
+  const std::vector<ScoredTask> tasks = {generated_task("A", {{right, wrong}, {right, right}}),
+                                         scored_task("B", 2, 2, 0, 0)};
+  const json all = json::parse(tasks_json(score_tasks(tasks), two_streams()).dump());
+  const json& stream = all[0]["streams"][1];
+  EXPECT_EQ(stream["lost"], 1);
+  EXPECT_EQ(stream["score"], 50.0);
+  EXPECT_TRUE(stream["margin"].is_null());
+  EXPECT_EQ(stream["labels"], json::array());
+  EXPECT_TRUE(all[0]["baseline"].is_null());
+  EXPECT_EQ(stream["equal"], 50.0);
+  EXPECT_EQ(stream["parts_at"], 2.0);
+  EXPECT_TRUE(all[0]["streams"][0]["parts_at"].is_null());
+  EXPECT_FALSE(all[1]["streams"][1].contains("equal"));
+}
+
 }  // namespace
 }  // namespace kvcalib

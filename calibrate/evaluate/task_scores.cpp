@@ -14,16 +14,20 @@ namespace {
 
 constexpr double kPoints = 100;
 
+bool fits(const ItemScores& item, size_t streams, bool is_generated) {
+  const size_t texts = item.tokens.size();
+  if (item.is_generated() != is_generated || item.streams() != streams) return false;
+  if (is_generated) return texts == 0 && item.sums.empty();
+  return texts >= 2 && item.gold >= 0 && static_cast<size_t>(item.gold) < texts &&
+         std::ranges::all_of(item.sums, [&](const auto& sums) { return sums.size() == texts; });
+}
+
 void check_fit(const ScoredTask& task, size_t streams) {
   for (const ItemScores& item : task.items) {
-    const size_t texts = item.tokens.size();
-    bool fits = texts >= 2 && item.sums.size() == streams && item.gold >= 0 &&
-                static_cast<size_t>(item.gold) < texts;
-    for (const std::vector<double>& sums : item.sums) fits = fits && sums.size() == texts;
-    if (!fits)
-      throw std::invalid_argument(concat("score_tasks: ", task.task, ": item '", item.id, "' has ",
-                                         texts, " texts, gold ", item.gold, " and ",
-                                         item.sums.size(), " streams of ", streams));
+    if (fits(item, streams, task.is_generated())) continue;
+    throw std::invalid_argument(concat("score_tasks: ", task.task, ": item '", item.id, "' has ",
+                                       item.tokens.size(), " texts, gold ", item.gold, " and ",
+                                       item.streams(), " streams of ", streams));
   }
 }
 
@@ -59,12 +63,26 @@ Estimate mean_of(const std::vector<double>& values, const Clusters& clusters, bo
 
 // One stream's answers, by item.
 struct Answers {
-  std::vector<int64_t> choices;
-  std::vector<double> right;    // 1 or 0
-  std::vector<double> margins;  // best wrong text's value - gold's
+  std::vector<int64_t> choices;  // where two streams' are the same, so are their answers
+  std::vector<double> right;     // 1 or 0
+  std::vector<double> margins;   // best wrong text's value - gold's
 };
 
+// What a stream wrote: chosen is the first stream from which the same was extracted.
+Answers generated_answers(const ScoredTask& task, size_t stream) {
+  Answers answers;
+  for (const ItemScores& item : task.items) {
+    const auto same = std::ranges::find(item.answers, item.answers[stream].extracted,
+                                        &GeneratedAnswer::extracted);
+    answers.choices.push_back(same - item.answers.begin());
+    answers.right.push_back(item.answers[stream].right ? 1 : 0);
+    answers.margins.push_back(kUnknown);
+  }
+  return answers;
+}
+
 Answers answers_of(const ScoredTask& task, size_t stream) {
+  if (task.is_generated()) return generated_answers(task, stream);
   Answers answers;
   for (const ItemScores& item : task.items) {
     std::vector<double> values = text_values(task.rule, item, stream);
@@ -86,7 +104,7 @@ std::vector<double> differences(const std::vector<double>& base, std::vector<dou
 std::vector<int64_t> histogram(const std::vector<int64_t>& labels, size_t size) {
   std::vector<int64_t> counts(size);
   for (const int64_t label : labels)
-    if (label >= 0) ++counts[static_cast<size_t>(label)];
+    if (label >= 0 && static_cast<size_t>(label) < size) ++counts[static_cast<size_t>(label)];
   return counts;
 }
 
@@ -111,6 +129,13 @@ StreamScore score_of(const ScoredTask& task, const Clusters& clusters, const Ans
   return score;
 }
 
+AnswerAgreement agreement_with_first(const ScoredTask& task, size_t stream) {
+  std::vector<AnswerPair> pairs;
+  for (const ItemScores& item : task.items)
+    pairs.push_back({item.id, item.answers.front(), item.answers[stream]});
+  return agreement_of(pairs);
+}
+
 // Of the answers "always the same index".
 double best_constant(const ScoredTask& task, const Clusters& clusters, size_t labels) {
   double best = kUnknown;
@@ -133,6 +158,7 @@ TaskScore score_task(const ScoredTask& task, size_t streams) {
   score.follows = task.follows;
   score.items = static_cast<int64_t>(task.items.size());
   score.clusters = static_cast<int64_t>(clusters.count);
+  score.is_generated = task.is_generated();
   size_t labels = 0;
   std::vector<int64_t> gold;
   for (const ItemScores& item : task.items) {
@@ -147,6 +173,7 @@ TaskScore score_task(const ScoredTask& task, size_t streams) {
   for (size_t s = 0; s < streams; ++s) {
     answers.push_back(answers_of(task, s));
     score.streams.push_back(score_of(task, clusters, answers.front(), answers.back(), labels));
+    if (score.is_generated) score.streams.back().agreement = agreement_with_first(task, s);
     flips = std::max(flips, score.streams.back().lost + score.streams.back().gained);
   }
   score.smallest_difference = kPoints * smallest_significant_difference(score.items, flips);
@@ -155,7 +182,7 @@ TaskScore score_task(const ScoredTask& task, size_t streams) {
 
 size_t streams_of(std::span<const ScoredTask> tasks) {
   for (const ScoredTask& task : tasks)
-    if (!task.items.empty()) return task.items.front().sums.size();
+    if (!task.items.empty()) return task.items.front().streams();
   return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "calibrate/report/evaluation_json.h"
 #include "calibrate/report/evaluation_report.h"
+#include "calibrate/report/task_json.h"
 
 namespace kvcalib {
 namespace {

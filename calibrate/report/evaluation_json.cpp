@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calibrate/delivery/program_version.h"
+#include "calibrate/report/task_json.h"
 #include "sharding/files/json_writer.h"
 
 namespace kvcalib {
@@ -138,58 +139,6 @@ Json copy_json(const Measured& measured) {
   return list;
 }
 
-Json tasks_json(const std::vector<TaskScore>& tasks, const std::vector<StreamInfo>& infos) {
-  Json list = Json::array();
-  for (const TaskScore& task : tasks) {
-    Json streams = Json::array();
-    for (size_t s = 0; s < task.streams.size(); ++s) {
-      const StreamScore& score = task.streams[s];
-      streams.push_back({{"name", infos[s].name},
-                         {"score", score.score.value},
-                         {"diff", score.difference.value},
-                         {"error", score.difference.error},
-                         {"lost", score.lost},
-                         {"gained", score.gained},
-                         {"p", score.p},
-                         {"score_error", score.score.error},
-                         {"changed_but_wrong", score.changed_but_wrong},
-                         {"p_holm", score.corrected_p},
-                         {"margin", score.margin},
-                         {"margin_change", score.margin_change.value},
-                         {"margin_change_error", score.margin_change.error},
-                         {"labels", score.labels}});
-    }
-    list.push_back({{"task", task.task},
-                    {"dataset", task.dataset},
-                    {"metric", task.metric},
-                    {"n", task.items},
-                    {"baseline", task.baseline},
-                    {"streams", streams},
-                    {"clusters", task.clusters},
-                    {"cut", task.cut},
-                    {"smallest_difference", task.smallest_difference},
-                    {"gold_labels", task.gold_labels},
-                    {"follows", task.follows}});
-  }
-  return list;
-}
-
-Json totals_json(const Measured& measured) {
-  Json list = Json::array();
-  const std::vector<TaskTotals> all = totals(measured.tasks);
-  for (size_t s = 1; s < all.size(); ++s)
-    list.push_back({{"name", measured.streams[s].name},
-                    {"rows", all[s].rows},
-                    {"items", all[s].items},
-                    {"lost", all[s].lost},
-                    {"gained", all[s].gained},
-                    {"changed_but_wrong", all[s].changed_but_wrong},
-                    {"below_0_05", all[s].significant},
-                    {"below_0_05_expected", all[s].expected},
-                    {"below_0_05_holm", all[s].still_significant}});
-  return list;
-}
-
 Json tensor_json(const TensorFigures& figures) {
   return {{"clipped", kPercent * figures.clipped},
           {"unused", kPercent * figures.unused()},
@@ -235,7 +184,7 @@ std::string evaluation_json(const Evaluation& evaluation) {
                {"copy", copy_json(measured)},
                {"recall", tasks_json(measured.recall, measured.streams)},
                {"tasks", tasks_json(measured.tasks, measured.streams)},
-               {"task_totals", totals_json(measured)},
+               {"task_totals", task_totals_json(measured)},
                {"layers", layers_json(measured)},
                {"verdict", evaluation.verdict},
                {"gates", nullptr},
@@ -250,27 +199,6 @@ std::string evaluation_json(const Evaluation& evaluation) {
   if (measured.text)
     json["text"] = {{"windows", measured.text->windows}, {"tokens", measured.text->tokens}};
   return json_text(std::move(json));
-}
-
-std::string items_jsonl(std::span<const ScoredTask> tasks, std::span<const StreamInfo> streams) {
-  std::string text;
-  for (const ScoredTask& task : tasks)
-    for (const ItemScores& item : task.items) {
-      Json values = Json::object(), choices = Json::object();
-      for (size_t s = 0; s < item.sums.size(); ++s) {
-        const std::string name = escape_invalid_utf8(streams[s].name);
-        const std::vector<double> of_texts = text_values(task.rule, item, s);
-        values[name] = of_texts;
-        choices[name] = choice_of(of_texts);
-      }
-      const Json line = {{"task", escape_invalid_utf8(task.task)},
-                         {"id", escape_invalid_utf8(item.id)},
-                         {"gold", item.gold},
-                         {"values", values},
-                         {"choice", choices}};
-      text += line.dump() + "\n";
-    }
-  return text;
 }
 
 }  // namespace kvcalib

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "calibrate/report/answer_sections.h"
 #include "calibrate/report/divergence_sections.h"
 #include "calibrate/report/layer_sections.h"
 #include "calibrate/report/task_sections.h"
@@ -33,7 +34,8 @@ std::vector<Section> sections_of(const Evaluation& evaluation, size_t most_layer
   std::vector<Section> sections = {head(evaluation)};
   for (const std::vector<Section>& part :
        {text_sections(measured), copy_sections(measured), recall_sections(measured),
-        task_sections(measured), layer_sections(measured, most_layer_rows)})
+        task_sections(measured), answer_sections(measured),
+        layer_sections(measured, most_layer_rows)})
     sections.insert(sections.end(), part.begin(), part.end());
   return sections;
 }

@@ -15,7 +15,7 @@ constexpr size_t kLabelsShown = 8;
 
 // "33/67": in percent of those that were counted.
 std::string shares(const std::vector<int64_t>& counts) {
-  if (counts.size() > kLabelsShown) return "-";
+  if (counts.empty() || counts.size() > kLabelsShown) return "-";
   int64_t all = 0;
   for (const int64_t count : counts) all += count;
   std::string text;
@@ -90,7 +90,8 @@ Section scores(const std::vector<TaskScore>& tasks, const std::vector<StreamInfo
   Section section;
   section.table = std::move(table.table);
   section.lines = {
-      "const: the best constant answer (-: the same text is always right); diff: points ± paired "
+      "const: the best constant answer (-: the same text is always right, or answers are "
+      "generated); diff: points ± paired "
       "standard error; other: changed but "
       "still wrong;",
       "p: exact sign test of lost against gained; Holm: the same, corrected over the rows"};
@@ -112,7 +113,8 @@ Section margins(const std::vector<TaskScore>& tasks, const std::vector<StreamInf
                                         shares(task.streams.front().labels)};
       },
       [](const StreamScore& score) {
-        return std::vector<std::string>{shares(score.labels), significant(score.margin_change)};
+        return std::vector<std::string>{shares(score.labels),
+                                        score.agreement ? "-" : significant(score.margin_change)};
       });
   Section section;
   section.title = "Margins and labels";

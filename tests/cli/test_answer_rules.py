@@ -62,12 +62,16 @@ RULES = {
     "gsm8k-2023": (digits, str.__eq__),
     "gsm8k-2024": (last_number, is_number),
 }
-PIECES = [*"\n.,\n\n\n  \t\r\x0b\x0c\x1c\x1f\x85\xa0\u1680\u2003\u2028\u3000", *string.punctuation, *"aAnNtThHeExyz_",
-          *"0123456789", "the", "The", " a ", " an ", " THE ", "theory", "Answer: ", "Answer:", "Question:", "Question", *["\n\n"] * 5,
-          "$72.00", "-5", "1,234", "3.5", "--7", "1_000", "+5", *"²½Ⅷ٣७０９𝟗一三", *"。，、？！“”：；·", *"éÉßẞİıſKÅΣσςΑΆΐЖжЁёДԱաႠᲐꙀ",
-          "ΑΣ", "ΑΣ'", "Σ.", "\u0301", "\u200d", "\ufffd", "’", "北京", "日本語", "あア", "한국", "ก็", "हिन्दी", "🐎", "\U0001d400", "Ⓐⓐ",
-          "ǅ", "ﬀ", "𐐀"]
-ENDINGS = ["", " ", "\n", "9", " 8", "x", " yz", ".", ",", "\n\n", "\nx", "\n\n7", "Question: 6", "Answer: q", "\u0301", "σ"]
+PIECES = [
+    *"\n.,\n\n\n  \t\r\x0b\x0c\x1c\x1f\x85\xa0\u1680\u2003\u2028\u3000", *string.punctuation, *"aAnNtThHeExyz_",
+    *"0123456789",
+    *["\n\n"] * 5, "the", "The", " a ", " an ", " THE ", "theory", "Answer: ", "Answer:", "Question:", "Question",
+    "$72.00", "-5", "1,234", "3.5", "--7", "1_000", "+5",
+    *"²½Ⅷ٣७０９𝗟一三", *"。，、？！“”：；·", *"éÉßẞİıſKÅΣσςΑΆΐЖжЁёДԱաႠᲐꙀ",
+    "ΑΣ", "ΑΣ'", "Σ.", "\u0301", "\u200d", "\ufffd", "’", "北京", "日本語", "あア", "한국", "ก็", "हिन्दी", "🐎", "\U0001d400",
+    "Ⓐⓐ", "ǅ", "ﬀ", "𐐀"]
+ENDINGS = ["", " ", "\n", "9", " 8", "x", " yz", ".", ",", "\n\n", "\nx", "\n\n7", "Question: 6", "Answer: q", "\u0301",
+           "σ"]
 
 
 def some_text(source: random.Random, most: int = 12) -> str:

@@ -62,4 +62,26 @@ inline ScoredTask scored_task(const std::string& name, int right, int wrong, int
   return task;
 }
 
+// Two tokens for each of the text's bytes, of which the second is always the same.
+inline GeneratedAnswer generated(const std::string& text, bool right) {
+  GeneratedAnswer answer{text, text, right, {}, true};
+  for (const char byte : text) answer.ids.insert(answer.ids.end(), {byte, 1});
+  return answer;
+}
+
+// A task of generated answers, of each item one by stream.
+inline ScoredTask generated_task(const std::string& name,
+                                 const std::vector<std::vector<GeneratedAnswer>>& answers) {
+  ScoredTask task;
+  task.task = name;
+  task.dataset = "own";
+  task.metric = "accuracy";
+  for (const std::vector<GeneratedAnswer>& of_item : answers) {
+    ItemScores& item = task.items.emplace_back();
+    item.id = "item-" + std::to_string(task.items.size() - 1);
+    item.answers = of_item;
+  }
+  return task;
+}
+
 }  // namespace kvcalib

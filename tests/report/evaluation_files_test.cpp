@@ -5,6 +5,7 @@
 
 #include "calibrate/report/evaluation_json.h"
 #include "calibrate/report/evaluation_report.h"
+#include "calibrate/report/task_json.h"
 #include "tests/report/evaluation_fixture.h"
 
 namespace kvcalib {

@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -110,35 +109,6 @@ TEST(EvaluationJson, NamesThatAreNotUtf8AreEscaped) {
   evaluation.model = "\xff";
   evaluation.measured.streams = two_streams();
   EXPECT_EQ(parsed(evaluation)["model"], "\\xff");
-}
-
-TEST(ItemsJsonl, HoldsALineForEachItem) {
-  std::vector<ScoredTask> tasks = two_tasks();
-  tasks[0].rule = ScoringRule::kPerPredicted;
-  std::istringstream lines(items_jsonl(tasks, two_streams()));
-  std::vector<json> items;
-  for (std::string line; std::getline(lines, line);) items.push_back(json::parse(line));
-  ASSERT_EQ(items.size(), 472U);
-  const json& first = items.front();
-  EXPECT_EQ(first["task"], "RTE");
-  EXPECT_EQ(first["id"], "item-0");
-  EXPECT_EQ(first["gold"], 0);
-  EXPECT_EQ(first["values"]["int8"], json(std::vector{20.0 / 9, 21.0 / 9}));
-  EXPECT_EQ(first["choice"], json({{"fp16", 0}, {"int8", 0}}));
-  EXPECT_EQ(items[350]["choice"], json({{"fp16", 0}, {"int8", 1}}));  // lost
-  EXPECT_EQ(items[372]["task"], "MultiRC");
-  EXPECT_EQ(items[372]["values"]["fp16"], json(std::vector{2.0, 2.1}));
-}
-
-TEST(ItemsJsonl, SurvivesWhatIsNoNumberAndNoText) {
-  ScoredTask task = scored_task("T", 1, 0, 0, 0);
-  task.items[0].id = "line\nend \xff \"";
-  task.items[0].sums[1] = {std::nan(""), std::nan("")};
-  const std::string text = items_jsonl(std::vector{task}, two_streams());
-  EXPECT_EQ(text,
-            "{\"task\":\"T\",\"id\":\"line\\nend \\\\xff \\\"\",\"gold\":0,"
-            "\"values\":{\"fp16\":[2.0,2.1],\"int8\":[null,null]},"
-            "\"choice\":{\"fp16\":0,\"int8\":-1}}\n");
 }
 
 }  // namespace

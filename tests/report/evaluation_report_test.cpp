@@ -59,6 +59,53 @@ TEST(EvaluationReport, TellsEveryPart) {
   expect_part(text, "\nverdict: int8: the loss is more than noise");
 }
 
+Evaluation evaluation_of_answers() {
+  const GeneratedAnswer right = generated("The long and winding answer is four", true),
+                        wrong = generated("The long and winding answer is fi\nve | x", false);
+  Evaluation evaluation;
+  evaluation.measured.streams = two_streams();
+  evaluation.measured.tasks = score_tasks(std::vector{
+      generated_task("gsm8k", {{right, wrong}, {right, right}}), scored_task("RTE", 30, 10, 0, 0)});
+  return evaluation;
+}
+
+TEST(EvaluationReport, TellsHowAnswersAgree) {
+  const std::string text = format_evaluation(evaluation_of_answers());
+  expect_narrow(text);
+  expect_no_part(text, "nan");
+  EXPECT_EQ(row(text, "gsm8k  own"),
+            "gsm8k own accuracy 2 - 100.00 50.00 -50.00 ± 50.00 1 0 0 1 1");
+  EXPECT_EQ(row(text, "gsm8k      -"), "gsm8k - - - - - -");
+  expect_part(text, "\nAnswers\n");
+  EXPECT_EQ(row(text, "gsm8k    50.00"), "gsm8k 50.00 64");
+  EXPECT_EQ(row(text, "gsm8k  item-0"),
+            "gsm8k item-0 lost …ng answer is four …ng answer is fi\\nve | x 64");
+  EXPECT_EQ(text.find("RTE", text.find("\nAnswers\n")), std::string::npos);
+}
+
+TEST(EvaluationReport, TellsHowAnswersOfSeveralStreamsAgree) {
+  const GeneratedAnswer right = generated("four", true), wrong = generated("five", false);
+  Evaluation evaluation;
+  evaluation.measured.streams = two_streams();
+  evaluation.measured.streams.push_back({"int4", "coarse", false});
+  evaluation.measured.tasks =
+      score_tasks(std::vector{generated_task("T", {{right, right, wrong}})});
+  const std::string text = format_evaluation(evaluation);
+  EXPECT_EQ(row(text, "T     int8"), "T int8 100.00 -");
+  EXPECT_EQ(row(text, "      int4"), "int4 0.00 2");
+  EXPECT_EQ(row(text, "T     item-0"), "T item-0 int4 lost four five 2");
+}
+
+TEST(EvaluationReport, HasNoPartOfAnswersWhereNoneIsGenerated) {
+  expect_no_part(format_evaluation(whole_evaluation()), "\nAnswers\n");
+}
+
+TEST(EvaluationReport, ShowsAnswersInMarkdown) {
+  const std::string text = evaluation_markdown(evaluation_of_answers());
+  expect_part(text, "\n## Answers\n");
+  expect_part(text, "fi\\nve \\| x");
+}
+
 TEST(EvaluationReport, HasLlamaCppsRowsInItsOrder) {
   const std::string text = format_evaluation(whole_evaluation());
   size_t place = 0;

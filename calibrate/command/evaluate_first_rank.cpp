@@ -203,7 +203,8 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   reporter.stage(cost.text(device));
 
   job.work.trees = std::move(request.trees);
-  EvaluationResult result = measure(job.work, job.tried, job.directory->config(), scores);
+  EvaluationResult result =
+      measure(job.work, job.tried, job.directory->config(), scores, continuations);
   Evaluation evaluation{.model = model_line(*job.directory),
                         .runtime = job.runtime->title(),
                         .data = {},

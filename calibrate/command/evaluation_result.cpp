@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "calibrate/command/answer_result.h"
 #include "calibrate/evaluate/divergence.h"
 #include "calibrate/evaluate/layer_findings.h"
 
@@ -63,7 +64,8 @@ bool is_control_zero(const TreeScores& control) {
 }  // namespace
 
 EvaluationResult measure(const EvaluationWork& work, const TriedCaches& tried,
-                         const ModelConfig& config, const GroupScores& scores) {
+                         const ModelConfig& config, const GroupScores& scores,
+                         const std::vector<TaskContinuations>& continuations) {
   EvaluationResult result;
   Measured& measured = result.measured;
   for (const TriedCache& cache : tried.caches) measured.streams.push_back(cache.info);
@@ -85,6 +87,11 @@ EvaluationResult measure(const EvaluationWork& work, const TriedCaches& tried,
     measured.recall = score_tasks({&recall, 1});
   }
   for (const TaskTrees& task : work.tasks) result.tasks.push_back(scored_task(work, task, scores));
+  if (!work.generations.empty()) {
+    const Tokenizer tokenizer(work.tokenizer);
+    for (size_t i = 0; i < work.generations.size(); ++i)
+      result.tasks.push_back(scored_answers(work.generations[i], continuations[i], tokenizer));
+  }
   measured.tasks = score_tasks(result.tasks);
   const std::vector<StreamProfile> profiles =
       whole_profiles(scores, config.layers, config.kv_heads);

@@ -34,7 +34,7 @@ void members(Archive& archive, T& request) {
 
 template <typename Archive, SameAs<Continuation> T>
 void members(Archive& archive, T& continuation) {
-  archive(continuation.ids, continuation.ended);
+  archive(continuation.ids, continuation.ended, continuation.settled);
 }
 
 std::vector<GenerationPrompt> prompts_of_rank(const GenerationTask& task, int64_t rank,

@@ -9,8 +9,8 @@ namespace kvcalib {
 // How one stream continued a prompt.
 struct Continuation {
   std::vector<int32_t> ids;  // without the token that ends a text
-  // By that token, or since more would not have changed anything; else its most tokens were made.
-  bool ended = false;
+  bool ended = false;        // by that token
+  bool settled = false;      // more would not have changed anything; else its most tokens were made
 
   bool operator==(const Continuation&) const = default;
 };

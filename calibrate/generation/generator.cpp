@@ -130,9 +130,10 @@ class Generator::Run {
       found.ended = true;
     } else {
       found.ids.push_back(id);
-      found.ended = is_settled_ && is_settled_(sequence.prompt, sequence.stream, found.ids);
+      found.settled = is_settled_ && is_settled_(sequence.prompt, sequence.stream, found.ids);
     }
-    sequence.finished = found.ended || std::ssize(found.ids) == prompts_[sequence.prompt].most_new;
+    sequence.finished =
+        found.ended || found.settled || std::ssize(found.ids) == prompts_[sequence.prompt].most_new;
   }
 
   const Generator& generator_;

@@ -132,7 +132,11 @@ class Refusals(EvaluationTest):
         self.refuse_task([HEADER | {"task": "gsm8k", "rule": "ppl"}, ITEM, question], "prompt", "gen", line=3)
         header = HEADER | {"task": "gsm8k", "rule": "gen", "extract": "em"}
         self.refuse_task([header, question], "max_new_tokens", line=1)
-        self.refuse_task([header | {"max_new_tokens": 8}, question], "generated answers are not scored")
+        header |= {"max_new_tokens": 8}
+        self.refuse_task([header, question | {"prompt": ""}], "prompt", line=2)
+        file = self.task("gsm8k", "gen", [{"prompt": "How many?", "answers": ["4"]}], extract="em", max_new_tokens=8)
+        self.refuse(1, "--length 9", str(file), arguments=("--tasks", file, "--length", 9))
+        self.refuse(2, "--formats per-token", "rule gen", arguments=("--tasks", file, "--formats", "per-token"))
 
     def test_a_damaged_gzip(self):
         file = self.folder / "own.jsonl.gz"

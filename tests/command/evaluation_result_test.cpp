@@ -52,7 +52,7 @@ struct Case {
     scores.profiles[1][0].value_codes = {{100, 0, 0, 1}, {100, 15, 0, 1}};
   }
 
-  Measured measured() const { return measure(work, tried, config, scores).measured; }
+  Measured measured() const { return measure(work, tried, config, scores, {}).measured; }
 
   EvaluationWork work;
   TriedCaches tried;
@@ -77,7 +77,7 @@ TEST(EvaluationResult, TakesTextAndCopiesFromTheirTrees) {
 
 TEST(EvaluationResult, SumsTheTextsOfItemsAlongTheirPaths) {
   const Case given;
-  const EvaluationResult result = measure(given.work, given.tried, given.config, given.scores);
+  const EvaluationResult result = measure(given.work, given.tried, given.config, given.scores, {});
   ASSERT_EQ(result.tasks.size(), 1U);
   EXPECT_EQ(result.tasks[0].rule, ScoringRule::kPerPredicted);
   const ItemScores& item = result.tasks[0].items.at(0);

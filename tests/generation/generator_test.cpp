@@ -159,7 +159,8 @@ TEST_F(GeneratorTest, EndsWhereATextEndsOrIsSettled) {
       }});
   EXPECT_EQ(settled[1][1].ids,
             std::vector<int32_t>(whole[1][1].ids.begin(), whole[1][1].ids.begin() + 2));
-  EXPECT_TRUE(settled[1][1].ended);
+  EXPECT_TRUE(settled[1][1].settled);
+  EXPECT_FALSE(settled[1][1].ended);
   EXPECT_EQ(settled[1][0], whole[1][0]);
 }
 

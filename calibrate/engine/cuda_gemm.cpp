@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/Exceptions.h>
-#include <ATen/ops/empty.h>
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -10,17 +9,11 @@
 #include <memory>
 
 #include "calibrate/engine/gpu_gemm.h"
-#include "calibrate/engine/linear.h"
 
 namespace kvcalib {
 namespace {
 
 constexpr uint32_t kLargestAlignment = 16;  // of any access that a kernel makes
-
-// Few rows leave most of a GPU idle, unless k is split over blocks: their sums, in float32, are
-// then added up in one order by a kernel of its own.
-bool splits(int64_t chosen_for) { return chosen_for < kFullMicroBatch; }
-constexpr uint64_t kWorkspaceBytes = uint64_t{32} << 20;
 
 template <auto destroy>
 struct Destroy {
@@ -69,8 +62,7 @@ uint32_t alignment(const at::Tensor& matrix) {
   return std::min<uint32_t>(kLargestAlignment, static_cast<uint32_t>(bits & -bits));
 }
 
-template <typename T>
-void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t name, T value) {
+void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t name, uint32_t value) {
   TORCH_CUDABLAS_CHECK(
       cublasLtMatmulPreferenceSetAttribute(preference.get(), name, &value, sizeof(value)));
 }
@@ -92,12 +84,7 @@ cublasLtMatmulAlgo_t find_algorithm(cublasLtHandle_t handle, const Operation& op
   cublasLtMatmulPreference_t created = nullptr;
   TORCH_CUDABLAS_CHECK(cublasLtMatmulPreferenceCreate(&created));
   const Preference preference(created);
-  const bool may_split = splits(product.chosen_for);
-  set<uint32_t>(
-      preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-      may_split ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_NONE);
-  set<uint64_t>(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                may_split ? kWorkspaceBytes : 0);
+  set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_NONE);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, product.weight_alignment);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, product.x_alignment);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, product.out_alignment);
@@ -146,15 +133,12 @@ void gpu_gemm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& o
   const Layout a = transposed(weight, static_cast<uint64_t>(weight.size(0)));
   const Layout b = transposed(x, static_cast<uint64_t>(x.size(0)));
   const Layout c = transposed(out, static_cast<uint64_t>(x.size(0)));
-  const at::Tensor workspace =
-      at::empty({splits(chosen_for) ? static_cast<int64_t>(kWorkspaceBytes) : 0},
-                x.options().dtype(at::kByte));
   const float alpha = 1.0F;
   const float beta = accumulate ? 1.0F : 0.0F;
   TORCH_CUDABLAS_CHECK(cublasLtMatmul(
       handle, operation.get(), &alpha, weight.data_ptr(), a.get(), x.data_ptr(), b.get(), &beta,
-      out.data_ptr(), c.get(), out.data_ptr(), c.get(), &algorithm, workspace.data_ptr(),
-      static_cast<size_t>(workspace.numel()), at::cuda::getCurrentCUDAStream()));
+      out.data_ptr(), c.get(), out.data_ptr(), c.get(), &algorithm, /*workspace=*/nullptr,
+      /*workspaceSizeInBytes=*/0, at::cuda::getCurrentCUDAStream()));
 }
 
 }  // namespace kvcalib

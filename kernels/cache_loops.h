@@ -19,11 +19,6 @@ struct CacheLoops {
   // One head of one token, of at most kLongestHead values.
   void (*int8_of_token)(float* values, int64_t width, CodeCount* count);
   void (*float8)(float* values, const float* scale, int64_t width);
-  // int8's codes, with paged_cache.h's offset, and what is read back of them.
-  void (*encode)(const float* values, const float* scale, const float* zero, int64_t width,
-                 bool half_away, uint8_t* codes);
-  void (*decode)(const uint8_t* codes, const float* scale, const float* zero, int64_t width,
-                 float* values);
 };
 
 }  // namespace kvcalib::kernels::cpu

@@ -8,7 +8,6 @@
 #include <limits>
 
 #include "kernels/cache_loops.h"
-#include "kernels/paged_cache.h"
 
 namespace kvcalib::kernels::cpu {
 namespace {
@@ -80,15 +79,6 @@ inline float code_of(float steps) {
   float bounded = steps > 127.0f ? 127.0f : steps;
   bounded = bounded < -128.0f ? -128.0f : bounded;
   return (bounded + kWhole) - kWhole;
-}
-
-// The same with halves rounded away from zero.
-inline float code_away_of(float steps) {
-  float bounded = steps > 127.0f ? 127.0f : steps;
-  bounded = bounded < -128.0f ? -128.0f : bounded;
-  const float magnitude = magnitude_of(bounded);
-  const float nearest = (magnitude + kWhole) - kWhole;  // to even
-  return with_sign_of(magnitude - nearest == 0.5f ? nearest + 1.0f : nearest, bounded);
 }
 
 // Of numbers of steps.  By integers, whose extremes vectorise; sums of comparisons do not branch.
@@ -184,40 +174,8 @@ struct CacheLoopsOf {
     }
   }
 
-  static void encode(const float* values, const float* scale, const float* zero, int64_t width,
-                     bool half_away, uint8_t* codes) {
-    half_away ? encode_as<code_away_of>(values, scale, zero, width, codes)
-              : encode_as<code_of>(values, scale, zero, width, codes);
-  }
-
-  static void decode(const uint8_t* __restrict__ codes, const float* __restrict__ scale,
-                     const float* __restrict__ zero, int64_t width, float* __restrict__ values) {
-    for (int64_t i = 0; i < width; ++i) {
-      const auto code = static_cast<float>(static_cast<int32_t>(codes[i]) - kCodeOffset);
-      values[i] = Type::rounded(code * scale[i] + zero[i]);
-    }
-  }
-
-  // A NaN becomes some code.
-  template <float (*round_steps)(float)>
-  static void encode_as(const float* __restrict__ values, const float* __restrict__ scale,
-                        const float* __restrict__ zero, int64_t width,
-                        uint8_t* __restrict__ codes) {
-    for (int64_t i = 0; i < width; ++i) {
-      const float code = round_steps((Type::rounded(values[i]) - zero[i]) / scale[i]);
-      const auto whole =
-          std::bit_cast<int32_t>(code + kWhole) - std::bit_cast<int32_t>(kWhole) + kCodeOffset;
-      codes[i] = static_cast<uint8_t>(whole);
-    }
-  }
-
   static constexpr CacheLoops make() {
-    return {.round = round,
-            .int8 = int8,
-            .int8_of_token = int8_of_token,
-            .float8 = float8,
-            .encode = encode,
-            .decode = decode};
+    return {.round = round, .int8 = int8, .int8_of_token = int8_of_token, .float8 = float8};
   }
 };
 

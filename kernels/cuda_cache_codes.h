@@ -46,21 +46,14 @@ struct ThreadCount {
 };
 
 // As cache_loops_of_set.h has it; intrinsics keep the compiler from fusing.
-__device__ inline float bounded_steps(float steps) {
-  const float bounded = steps > 127.0f ? 127.0f : steps;
-  return bounded < -128.0f ? -128.0f : bounded;
-}
-
-__device__ inline float rounded_to_even(float steps) {
-  constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: floats lie a whole step apart
-  return __fsub_rn(__fadd_rn(steps, kWhole), kWhole);
-}
-
 template <bool kPlain, bool kCounted>
 __device__ inline float through_int8(float value, const Divisor& scale, float zero,
                                      ThreadCount& count) {
+  constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: floats lie a whole step apart
   const float steps = scale.quotient<kPlain>(__fsub_rn(value, zero));
-  const float code = rounded_to_even(bounded_steps(steps));
+  float bounded = steps > 127.0f ? 127.0f : steps;
+  bounded = bounded < -128.0f ? -128.0f : bounded;
+  const float code = __fsub_rn(__fadd_rn(bounded, kWhole), kWhole);
   if constexpr (kCounted) count.observe(steps, code);
   return __fadd_rn(__fmul_rn(code, scale.value), zero);
 }

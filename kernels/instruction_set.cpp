@@ -62,12 +62,4 @@ void causal_attention(const CausalAttentionArguments& arguments, int64_t first_t
   set.causal_attention(arguments, first_task, last_task);
 }
 
-void decode_attention(const DecodeAttentionArguments<float>& arguments, int64_t first_task,
-                      int64_t last_task, const InstructionSet& set) {
-  arguments.check();
-  require(0 <= first_task && last_task <= arguments.rows * arguments.cache.kv_heads,
-          "decode_attention: tasks exist");
-  set.decode_attention(arguments, first_task, last_task, *set.rows);
-}
-
 }  // namespace kvcalib::kernels::cpu

@@ -3,8 +3,6 @@
 
 #include <cstdint>
 
-#include "kernels/cache_store.h"
-#include "kernels/decode_attention.h"
 #include "kernels/nonfinite16.h"
 #include "kernels/quantize_dequantize.h"
 #include "kernels/rms_norm.h"
@@ -46,27 +44,6 @@ int64_t bytes_moved(const QuantizeDequantizeArguments<T>& arguments) {
   const int64_t tables = (arguments.scale != nullptr) + (arguments.zero != nullptr);
   return (2 * arguments.tokens * int64_t{sizeof(T)} + tables * int64_t{sizeof(float)}) *
          arguments.columns();
-}
-
-// Read: K and V.  Written: the cache's elements; or the other way round.
-inline int64_t cached_bytes(const PagedCache& cache, int64_t tokens, size_t element) {
-  return 2 * tokens * cache.columns() *
-         static_cast<int64_t>(element + (cache.holds_codes() ? 1 : element));
-}
-template <typename T>
-int64_t bytes_moved(const CacheStoreArguments<T>& arguments) {
-  return cached_bytes(arguments.cache, arguments.tokens, sizeof(T));
-}
-template <typename T>
-int64_t bytes_moved(const CacheLoadArguments<T>& arguments) {
-  return cached_bytes(arguments.cache, arguments.tokens, sizeof(T));
-}
-
-// Read: the cache, of sequences of most_keys each.
-template <typename T>
-int64_t bytes_moved(const DecodeAttentionArguments<T>& arguments) {
-  return 2 * arguments.rows * arguments.most_keys * arguments.cache.columns() *
-         static_cast<int64_t>(arguments.cache.holds_codes() ? 1 : sizeof(T));
 }
 
 // Read: gate and up.  Written: out.

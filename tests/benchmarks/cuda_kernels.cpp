@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cuda_check.h"
-#include "tests/benchmarks/cache_benchmark.h"
+#include "tests/benchmarks/kernel_benchmark.h"
 
 namespace kvcalib::kernels {
 namespace {
@@ -78,19 +78,6 @@ class Gpu {
     quantize_dequantize(arguments, stream_);
   }
 
-  template <typename T>
-  void call(const CacheStoreArguments<T>& arguments) {
-    cache_store(arguments, stream_);
-  }
-  template <typename T>
-  void call(const CacheLoadArguments<T>& arguments) {
-    cache_load(arguments, stream_);
-  }
-  template <typename T>
-  void call(const DecodeAttentionArguments<T>& arguments) {
-    decode_attention(arguments, stream_);
-  }
-
   template <typename Launch>
   double seconds_of(Launch launch) {
     CUDA_CHECK(cudaEventRecord(start_, stream_));
@@ -149,7 +136,6 @@ void add_gpu_kernels() {
                               rate_text(machine->copy_rate()));
   add_rows<Gpu, Half>(machine, "fp16");
   add_rows<Gpu, Bfloat16>(machine, "bf16");
-  add_cache_rows<Half>(machine, "fp16");
   for (const ModelShape& shape : kModelShapes) {
     add_row(machine, "rotary_codes", shape, "fp16", benchmark_rotary_codes<Gpu, Half>);
     add_row(machine, "rotary_codes", shape, "bf16", benchmark_rotary_codes<Gpu, Bfloat16>);

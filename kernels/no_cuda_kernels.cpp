@@ -2,6 +2,7 @@
 #include <stdexcept>
 
 #include "kernels/cache_store.h"
+#include "kernels/decode_attention.h"
 #include "kernels/element_types.h"
 #include "kernels/head_norm.h"
 #include "kernels/quantize_dequantize.h"
@@ -24,6 +25,10 @@ void cache_load(const CacheLoadArguments<T>& /*arguments*/, Stream /*stream*/) {
 }
 template <typename T>
 void cache_store(const CacheStoreArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
+void decode_attention(const DecodeAttentionArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();
 }
 template <typename T>
@@ -58,6 +63,8 @@ template void cache_load(const CacheLoadArguments<Half>&, Stream);
 template void cache_load(const CacheLoadArguments<Bfloat16>&, Stream);
 template void cache_store(const CacheStoreArguments<Half>&, Stream);
 template void cache_store(const CacheStoreArguments<Bfloat16>&, Stream);
+template void decode_attention(const DecodeAttentionArguments<Half>&, Stream);
+template void decode_attention(const DecodeAttentionArguments<Bfloat16>&, Stream);
 template void head_norm(const HeadNormArguments<Half>&, Stream);
 template void head_norm(const HeadNormArguments<Bfloat16>&, Stream);
 template void quantize_dequantize(const QuantizeDequantizeArguments<Half>&, Stream);

@@ -54,6 +54,10 @@ struct Bfloat16Rounding {
   }
 };
 
+struct NoRounding {
+  static float rounded(float value) { return value; }
+};
+
 inline float as_float8(float value) {
   constexpr float kLargest = 448.0f;
   const float magnitude = magnitude_of(value);
@@ -75,19 +79,27 @@ struct RowCount {
 constexpr float kWhole = 0x1.8p23f;
 
 // int8's code of (value - zero) / scale, as a float.
-inline float code_of(float steps) {
+template <CodeRounding kRounding = CodeRounding::kToEven>
+float code_of(float steps) {
   float bounded = steps > 127.0f ? 127.0f : steps;
   bounded = bounded < -128.0f ? -128.0f : bounded;
-  return (bounded + kWhole) - kWhole;
+  const float even = (bounded + kWhole) - kWhole;
+  if constexpr (kRounding == CodeRounding::kToEven) return even;
+  const bool is_cut = magnitude_of(bounded) - magnitude_of(even) == 0.5f;
+  return is_cut ? even + with_sign_of(1.0f, bounded) : even;
+}
+
+inline int32_t whole_of(float code) {
+  return std::bit_cast<int32_t>(code + kWhole) - std::bit_cast<int32_t>(kWhole);
 }
 
 // Of numbers of steps.  By integers, whose extremes vectorise; sums of comparisons do not branch.
-inline RowCount count_codes(const float* __restrict__ steps, int64_t width) {
+template <CodeRounding kRounding = CodeRounding::kToEven>
+RowCount count_codes(const float* __restrict__ steps, int64_t width) {
   int32_t clipped = 0, lowest = kLowest, highest = kHighest;
   for (int64_t i = 0; i < width; ++i) {
     const int32_t is_nan = steps[i] != steps[i] ? -1 : 0;
-    const auto code =
-        std::bit_cast<int32_t>(code_of(steps[i]) + kWhole) - std::bit_cast<int32_t>(kWhole);
+    const int32_t code = whole_of(code_of<kRounding>(steps[i]));
     const int32_t low = (code & ~is_nan) | (kLowest & is_nan);
     const int32_t high = (code & ~is_nan) | (kHighest & is_nan);
     clipped += static_cast<int32_t>(steps[i] > 128.0f) + static_cast<int32_t>(steps[i] < -129.0f);
@@ -174,8 +186,49 @@ struct CacheLoopsOf {
     }
   }
 
+  static void encode(float* values, const float* scale, const float* zero, int64_t width,
+                     CodeRounding rounding, uint8_t* codes, CodeCount* count) {
+    if (rounding == CodeRounding::kToEven)
+      encode_values<CodeRounding::kToEven>(values, scale, zero, width, codes, count);
+    else
+      encode_values<CodeRounding::kAwayFromZero>(values, scale, zero, width, codes, count);
+  }
+
+  static void decode(const uint8_t* __restrict__ codes, const float* __restrict__ scale,
+                     const float* __restrict__ zero, int64_t width, float* __restrict__ values) {
+    for (int64_t i = 0; i < width; ++i) {
+      const auto code = static_cast<float>(static_cast<int32_t>(codes[i]) - 128);
+      values[i] = Type::rounded(code * scale[i] + zero[i]);
+    }
+  }
+
   static constexpr CacheLoops make() {
-    return {.round = round, .int8 = int8, .int8_of_token = int8_of_token, .float8 = float8};
+    return {.round = round,
+            .int8 = int8,
+            .int8_of_token = int8_of_token,
+            .float8 = float8,
+            .encode = encode,
+            .decode = decode};
+  }
+
+ private:
+  template <CodeRounding kRounding>
+  static void encode_values(float* __restrict__ values, const float* __restrict__ scales,
+                            const float* __restrict__ zeros, int64_t width,
+                            uint8_t* __restrict__ codes, CodeCount* count) {
+    float steps_of[kLongestHead];
+    int32_t code_of_value[kLongestHead];
+    for (int64_t i = 0; i < width; ++i) {
+      const float steps = (Type::rounded(values[i]) - zeros[i]) / scales[i];
+      const float code = code_of<kRounding>(steps);
+      steps_of[i] = steps;
+      code_of_value[i] = steps == steps ? whole_of(code) : 0;
+      values[i] = Type::rounded(code * scales[i] + zeros[i]);
+    }
+    for (int64_t i = 0; i < width; ++i) codes[i] = static_cast<uint8_t>(code_of_value[i] + 128);
+    if (count == nullptr) return;
+    count->values += static_cast<uint64_t>(width);
+    add(count_codes<kRounding>(steps_of, width), *count);
   }
 };
 

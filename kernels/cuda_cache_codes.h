@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/cache_blocks.h"
 #include "kernels/cache_codes.h"
 
 namespace kvcalib::kernels {
@@ -45,17 +46,37 @@ struct ThreadCount {
   }
 };
 
+inline constexpr float kWholeSteps = 12582912.0f;  // 1.5 * 2^23: floats lie a whole step apart
+
 // As cache_loops_of_set.h has it; intrinsics keep the compiler from fusing.
 template <bool kPlain, bool kCounted>
 __device__ inline float through_int8(float value, const Divisor& scale, float zero,
                                      ThreadCount& count) {
-  constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: floats lie a whole step apart
   const float steps = scale.quotient<kPlain>(__fsub_rn(value, zero));
   float bounded = steps > 127.0f ? 127.0f : steps;
   bounded = bounded < -128.0f ? -128.0f : bounded;
-  const float code = __fsub_rn(__fadd_rn(bounded, kWhole), kWhole);
+  const float code = __fsub_rn(__fadd_rn(bounded, kWholeSteps), kWholeSteps);
   if constexpr (kCounted) count.observe(steps, code);
   return __fadd_rn(__fmul_rn(code, scale.value), zero);
+}
+
+// The same, and the code + 128, which NaN has of 0.
+template <bool kPlain, bool kCounted>
+__device__ inline float encode_int8(float value, const Divisor& scale, float zero,
+                                    CodeRounding rounding, uint32_t& code, ThreadCount& count) {
+  const float steps = scale.quotient<kPlain>(__fsub_rn(value, zero));
+  const float bounded = fmaxf(fminf(steps, 127.0f), -128.0f);  // NaN: any
+  float whole = __fadd_rn(bounded, kWholeSteps);
+  float number = __fsub_rn(whole, kWholeSteps);
+  if (rounding == CodeRounding::kAwayFromZero && fabsf(bounded) - fabsf(number) == 0.5f) {
+    number += copysignf(1.0f, bounded);
+    whole = __fadd_rn(number, kWholeSteps);
+  }
+  const bool is_nan = isnan(steps);
+  code = is_nan ? 128u : (__float_as_uint(whole) + 128u) & 0xffu;
+  if (is_nan) number = steps;
+  if constexpr (kCounted) count.observe(steps, number);
+  return __fadd_rn(__fmul_rn(number, scale.value), zero);
 }
 
 template <bool kPlain>
@@ -89,6 +110,17 @@ class CacheCodes {
       convert_all<true>(values);
     } else {
       convert_all<false>(values);
+    }
+  }
+
+  // The same of int8 with channels' scales, and the codes + 128.
+  __device__ void encode(float (&values)[elements], CodeRounding rounding,
+                         uint32_t (&codes)[elements]) {
+    static_assert(kCode == CacheCode::kInt8);
+    if (plain_) {
+      encode_all<true>(values, rounding, codes);
+    } else {
+      encode_all<false>(values, rounding, codes);
     }
   }
 
@@ -150,6 +182,15 @@ class CacheCodes {
       else
         values[i] = through_int8<kPlain, kCounted>(values[i], scale_[own], zero_[own], count_);
     }
+  }
+
+  template <bool kPlain>
+  __device__ void encode_all(float (&values)[elements], CodeRounding rounding,
+                             uint32_t (&codes)[elements]) {
+#pragma unroll
+    for (int i = 0; i < elements; ++i)
+      values[i] =
+          encode_int8<kPlain, kCounted>(values[i], scale_[i], zero_[i], rounding, codes[i], count_);
   }
 
   Divisor scale_[kOfToken ? 1 : elements];

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "kernels/causal_attention.h"
+#include "kernels/decode_attention.h"
 #include "kernels/matrix_product.h"
 #include "kernels/row_loops.h"
 #include "kernels/score_rows.h"
@@ -20,6 +21,8 @@ struct InstructionSet {
   void (*pack_columns)(const PackColumnsArguments&);
   void (*matrix_product)(const MatrixProductArguments&);
   void (*causal_attention)(const CausalAttentionArguments&, int64_t first_task, int64_t last_task);
+  void (*decode_attention)(const DecodeAttentionArguments<float>&, int64_t first_task,
+                           int64_t last_task);
   void (*score_rows)(const ScoreRowsArguments&, int64_t first_row, int64_t last_row);
   void (*diverge_rows)(const DivergeRowsArguments&, int64_t first_row, int64_t last_row);
   const RowLoops* rows;

@@ -4,6 +4,7 @@
 // Part of every instruction_set_*.cpp, each compiled for other processors; in an unnamed namespace,
 // so that the linker cannot take one processor's copy for another's.
 #include "kernels/causal_attention_loops.h"
+#include "kernels/decode_attention_loops.h"
 #include "kernels/instruction_set.h"
 #include "kernels/score_rows_loops.h"
 
@@ -25,6 +26,7 @@ constexpr InstructionSet make_instruction_set(const char* name, const RowLoops& 
           .pack_columns = Product::pack,
           .matrix_product = Product::multiply,
           .causal_attention = AttentionLoops<kLanes, kRows>::run,
+          .decode_attention = decode_attention_tasks<kLanes>,
           .score_rows = ScoreRowsLoops::score,
           .diverge_rows = ScoreRowsLoops::diverge,
           .rows = &rows};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdexcept>
 
+#include "kernels/cache_store.h"
+#include "kernels/decode_attention.h"
 #include "kernels/element_types.h"
 #include "kernels/head_norm.h"
 #include "kernels/quantize_dequantize.h"
@@ -17,6 +19,18 @@ namespace {
 
 }  // namespace
 
+template <typename T>
+void cache_load(const CacheLoadArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
+void cache_store(const CacheStoreArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
+void decode_attention(const DecodeAttentionArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
 template <typename T>
 void head_norm(const HeadNormArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();
@@ -45,6 +59,12 @@ void swiglu(const SwigluArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();
 }
 
+template void cache_load(const CacheLoadArguments<Half>&, Stream);
+template void cache_load(const CacheLoadArguments<Bfloat16>&, Stream);
+template void cache_store(const CacheStoreArguments<Half>&, Stream);
+template void cache_store(const CacheStoreArguments<Bfloat16>&, Stream);
+template void decode_attention(const DecodeAttentionArguments<Half>&, Stream);
+template void decode_attention(const DecodeAttentionArguments<Bfloat16>&, Stream);
 template void head_norm(const HeadNormArguments<Half>&, Stream);
 template void head_norm(const HeadNormArguments<Bfloat16>&, Stream);
 template void quantize_dequantize(const QuantizeDequantizeArguments<Half>&, Stream);

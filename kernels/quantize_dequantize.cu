@@ -4,79 +4,17 @@
 
 #include "kernels/cuda_cache_codes.h"
 #include "kernels/cuda_check.h"
-#include "kernels/cuda_chunk.h"
+#include "kernels/cuda_head_part.h"
 #include "kernels/quantize_dequantize.h"
 
 namespace kvcalib::kernels {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kWarp = 32;
-constexpr int kMaximumHeadDim = 256;
 constexpr int64_t kMostTokensPerBlock = 32;  // enough to make scales and counts cheap
 constexpr int64_t kFewestTokensPerBlock = 4;
 constexpr int64_t kEnoughBlocks = 512;          // a few for every multiprocessor
 constexpr int64_t kMaximumTokenBlocks = 65535;  // the grid's second dimension
-
-// What one thread has of a head: chunks that lie `lanes` chunks apart.
-template <typename T, int N>
-struct Part {
-  static constexpr int kChunks = N == 1 ? kMaximumHeadDim / kWarp : 1;
-  static constexpr int kElements = kChunks * N;
-  static_assert(kElements * kWarp >= kMaximumHeadDim, "a warp holds any head");
-
-  Chunk<T, N> chunks[kChunks];
-};
-
-// A thread's place: a group of `lanes` neighbouring threads, a power of two within a warp, has a
-// head of all tokens of its block.
-template <typename T, int N>
-struct Place {
-  int64_t head;
-  int lane, first, step, channels;  // channels: 0 for a thread without a head
-
-  __device__ Place(const QuantizeDequantizeArguments<T>& arguments, int lanes) {
-    const int64_t unit = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    head = unit / lanes;
-    lane = static_cast<int>(unit % lanes);
-    first = lane * N;
-    step = lanes * N;
-    channels = head < arguments.kv_heads ? static_cast<int>(arguments.head_dim) : 0;
-  }
-
-  // The first channel of a chunk, which exists where it is below `channels`.
-  __device__ int channel(int chunk) const { return first + chunk * step; }
-};
-
-// NaN where there is nothing: it leaves counts and extremes alone.
-template <typename T, int N>
-__device__ Part<T, N> load_part(const Place<T, N>& place, const T* values, bool exists) {
-  Part<T, N> part;
-#pragma unroll
-  for (int i = 0; i < Part<T, N>::kChunks; ++i) {
-    if (exists && place.channel(i) < place.channels) {
-      part.chunks[i] = load_chunk<T, N>(values + place.channel(i));
-    } else {
-#pragma unroll
-      for (int n = 0; n < N; ++n) part.chunks[i].values[n] = from_float<T>(NAN);
-    }
-  }
-  return part;
-}
-
-// Rounds and stores what there is.
-template <typename T, int N>
-__device__ void store_part(const Place<T, N>& place, const float (&found)[Part<T, N>::kElements],
-                           T* values) {
-#pragma unroll
-  for (int i = 0; i < Part<T, N>::kChunks; ++i) {
-    if (place.channel(i) >= place.channels) continue;
-    Chunk<T, N> chunk;
-#pragma unroll
-    for (int n = 0; n < N; ++n) chunk.values[n] = from_float<T>(found[i * N + n]);
-    store_chunk(values + place.channel(i), chunk);
-  }
-}
 
 // Each group takes its head through the tokens of its block, loading some at a time.
 template <typename T, int N, CacheCode kCode, bool kCounted>
@@ -85,7 +23,7 @@ __global__ void __launch_bounds__(kThreads)
                    int64_t tokens_per_block) {
   using Held = Part<T, N>;
   constexpr int kAhead = N == 1 ? 1 : 4;
-  const Place<T, N> place(arguments, lanes);
+  const Place<T, N> place(arguments.kv_heads, arguments.head_dim, lanes);
   const int64_t first = blockIdx.y * tokens_per_block;
   const int64_t last = min(first + tokens_per_block, arguments.tokens);
   T* const values = arguments.values + place.head * arguments.head_dim;
@@ -111,12 +49,11 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int ahead = 0; ahead < kAhead; ++ahead) {
       float found[Held::kElements];
-#pragma unroll
-      for (int i = 0; i < Held::kElements; ++i)
-        found[i] = to_float(held[ahead].chunks[i / N].values[i % N]);
+      widen_part<T, N>(held[ahead], found);
       codes.convert(found, lanes);
       if (token + ahead < last)
-        store_part<T, N>(place, found, values + (token + ahead) * arguments.row_stride);
+        store_part<T, N>(place, rounded_part<T, N>(found),
+                         values + (token + ahead) * arguments.row_stride);
     }
   }
 
@@ -131,8 +68,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T, int N, CacheCode kCode, bool kCounted>
 void launch(const QuantizeDequantizeArguments<T>& arguments, Stream stream) {
-  int lanes = 1;
-  while (lanes < kWarp && lanes * N < arguments.head_dim) lanes *= 2;
+  const int lanes = lanes_of_head<N>(arguments.head_dim);
   const int64_t units = arguments.kv_heads * lanes;
   const int64_t threads = std::min<int64_t>(kThreads, (units + kWarp - 1) / kWarp * kWarp);
   const int64_t head_blocks = (units + threads - 1) / threads;

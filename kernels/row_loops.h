@@ -29,7 +29,7 @@ struct RowLoops {
   bool (*observe)(const float* row, int64_t width, float* minimum, float* maximum);
   // The largest bits without their sign.
   uint16_t (*largest_magnitude)(const uint16_t* bits, int64_t count);
-  CacheLoops half_cache, bfloat16_cache;
+  CacheLoops half_cache, bfloat16_cache, float_cache;
 };
 
 }  // namespace kvcalib::kernels::cpu

@@ -109,7 +109,8 @@ constexpr RowLoops make_row_loops() {
           .observe = observe_row,
           .largest_magnitude = largest_magnitude,
           .half_cache = CacheLoopsOf<HalfRounding>::make(),
-          .bfloat16_cache = CacheLoopsOf<Bfloat16Rounding>::make()};
+          .bfloat16_cache = CacheLoopsOf<Bfloat16Rounding>::make(),
+          .float_cache = CacheLoopsOf<NoRounding>::make()};
 }
 
 }  // namespace

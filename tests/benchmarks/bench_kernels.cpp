@@ -5,6 +5,8 @@
 // is that of one call, and its counters are
 //   bytes_per_second  each input read once, each output written once: see bytes_moved.h
 //   of_copy           that over the bytes per second, read and written, of the copy printed above
+//                     (decode_attention hardly writes, and so can exceed it).  _u8: of a cache of
+//                     codes; _32: so many rows are decoded together, of 2048 keys each
 //   observer_cost     of rotary_observe: the share that the ranges add to the time; without a bias
 //                     this includes the reading of v, which is left alone otherwise
 //   flop_per_second   of matrix_product and causal_attention, of which only the half that is seen

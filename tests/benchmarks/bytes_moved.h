@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/cache_store.h"
+#include "kernels/decode_attention.h"
 #include "kernels/nonfinite16.h"
 #include "kernels/quantize_dequantize.h"
 #include "kernels/rms_norm.h"
@@ -44,6 +46,34 @@ int64_t bytes_moved(const QuantizeDequantizeArguments<T>& arguments) {
   const int64_t tables = (arguments.scale != nullptr) + (arguments.zero != nullptr);
   return (2 * arguments.tokens * int64_t{sizeof(T)} + tables * int64_t{sizeof(float)}) *
          arguments.columns();
+}
+
+// Read: the values, slots, scale and zero where given.  Written: the cache, and what is read back.
+template <typename T>
+int64_t bytes_moved(const CacheStoreArguments<T>& arguments) {
+  const int64_t held = arguments.codes ? 1 : sizeof(T);
+  const int64_t element = int64_t{sizeof(T)} * (arguments.read_back ? 2 : 1) + held;
+  return 2 * arguments.tokens * arguments.columns() * element +
+         arguments.tokens * int64_t{sizeof(int64_t)} +
+         (arguments.codes ? 4 * arguments.columns() * int64_t{sizeof(float)} : 0);
+}
+
+// Read: the cache, slots, scale and zero where given.  Written: the values.
+template <typename T>
+int64_t bytes_moved(const CacheLoadArguments<T>& arguments) {
+  const int64_t held = arguments.codes ? 1 : sizeof(T);
+  return 2 * arguments.tokens * arguments.columns() * (int64_t{sizeof(T)} + held) +
+         arguments.tokens * int64_t{sizeof(int64_t)} +
+         (arguments.codes ? 4 * arguments.columns() * int64_t{sizeof(float)} : 0);
+}
+
+// Of rows that all have most_keys.  Read: their keys and values, and the queries.  Written: out.  A
+// plain copy writes as much as it reads, so this can exceed its rate.
+template <typename T>
+int64_t bytes_moved(const DecodeAttentionArguments<T>& arguments) {
+  const int64_t held = arguments.codes ? 1 : sizeof(T);
+  return 2 * arguments.tasks() * arguments.most_keys * arguments.head_dim * held +
+         2 * arguments.rows * arguments.heads * arguments.head_dim * int64_t{sizeof(T)};
 }
 
 // Read: gate and up.  Written: out.

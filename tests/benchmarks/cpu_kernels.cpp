@@ -4,7 +4,8 @@
 #include <cstring>
 #include <thread>
 
-#include "tests/benchmarks/kernel_benchmark.h"
+#include "kernels/instruction_set.h"
+#include "tests/benchmarks/cache_benchmark.h"
 
 namespace kvcalib::kernels {
 namespace {
@@ -21,6 +22,7 @@ class OneCpuThread {
   static constexpr const char* kName = "cpu_one_thread";
   static constexpr int64_t kTokens = 2048;
   static constexpr int kCalls = 1;
+  static constexpr int64_t kDecodeRows = 4;
 
   template <typename T>
   class Array {
@@ -49,6 +51,10 @@ class OneCpuThread {
 
   double copy_rate() const { return copy_rate_; }
 
+  static int64_t decode_scratch(const ModelShape& shape, int64_t /*rows*/) {
+    return cpu::decode_attention_scratch(shape.heads, shape.kv_heads, shape.head_dim);
+  }
+
  private:
   template <typename T>
   static void call(const RmsNormArguments<T>& arguments) {
@@ -65,6 +71,17 @@ class OneCpuThread {
   template <typename T>
   static void call(const QuantizeDequantizeArguments<T>& arguments) {
     cpu::quantize_dequantize(arguments, 0, arguments.tokens);
+  }
+  template <typename T>
+  static void call(const CacheStoreArguments<T>& arguments) {
+    cpu::cache_store(arguments, 0, arguments.tokens);
+  }
+  template <typename T>
+  static void call(const CacheLoadArguments<T>& arguments) {
+    cpu::cache_load(arguments, 0, arguments.tokens);
+  }
+  static void call(const DecodeAttentionArguments<float>& arguments) {
+    cpu::decode_attention(arguments, 0, arguments.tasks(), cpu::fastest_instruction_set());
   }
   static void call(const Nonfinite16Arguments& arguments) {
     cpu::nonfinite16(arguments, 0, arguments.count);
@@ -113,6 +130,7 @@ void add_cpu_kernels() {
   const auto machine = std::make_shared<OneCpuThread>();
   benchmark::AddCustomContext("copy on all CPU threads", rate_text(machine->copy_rate()));
   add_rows<OneCpuThread, float>(machine, "fp32");
+  add_cache_rows<OneCpuThread, float>(machine, "fp32");
   for (const ModelShape& shape : kModelShapes) {
     add_row(machine, "quantize_sixteen_bits", shape, "fp32",
             [](benchmark::State& state, OneCpuThread& on, const ModelShape& model) {

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cuda_check.h"
-#include "tests/benchmarks/kernel_benchmark.h"
+#include "tests/benchmarks/cache_benchmark.h"
 
 namespace kvcalib::kernels {
 namespace {
@@ -14,6 +14,7 @@ class Gpu {
   static constexpr const char* kName = "gpu";
   static constexpr int64_t kTokens = 16384;
   static constexpr int kCalls = 20;  // hide what a launch costs the host
+  static constexpr int64_t kDecodeRows = 32;
 
   template <typename T>
   class Array {
@@ -60,6 +61,10 @@ class Gpu {
 
   double copy_rate() const { return copy_rate_; }
 
+  static int64_t decode_scratch(const ModelShape& shape, int64_t rows) {
+    return decode_attention_scratch(rows, shape.heads, shape.head_dim, kWindow);
+  }
+
  private:
   template <typename T>
   void call(const RmsNormArguments<T>& arguments) {
@@ -76,6 +81,18 @@ class Gpu {
   template <typename T>
   void call(const QuantizeDequantizeArguments<T>& arguments) {
     quantize_dequantize(arguments, stream_);
+  }
+  template <typename T>
+  void call(const CacheStoreArguments<T>& arguments) {
+    cache_store(arguments, stream_);
+  }
+  template <typename T>
+  void call(const CacheLoadArguments<T>& arguments) {
+    cache_load(arguments, stream_);
+  }
+  template <typename T>
+  void call(const DecodeAttentionArguments<T>& arguments) {
+    decode_attention(arguments, stream_);
   }
 
   template <typename Launch>
@@ -136,6 +153,8 @@ void add_gpu_kernels() {
                               rate_text(machine->copy_rate()));
   add_rows<Gpu, Half>(machine, "fp16");
   add_rows<Gpu, Bfloat16>(machine, "bf16");
+  add_cache_rows<Gpu, Half>(machine, "fp16");
+  add_cache_rows<Gpu, Bfloat16>(machine, "bf16");
   for (const ModelShape& shape : kModelShapes) {
     add_row(machine, "rotary_codes", shape, "fp16", benchmark_rotary_codes<Gpu, Half>);
     add_row(machine, "rotary_codes", shape, "bf16", benchmark_rotary_codes<Gpu, Bfloat16>);

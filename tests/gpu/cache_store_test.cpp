@@ -4,94 +4,142 @@
 #include <stdexcept>
 
 #include "tests/gpu/device_array.h"
-#include "tests/kernels/store_case.h"
+#include "tests/kernels/cache_case.h"
 
 namespace kvcalib::kernels {
 namespace {
 
-// Heads of whole accesses.
-std::vector<QuantizeShape> store_shapes() {
-  return {{5, 4, 128, 1024}, {37, 1, 64, 0}, {7, 3, 80, 80},   {130, 2, 96, 0},
-          {3, 2, 256, 256},  {70, 5, 8, 8},  {1, 64, 128, 64}, {20000, 8, 128, 256}};
-}
-
-// What the cache then holds, as floats, and what is read back of it.
+// A side's operands on the GPU.
 template <typename T>
-struct Stored {
-  std::vector<uint8_t> codes;
-  std::vector<T> plain, keys, values, loaded_keys, loaded_values;
+class DeviceSide {
+ public:
+  DeviceSide(CachedSide<T>& side, int64_t offset)
+      : side_(side),
+        values_(side.values, offset),
+        cache_(side.cache),
+        codes_(side.codes),
+        scale_(side.scale),
+        zero_(side.zero),
+        counts_(side.counts) {}
+
+  CachedTensor<T> tensor(const CachedTensor<T>& on_host) {
+    CachedTensor<T> result = on_host;
+    result.values = values_.data();
+    result.cache = side_.codes.empty() ? static_cast<void*>(cache_.data()) : codes_.data();
+    if (result.scale != nullptr) result.scale = scale_.data();
+    if (result.zero != nullptr) result.zero = zero_.data();
+    return result;
+  }
+
+  CodeCount* counts(const CodeCount* on_host) {
+    return on_host == nullptr ? nullptr : counts_.data();
+  }
+
+  void to_host() {
+    side_.values = values_.to_host();
+    side_.cache = cache_.to_host();
+    side_.codes = codes_.to_host();
+    side_.counts = counts_.to_host();
+  }
+
+ private:
+  CachedSide<T>& side_;
+  DeviceArray<T> values_, cache_;
+  DeviceArray<uint8_t> codes_;
+  DeviceArray<float> scale_, zero_;
+  DeviceArray<CodeCount> counts_;
 };
 
-template <typename T>
-Stored<T> on_gpu(StoreCase<T> test, CodeRounding rounding, bool read_back, cudaStream_t stream) {
-  DeviceArray<T> keys(test.keys.values), values(test.values.values), plain(test.plain_cache);
-  DeviceArray<T> loaded_keys(test.keys.values), loaded_values(test.values.values);
-  DeviceArray<uint8_t> codes(test.code_cache);
-  DeviceArray<float> key_scale(test.keys.scale), key_zero(test.keys.zero);
-  DeviceArray<float> value_scale(test.values.scale), value_zero(test.values.zero);
+// `offset`: 1 for rows that no wide access fits.
+template <typename T, typename Arguments, typename Call>
+CacheCase<T> on_gpu(CacheCase<T> test, Arguments arguments, int64_t offset, Call call) {
+  DeviceSide<T> keys(test.keys, offset), values(test.values, offset);
   DeviceArray<int64_t> slots(test.slots);
-  CacheStoreArguments<T> store = test.store();
-  store.cache =
-      test.cache(test.holds_codes ? static_cast<void*>(codes.data()) : plain.data(),
-                 key_scale.data(), key_zero.data(), value_scale.data(), value_zero.data());
-  store.keys = keys.data();
-  store.values = values.data();
-  store.slots = slots.data();
-  store.rounding = rounding;
-  store.read_back = read_back;
-  cache_store(store, stream);
-  cache_load(CacheLoadArguments<T>{loaded_keys.data(), loaded_values.data(), slots.data(),
-                                   store.tokens, store.row_stride, store.cache},
-             stream);
-  return {codes.to_host(),  plain.to_host(),       keys.to_host(),
-          values.to_host(), loaded_keys.to_host(), loaded_values.to_host()};
+  arguments.keys = keys.tensor(arguments.keys);
+  arguments.values = values.tensor(arguments.values);
+  arguments.slots = slots.data();
+  if constexpr (std::is_same_v<Arguments, CacheStoreArguments<T>>) {
+    arguments.key_counts = keys.counts(arguments.key_counts);
+    arguments.value_counts = values.counts(arguments.value_counts);
+  }
+  call(arguments);
+  keys.to_host();
+  values.to_host();
+  return test;
 }
 
-// The CPU twin has floats alone.
 template <typename T>
-StoreCase<float> as_floats(const StoreCase<T>& test) {
-  StoreCase<float> floats(test.shape, test.holds_codes);
-  floats.keys.values = widened(test.keys.values);
-  floats.values.values = widened(test.values.values);
-  return floats;
+CacheCase<T> stored_on_gpu(CacheCase<T> test, int64_t offset, cudaStream_t stream) {
+  return on_gpu(test, test.storing(), offset,
+                [&](const auto& arguments) { cache_store(arguments, stream); });
+}
+
+template <typename T>
+CacheCase<T> stored_by_the_twin(CacheCase<T> test) {
+  cpu::cache_store(test.storing(), 0, test.shape.tokens);
+  return test;
 }
 
 template <typename T>
 class GpuCacheStore : public GpuTest {};
 TYPED_TEST_SUITE(GpuCacheStore, DeviceElementTypes);
 
-TYPED_TEST(GpuCacheStore, HasTheBitsOfTheCpuTwin) {
-  constexpr CacheType kType =
-      std::is_same_v<TypeParam, Half> ? CacheType::kHalf : CacheType::kBfloat16;
-  for (const bool codes : {false, true})
-    for (const QuantizeShape& shape : store_shapes())
-      for (const CodeRounding rounding : {CodeRounding::kHalfToEven, CodeRounding::kHalfAway})
-        for (const bool read_back : {false, true}) {
-          const StoreCase<TypeParam> test(shape, codes);
-          StoreCase<float> twin = as_floats(test);
-          CacheStoreArguments<float> store = twin.store();
-          store.cache.type = kType;
-          store.rounding = rounding;
-          store.read_back = read_back;
-          cpu::cache_store(store, 0, shape.tokens);
-          const Stored<TypeParam> found = on_gpu(test, rounding, read_back, this->stream_);
-          EXPECT_TRUE(found.codes == twin.code_cache) << shape << codes;
-          EXPECT_TRUE(same_bits(widened(found.plain), twin.plain_cache)) << shape << codes;
-          EXPECT_TRUE(same_bits(widened(found.keys), twin.keys.values)) << shape << codes;
-          EXPECT_TRUE(same_bits(widened(found.values), twin.values.values)) << shape << codes;
-          CacheLoadArguments<float> load = twin.load();
-          load.cache.type = kType;
-          cpu::cache_load(load, 0, shape.tokens);
-          EXPECT_TRUE(same_bits(widened(found.loaded_keys), twin.keys.values)) << shape << codes;
-          EXPECT_TRUE(same_bits(widened(found.loaded_values), twin.values.values))
-              << shape << codes;
-        }
+TYPED_TEST(GpuCacheStore, HasTheBitsAndCountsOfTheCpuTwin) {
+  over_cache_cases<TypeParam>([&](const CacheCase<TypeParam>& before) {
+    for (const int64_t offset : {0, 1})
+      expect_same(stored_on_gpu(before, offset, this->stream_), stored_by_the_twin(before));
+  });
 }
 
-TYPED_TEST(GpuCacheStore, RefusesHeadsThatAreNotOfWholeAccesses) {
-  const StoreCase<TypeParam> test({3, 2, 12, 0}, true);
-  EXPECT_THROW(on_gpu(test, CodeRounding::kHalfToEven, false, this->stream_),
-               std::invalid_argument);
+// Enough tokens for many blocks, whose counts meet; and none.
+TYPED_TEST(GpuCacheStore, HasTheBitsAndCountsOfTheCpuTwinForManyTokens) {
+  for (const QuantizeShape& shape : {QuantizeShape{20000, 8, 128, 256}, {70000, 1, 8, 0}}) {
+    for (const bool codes : {false, true}) {
+      CacheCase<TypeParam> test(shape, codes);
+      expect_same(stored_on_gpu(test, 0, this->stream_), stored_by_the_twin(test));
+      test.shape.tokens = 0;
+      expect_same(stored_on_gpu(test, 0, this->stream_), test);
+    }
+  }
+}
+
+// Steps of tiny and huge scales, by which another division goes.
+TYPED_TEST(GpuCacheStore, HasTheBitsOfTheCpuTwinForEveryScale) {
+  CacheCase<TypeParam> test({256, 1, 256, 0}, true);
+  for (size_t i = 0; i < test.keys.values.size(); ++i)
+    test.keys.values[i] = {static_cast<uint16_t>(i)};
+  for (const CodeRounding rounding : {CodeRounding::kToEven, CodeRounding::kAwayFromZero}) {
+    test.rounding = rounding;
+    expect_same(stored_on_gpu(test, 0, this->stream_), stored_by_the_twin(test));
+    CacheCase<TypeParam> wide = test;
+    for (size_t i = 0; i < 256; ++i)
+      wide.keys.scale[i] = std::ldexp(test.keys.scale[i], static_cast<int>(i) * 15 / 16 - 120);
+    expect_same(stored_on_gpu(wide, 0, this->stream_), stored_by_the_twin(wide));
+  }
+}
+
+TYPED_TEST(GpuCacheStore, IsLoadedAsItWasReadBack) {
+  for (const bool codes : {false, true}) {
+    for (const QuantizeShape& shape : quantize_shapes()) {
+      for (const int64_t offset : {0, 1}) {
+        const auto store = [&](CacheCase<TypeParam>& test) {
+          test = stored_on_gpu(test, offset, this->stream_);
+        };
+        auto [stored, wiped] = stored_and_wiped(CacheCase<TypeParam>(shape, codes), store);
+        const CacheCase<TypeParam> loaded =
+            on_gpu(wiped, wiped.loading(), offset,
+                   [&](const auto& arguments) { cache_load(arguments, this->stream_); });
+        expect_same(loaded, stored);
+      }
+    }
+  }
+}
+
+TYPED_TEST(GpuCacheStore, RefusesArgumentsThatDoNotFit) {
+  CacheCase<TypeParam> test({1, 2, 8, 0}, true);
+  test.shape.others = -1;
+  EXPECT_THROW(cache_store(test.storing(), this->stream_), std::invalid_argument);
+  EXPECT_THROW(cache_load(test.loading(), this->stream_), std::invalid_argument);
 }
 
 }  // namespace

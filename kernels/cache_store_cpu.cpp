@@ -14,8 +14,7 @@ const CacheLoops& loops_of(std::optional<CacheType> type) {
   const RowLoops& rows = *fastest_instruction_set().rows;
   if constexpr (std::is_same_v<T, Half>) type = CacheType::kHalf;
   if constexpr (std::is_same_v<T, Bfloat16>) type = CacheType::kBfloat16;
-  if (!type) return rows.float_cache;
-  return *type == CacheType::kHalf ? rows.half_cache : rows.bfloat16_cache;
+  return cache_loops(rows, type);
 }
 
 // Rounded where T = float has a type.

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "kernels/cache_blocks.h"
+#include "kernels/cache_codes.h"
 #include "kernels/require.h"
 
 namespace kvcalib::kernels {
@@ -25,6 +27,8 @@ struct DecodeAttentionArguments {
   int64_t query_stride = 0;
   CacheSource key_cache, value_cache;
   bool codes = false;
+  // Of T = float and codes: what is read back of them is rounded to it; without: it is not.
+  std::optional<CacheType> type = std::nullopt;
   // Key k of a row is in block block_tables[row, k / kBlockTokens], at place k % kBlockTokens.
   const int32_t* block_tables = nullptr;  // [rows, table_stride]
   int64_t table_stride = 0;

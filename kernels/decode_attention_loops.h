@@ -10,31 +10,34 @@
 #include "kernels/decode_attention.h"
 #include "kernels/exponential.h"
 #include "kernels/float_lanes.h"
+#include "kernels/row_loops.h"
 
 namespace kvcalib::kernels::cpu {
 namespace {
 
-// The queries of one kv head of one row, over a cache of Stored = float or uint8_t.  Blocks of keys
-// come one after the other, with a running maximum and sum, as in causal_attention.
-template <int kVector, typename Stored>
+// The queries of one kv head of one row.  Blocks of keys come one after the other, codes as what is
+// read back of them, with a running maximum and sum, as in causal_attention.
+template <int kVector>
 class DecodeAttentionLoops {
  public:
   static void run(const DecodeAttentionArguments<float>& arguments, int64_t first_task,
-                  int64_t last_task) {
+                  int64_t last_task, const CacheLoops& loops) {
     for (int64_t task = first_task; task < last_task; ++task)
-      DecodeAttentionLoops(arguments, task / arguments.kv_heads, task % arguments.kv_heads).run();
+      DecodeAttentionLoops(arguments, loops, task / arguments.kv_heads, task % arguments.kv_heads)
+          .run();
   }
 
  private:
   using Lanes = FloatLanes<kVector>;
-  static constexpr bool kCoded = sizeof(Stored) == 1;
   static constexpr int64_t kLanes = kFloatLanes, kKeys = kBlockTokens;
   static_assert(kHeadUnit % kLanes == 0);
   static constexpr int kTogether = 4;  // queries whose sums fit registers
   static constexpr float kUnseen = -std::numeric_limits<float>::infinity();
 
-  DecodeAttentionLoops(const DecodeAttentionArguments<float>& arguments, int64_t row, int64_t head)
+  DecodeAttentionLoops(const DecodeAttentionArguments<float>& arguments, const CacheLoops& loops,
+                       int64_t row, int64_t head)
       : arguments_(arguments),
+        loops_(loops),
         row_(row),
         head_(head),
         width_(arguments.head_dim),
@@ -45,7 +48,8 @@ class DecodeAttentionLoops {
         scores_(attended_ + group_ * padded_),
         maxima_(scores_ + group_ * kKeys),
         sums_(maxima_ + group_),
-        constants_(sums_ + group_) {}
+        read_keys_(sums_ + group_),
+        read_values_(read_keys_ + kKeys * width_) {}
 
   void run() {
     const int64_t keys = arguments_.keys[row_];
@@ -56,52 +60,46 @@ class DecodeAttentionLoops {
     std::fill(attended_, attended_ + group_ * padded_, 0.0f);
     std::fill(maxima_, maxima_ + group_, kUnseen);
     std::fill(sums_, sums_ + group_, 0.0f);
-    load_queries(kCoded);
+    load_queries();
     for (int64_t key = first / kKeys * kKeys; first < last && key < last; key += kKeys) {
-      const Stored* const k = block(arguments_.key_cache, key);
-      const Stored* const v = block(arguments_.value_cache, key);
-      attend(k, v, std::max<int64_t>(first - key, 0), std::min(last - key, kKeys));
+      const int64_t count = std::min(last - key, kKeys);
+      const float* const k = block(arguments_.key_cache, key, count, read_keys_);
+      const float* const v = block(arguments_.value_cache, key, count, read_values_);
+      attend(k, v, std::max<int64_t>(first - key, 0), count);
     }
-    if constexpr (kCoded) decode_attended();
     if (own) {
-      if (kCoded) load_queries(false);
       const int64_t offset = row_ * arguments_.own_stride + head_ * width_;
       attend(arguments_.own_keys + offset, arguments_.own_values + offset, 0, 1);
     }
     store(keys > 0);
   }
 
-  const Stored* block(const CacheSource& source, int64_t key) const {
+  // The first `count` keys or values of a block; `read` has room for them.
+  const float* block(const CacheSource& source, int64_t key, int64_t count, float* read) const {
     const int64_t place = arguments_.block_tables[row_ * arguments_.table_stride + key / kKeys];
-    return static_cast<const Stored*>(source.cache) +
-           cache_offset(place * kKeys, head_, arguments_.kv_heads, width_);
+    const int64_t first = cache_offset(place * kKeys, head_, arguments_.kv_heads, width_);
+    if (!arguments_.codes) return static_cast<const float*>(source.cache) + first;
+    const auto* const codes = static_cast<const uint8_t*>(source.cache) + first;
+    for (int64_t i = 0; i < count; ++i)
+      loops_.decode(codes + i * width_, source.scale + head_ * width_, source.zero + head_ * width_,
+                    width_, read + i * width_);
+    return read;
   }
 
-  // Scaled, with zeros behind them; for codes with the steps of their channels, and with what the
-  // channels' zeros add to each score: q (code scale + zero) = (q scale) code + q zero.
-  void load_queries(bool coded) {
+  // Scaled, with zeros behind them.
+  void load_queries() {
     const float factor = 1.0f / std::sqrt(static_cast<float>(width_));
-    const float* const scale = arguments_.key_cache.scale + (coded ? head_ * width_ : 0);
-    const float* const zero = arguments_.key_cache.zero + (coded ? head_ * width_ : 0);
     for (int64_t g = 0; g < group_; ++g) {
       const float* const query =
           arguments_.queries + row_ * arguments_.query_stride + (head_ * group_ + g) * width_;
       float* const loaded = queries_ + g * padded_;
       std::fill(loaded, loaded + padded_, 0.0f);
-      double constant = 0.0;
-      for (int64_t i = 0; i < width_; ++i) {
-        loaded[i] = query[i] * factor;
-        if (!coded) continue;
-        constant += static_cast<double>(loaded[i]) * static_cast<double>(zero[i]);
-        loaded[i] *= scale[i];
-      }
-      constants_[g] = static_cast<float>(constant);
+      for (int64_t i = 0; i < width_; ++i) loaded[i] = query[i] * factor;
     }
   }
 
   // Keys [first, last) of a block.
-  template <typename Element>
-  void attend(const Element* k, const Element* v, int64_t first, int64_t last) {
+  void attend(const float* k, const float* v, int64_t first, int64_t last) {
     int64_t g = 0;
     for (; g + kTogether <= group_; g += kTogether) score<kTogether>(k, g, first, last);
     for (; g < group_; ++g) score<1>(k, g, first, last);
@@ -111,8 +109,8 @@ class DecodeAttentionLoops {
   }
 
   // The scores of some queries.
-  template <int kQueries, typename Element>
-  void score(const Element* k, int64_t g, int64_t first, int64_t last) {
+  template <int kQueries>
+  void score(const float* k, int64_t g, int64_t first, int64_t last) {
     for (int64_t key = first; key < last; ++key) {
       Lanes sums[kQueries] = {};
       for (int64_t i = 0; i < width_; i += kLanes) {
@@ -122,8 +120,7 @@ class DecodeAttentionLoops {
           sums[q].add_product(Lanes::load(queries_ + (g + q) * padded_ + i), channels);
       }
 #pragma GCC unroll 4
-      for (int q = 0; q < kQueries; ++q)
-        scores_[(g + q) * kKeys + key] = sums[q].sum() + constants_[g + q];
+      for (int q = 0; q < kQueries; ++q) scores_[(g + q) * kKeys + key] = sums[q].sum();
     }
   }
 
@@ -152,8 +149,8 @@ class DecodeAttentionLoops {
   }
 
   // Adds the weighted values to what some queries attended.
-  template <int kQueries, typename Element>
-  void add(const Element* v, int64_t g, int64_t first, int64_t last) {
+  template <int kQueries>
+  void add(const float* v, int64_t g, int64_t first, int64_t last) {
     constexpr int kColumns = kQueries == 1 ? 4 : 2;  // enough sums to hide what each waits for
     int64_t i = 0;
     for (; i + kColumns * kLanes <= width_; i += kColumns * kLanes)
@@ -161,8 +158,8 @@ class DecodeAttentionLoops {
     for (; i < width_; i += kLanes) add_columns<kQueries, 1>(v, g, first, last, i);
   }
 
-  template <int kQueries, int kColumns, typename Element>
-  void add_columns(const Element* v, int64_t g, int64_t first, int64_t last, int64_t channel) {
+  template <int kQueries, int kColumns>
+  void add_columns(const float* v, int64_t g, int64_t first, int64_t last, int64_t channel) {
     Lanes sums[kQueries][kColumns] = {};
     for (int64_t key = first; key < last; ++key) {
 #pragma GCC unroll 4
@@ -184,17 +181,6 @@ class DecodeAttentionLoops {
     }
   }
 
-  // sum of p (code scale + zero) = (sum of p code) scale + (sum of p) zero.
-  void decode_attended() {
-    const float* const scale = arguments_.value_cache.scale + head_ * width_;
-    const float* const zero = arguments_.value_cache.zero + head_ * width_;
-    for (int64_t g = 0; g < group_; ++g) {
-      float* const attended = attended_ + g * padded_;
-      for (int64_t i = 0; i < width_; ++i)
-        attended[i] = attended[i] * scale[i] + zero[i] * sums_[g];
-    }
-  }
-
   void store(bool any) {
     for (int64_t g = 0; g < group_; ++g) {
       float* const out =
@@ -205,23 +191,14 @@ class DecodeAttentionLoops {
   }
 
   const DecodeAttentionArguments<float>& arguments_;
+  const CacheLoops& loops_;
   const int64_t row_, head_, width_, padded_, group_;
-  float* const queries_;   // [group, padded]
-  float* const attended_;  // [group, padded], weighted by exp(score - maximum), of codes
-  float* const scores_;    // [group, kKeys]
+  float* const queries_;               // [group, padded]
+  float* const attended_;              // [group, padded], weighted by exp(score - maximum)
+  float* const scores_;                // [group, kKeys]
   float *const maxima_, *const sums_;  // [group], of the scores and weights so far
-  float* const constants_;             // [group]: what every score has beside its product
+  float *const read_keys_, *const read_values_;  // [kKeys, head_dim], of codes
 };
-
-// Of a cache of either kind.
-template <int kVector>
-void decode_attention_tasks(const DecodeAttentionArguments<float>& arguments, int64_t first_task,
-                            int64_t last_task) {
-  if (arguments.codes)
-    DecodeAttentionLoops<kVector, uint8_t>::run(arguments, first_task, last_task);
-  else
-    DecodeAttentionLoops<kVector, float>::run(arguments, first_task, last_task);
-}
 
 }  // namespace
 }  // namespace kvcalib::kernels::cpu

@@ -22,7 +22,7 @@ struct InstructionSet {
   void (*matrix_product)(const MatrixProductArguments&);
   void (*causal_attention)(const CausalAttentionArguments&, int64_t first_task, int64_t last_task);
   void (*decode_attention)(const DecodeAttentionArguments<float>&, int64_t first_task,
-                           int64_t last_task);
+                           int64_t last_task, const CacheLoops& loops);
   void (*score_rows)(const ScoreRowsArguments&, int64_t first_row, int64_t last_row);
   void (*diverge_rows)(const DivergeRowsArguments&, int64_t first_row, int64_t last_row);
   const RowLoops* rows;

@@ -26,7 +26,7 @@ constexpr InstructionSet make_instruction_set(const char* name, const RowLoops& 
           .pack_columns = Product::pack,
           .matrix_product = Product::multiply,
           .causal_attention = AttentionLoops<kLanes, kRows>::run,
-          .decode_attention = decode_attention_tasks<kLanes>,
+          .decode_attention = DecodeAttentionLoops<kLanes>::run,
           .score_rows = ScoreRowsLoops::score,
           .diverge_rows = ScoreRowsLoops::diverge,
           .rows = &rows};

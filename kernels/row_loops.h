@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "kernels/cache_loops.h"
 
@@ -31,5 +32,11 @@ struct RowLoops {
   uint16_t (*largest_magnitude)(const uint16_t* bits, int64_t count);
   CacheLoops half_cache, bfloat16_cache, float_cache;
 };
+
+// Of floats that stand for a 16-bit type, or for themselves.
+inline const CacheLoops& cache_loops(const RowLoops& rows, std::optional<CacheType> type) {
+  if (!type) return rows.float_cache;
+  return *type == CacheType::kHalf ? rows.half_cache : rows.bfloat16_cache;
+}
 
 }  // namespace kvcalib::kernels::cpu

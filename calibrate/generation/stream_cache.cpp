@@ -21,7 +21,7 @@
 namespace kvcalib {
 namespace {
 
-static_assert(kBlockTokens == kernels::kCacheBlockTokens);
+static_assert(kBlockTokens == kernels::kBlockTokens);
 
 constexpr int64_t kTokensOfTask = 16;  // of one thread
 
@@ -70,6 +70,35 @@ void over_tokens(int64_t tokens, const std::function<void(int64_t, int64_t)>& ru
   at::parallel_for(0, tokens, kTokensOfTask, run);
 }
 
+// A layer of a table; null where there is none.
+const float* of_layer(const at::Tensor& table, int64_t layer) {
+  return table.defined() ? pointer<const float>(table.select(0, layer)) : nullptr;
+}
+
+void attend_on_cpu(const kernels::DecodeAttentionArguments<float>& arguments) {
+  share_tasks(arguments.tasks(), [&](TaskQueue& queue) {
+    const at::Tensor scratch =
+        at::empty({kernels::cpu::decode_attention_scratch(arguments.heads, arguments.kv_heads,
+                                                          arguments.head_dim)},
+                  at::kFloat);
+    kernels::DecodeAttentionArguments<float> own = arguments;
+    own.scratch = scratch.data_ptr<float>();
+    while (const auto task = queue.next())
+      kernels::cpu::decode_attention(own, *task, *task + 1,
+                                     kernels::cpu::fastest_instruction_set());
+  });
+}
+
+template <typename T>
+void attend_on_gpu(kernels::DecodeAttentionArguments<T> arguments, const at::Tensor& queries) {
+  const at::Tensor scratch =
+      at::empty({kernels::decode_attention_scratch(arguments.rows, arguments.heads,
+                                                   arguments.head_dim, arguments.most_keys)},
+                queries.options().dtype(at::kFloat));
+  arguments.scratch = scratch.data_ptr<float>();
+  kernels::decode_attention(arguments, current_stream(queries));
+}
+
 }  // namespace
 
 StreamCache::StreamCache(const CacheFormat& format, const DecodingRule& rule,
@@ -85,20 +114,13 @@ StreamCache::StreamCache(const CacheFormat& format, const DecodingRule& rule,
                        at::device(device).dtype(element_type_of(is_int8_, config, device)))),
       pool_(blocks) {}
 
-kernels::PagedCache StreamCache::paged(int64_t layer) const {
-  const auto tensor = [&](int64_t which, const Tables& tables) {
-    const auto of_layer = [&](const at::Tensor& table) {
-      return table.defined() ? pointer<const float>(table.select(0, layer)) : nullptr;
-    };
-    return kernels::PagedTensor{cache_.select(0, layer).select(0, which).data_ptr(),
-                                of_layer(tables.scale), of_layer(tables.zero)};
-  };
-  return {.keys = tensor(0, keys_),
-          .values = tensor(1, values_),
-          .kv_heads = config_.kv_heads,
-          .head_dim = config_.head_dim,
-          .type = config_.weight_type == WeightType::kFloat16 ? kernels::CacheType::kHalf
-                                                              : kernels::CacheType::kBfloat16};
+kernels::CacheType StreamCache::type() const {
+  return config_.weight_type == WeightType::kFloat16 ? kernels::CacheType::kHalf
+                                                     : kernels::CacheType::kBfloat16;
+}
+
+void* StreamCache::memory(int64_t layer, int64_t which) const {
+  return cache_.select(0, layer).select(0, which).data_ptr();
 }
 
 void StreamCache::store(int64_t layer, const at::Tensor& keys, const at::Tensor& values,
@@ -106,16 +128,24 @@ void StreamCache::store(int64_t layer, const at::Tensor& keys, const at::Tensor&
   check_alike(keys, values, slots);
   with_kernel_type(keys, [&](auto kind) {
     using T = decltype(kind);
+    const auto tensor = [&](const at::Tensor& rows, int64_t which, const Tables& tables) {
+      return kernels::CachedTensor<T>{pointer<T>(rows), memory(layer, which),
+                                      of_layer(tables.scale, layer), of_layer(tables.zero, layer)};
+    };
     const kernels::CacheStoreArguments<T> arguments{
-        .keys = pointer<T>(keys),
-        .values = pointer<T>(values),
+        .keys = tensor(keys, 0, keys_),
+        .values = tensor(values, 1, values_),
         .slots = slots.const_data_ptr<int64_t>(),
         .tokens = keys.size(0),
         .row_stride = row_stride(keys),
-        .cache = paged(layer),
-        .rounding = is_newest && rule_.rounds_half_away ? kernels::CodeRounding::kHalfAway
-                                                        : kernels::CodeRounding::kHalfToEven,
-        .read_back = !is_newest};
+        .kv_heads = config_.kv_heads,
+        .head_dim = config_.head_dim,
+        .codes = is_int8_,
+        .rounding = is_int8_ && is_newest && rule_.rounds_half_away
+                        ? kernels::CodeRounding::kAwayFromZero
+                        : kernels::CodeRounding::kToEven,
+        .read_back = !is_newest,
+        .type = type()};
     if constexpr (std::is_same_v<T, float>)
       over_tokens(arguments.tokens, [&](int64_t first, int64_t last) {
         kernels::cpu::cache_store(arguments, first, last);
@@ -143,12 +173,19 @@ std::pair<at::Tensor, at::Tensor> StreamCache::load(int64_t layer, const at::Ten
   check_alike(keys, values, slots);
   with_kernel_type(keys, [&](auto kind) {
     using T = decltype(kind);
-    const kernels::CacheLoadArguments<T> arguments{.keys = pointer<T>(keys),
-                                                   .values = pointer<T>(values),
+    const auto tensor = [&](const at::Tensor& rows, int64_t which, const Tables& tables) {
+      return kernels::CachedTensor<T>{pointer<T>(rows), memory(layer, which),
+                                      of_layer(tables.scale, layer), of_layer(tables.zero, layer)};
+    };
+    const kernels::CacheLoadArguments<T> arguments{.keys = tensor(keys, 0, keys_),
+                                                   .values = tensor(values, 1, values_),
                                                    .slots = slots.const_data_ptr<int64_t>(),
                                                    .tokens = slots.numel(),
                                                    .row_stride = row_stride(keys),
-                                                   .cache = paged(layer)};
+                                                   .kv_heads = config_.kv_heads,
+                                                   .head_dim = config_.head_dim,
+                                                   .codes = is_int8_,
+                                                   .type = type()};
     if constexpr (std::is_same_v<T, float>)
       over_tokens(arguments.tokens, [&](int64_t first, int64_t last) {
         kernels::cpu::cache_load(arguments, first, last);
@@ -167,39 +204,38 @@ at::Tensor StreamCache::attend(int64_t layer, const at::Tensor& queries, const a
                   rows.tables.scalar_type() == at::kInt && rows.tables.size(0) == count,
               "stream_cache: a table and a number of keys for every row");
   const at::Tensor out = at::empty({count, width}, queries.options());
-  const at::Tensor scratch =
-      queries.is_cpu() ? at::Tensor()
-                       : at::empty({kernels::decode_attention_scratch(
-                                       count, config_.heads, config_.head_dim, rows.most_keys)},
-                                   queries.options().dtype(at::kFloat));
   const bool own = is_int8_ && rule_.newest_is_exact;
   with_kernel_type(queries, [&](auto kind) {
     using T = decltype(kind);
-    const kernels::DecodeAttentionArguments<T> arguments{
+    const auto source = [&](int64_t which, const Tables& tables) {
+      return kernels::CacheSource{memory(layer, which), of_layer(tables.scale, layer),
+                                  of_layer(tables.zero, layer)};
+    };
+    kernels::DecodeAttentionArguments<T> arguments{
         .queries = pointer<const T>(queries),
         .query_stride = row_stride(queries),
-        .cache = paged(layer),
-        .tables = rows.tables.const_data_ptr<int32_t>(),
+        .key_cache = source(0, keys_),
+        .value_cache = source(1, values_),
+        .codes = is_int8_,
+        .type = type(),
+        .block_tables = rows.tables.const_data_ptr<int32_t>(),
         .table_stride = rows.tables.size(1),
         .keys = rows.keys.const_data_ptr<int32_t>(),
+        .most_keys = rows.most_keys,
         .own_keys = own ? pointer<const T>(keys) : nullptr,
         .own_values = own ? pointer<const T>(values) : nullptr,
         .own_stride = row_stride(keys),
+        .out = pointer<T>(out),
+        .out_stride = width,
         .rows = count,
         .heads = config_.heads,
-        .most_keys = rows.most_keys,
-        .sliding_window = config_.sliding_window,
-        .scratch = pointer<float>(scratch),
-        .out = pointer<T>(out),
-        .out_stride = width};
+        .kv_heads = config_.kv_heads,
+        .head_dim = config_.head_dim,
+        .sliding_window = config_.sliding_window};
     if constexpr (std::is_same_v<T, float>)
-      share_tasks(count * config_.kv_heads, [&](TaskQueue& queue) {
-        while (const auto task = queue.next())
-          kernels::cpu::decode_attention(arguments, *task, *task + 1,
-                                         kernels::cpu::fastest_instruction_set());
-      });
+      attend_on_cpu(arguments);
     else
-      kernels::decode_attention(arguments, current_stream(queries));
+      attend_on_gpu(arguments, queries);
   });
   return out;
 }

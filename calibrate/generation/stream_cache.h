@@ -9,7 +9,7 @@
 #include "calibrate/engine/cache_format.h"
 #include "calibrate/generation/block_pool.h"
 #include "calibrate/statistics/decoding_rule.h"
-#include "kernels/paged_cache.h"
+#include "kernels/cache_codes.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
@@ -59,7 +59,9 @@ class StreamCache {
     at::Tensor scale, zero;
   };
 
-  kernels::PagedCache paged(int64_t layer) const;
+  kernels::CacheType type() const;
+  // K (0) or V (1) of a layer.
+  void* memory(int64_t layer, int64_t which) const;
   void store(int64_t layer, const at::Tensor& keys, const at::Tensor& values,
              const at::Tensor& slots, bool is_newest);
 

@@ -43,6 +43,15 @@ std::vector<RatedRow> rows_of(const std::vector<LayerFigures>& layers) {
   return rows;
 }
 
+// Whether any text showed something: prompts of generated answers alone do not.
+bool is_seen(const std::vector<LayerFigures>& layers) {
+  return std::any_of(layers.begin(), layers.end(), [](const LayerFigures& layer) {
+    return std::any_of(layer.ranks.begin(), layer.ranks.end(), [](const RankFigures& rank) {
+      return rank.keys.values > 0 || std::isfinite(rank.both_error);
+    });
+  });
+}
+
 // The worst, in their order.
 std::vector<RatedRow> picked(const std::vector<RatedRow>& rows, size_t count) {
   std::vector<size_t> indices(rows.size());
@@ -62,6 +71,7 @@ std::vector<Section> layer_sections(const Measured& measured, size_t most_rows) 
   std::vector<Section> sections;
   const size_t most_of_stream = most_rows / std::max<size_t>(measured.profiles.size(), 1);
   for (const ProfiledStream& profile : measured.profiles) {
+    if (!is_seen(profile.layers)) continue;
     Section& section = sections.emplace_back();
     section.title = concat("Layers of ", measured.streams[profile.stream].name, ": ",
                            percent_of(profile.clipped), " % of all values clipped; all in percent");

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/report/task_sections.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -147,8 +149,12 @@ std::vector<std::string> summary(const std::vector<TaskScore>& tasks,
 std::vector<Section> sections_of(const std::string& title, const std::vector<TaskScore>& tasks,
                                  const std::vector<StreamInfo>& streams) {
   if (tasks.empty() || streams.size() < 2) return {};
-  std::vector<Section> sections = {scores(tasks, streams), margins(tasks, streams)};
+  std::vector<Section> sections = {scores(tasks, streams)};
   sections.front().title = title;
+  std::vector<TaskScore> of_texts;
+  std::copy_if(tasks.begin(), tasks.end(), std::back_inserter(of_texts),
+               [](const TaskScore& task) { return !task.is_generated; });
+  if (!of_texts.empty()) sections.push_back(margins(of_texts, streams));
   sections.push_back({"", {}, summary(tasks, streams)});
   return sections;
 }

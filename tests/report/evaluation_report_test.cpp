@@ -75,7 +75,7 @@ TEST(EvaluationReport, TellsHowAnswersAgree) {
   expect_no_part(text, "nan");
   EXPECT_EQ(row(text, "gsm8k  own"),
             "gsm8k own accuracy 2 - 100.00 50.00 -50.00 ± 50.00 1 0 0 1 1");
-  EXPECT_EQ(row(text, "gsm8k      -"), "gsm8k - - - - - -");
+  expect_no_part(text, "gsm8k      -");  // which has no margin
   expect_part(text, "\nAnswers\n");
   EXPECT_EQ(row(text, "gsm8k    50.00"), "gsm8k 50.00 64");
   EXPECT_EQ(row(text, "gsm8k  item-0"),

@@ -4,7 +4,7 @@
 #include <cublasLt.h>
 
 #include <algorithm>
-#include <compare>
+#include <array>
 #include <map>
 #include <memory>
 
@@ -75,7 +75,22 @@ struct Product {
   int64_t weight_stride, x_stride, out_stride;
   int64_t chosen_for;
 
-  auto operator<=>(const Product&) const = default;
+  bool operator<(const Product& other) const { return key() < other.key(); }
+
+ private:
+  std::array<int64_t, 11> key() const {
+    return {depth,
+            columns,
+            static_cast<int64_t>(type),
+            static_cast<int64_t>(out_type),
+            weight_stride,
+            x_stride,
+            out_stride,
+            weight_alignment,
+            x_alignment,
+            out_alignment,
+            chosen_for};
+  }
 };
 
 cublasLtMatmulAlgo_t find_algorithm(cublasLtHandle_t handle, const Operation& operation,

@@ -111,9 +111,9 @@ std::vector<TaskContinuations> generate_answers(const EvaluationJob& job,
                                              : "; the weights do not fit beside them, so that "
                                                "every token takes a reading of the weights"));
   std::vector<std::vector<TaskContinuations>> of_ranks;
-  of_ranks.push_back(generate(
-      *job.directory, *job.runtime, request, run,
-      [&](const std::string& text, bool first, bool last) { reporter.update(text, first, last); }));
+  of_ranks.push_back(
+      generate(*job.directory, *job.runtime, request, run,
+               [&](const std::string& text, bool last) { reporter.update(text, false, last); }));
   for (int64_t rank = 1; rank < run.communicator->size(); ++rank)
     of_ranks.push_back(receive_continuations(rendezvous, rank));
   return merged(request, std::move(of_ranks));

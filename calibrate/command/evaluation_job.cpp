@@ -56,8 +56,11 @@ EvaluationJob open_job(const EvaluateOptions& options, const c10::Device& device
   job.work = read_work(options, job.directory->config());
   job.work.notes.insert(job.work.notes.end(), job.tried.notes.begin(), job.tried.notes.end());
   const int64_t positions = job.directory->config().max_position_embeddings;
-  if (positions > 0 && job.work.length > positions)
-    job.work.warnings.push_back(concat("texts have up to ", job.work.length,
+  int64_t longest = job.work.length;
+  for (const GenerationWork& work : job.work.generations)
+    longest = std::max(longest, longest_of(work));
+  if (positions > 0 && longest > positions)
+    job.work.warnings.push_back(concat("texts have up to ", longest,
                                        " tokens, the model was made for ", positions, "; --length ",
                                        positions, " keeps to it"));
   job.inputs.add(weight_files(*job.directory));
@@ -106,15 +109,15 @@ GenerationRequest make_generation_request(const EvaluationJob& job, const c10::D
   request.tokenizer = job.work.tokenizer.string();
   for (const GenerationWork& work : job.work.generations) {
     GenerationTask& task = request.tasks.emplace_back();
+    task.name = work.file.task;
     task.extract = work.file.generation->extract;
     for (const PromptTokens& prompt : work.prompts)
       task.prompts.push_back({prompt.ids, work.file.generation->max_new_tokens});
+    request.length = std::max(request.length, longest_of(work));
   }
   const ModelConfig& config = job.directory->config();
   const GenerationRoom room = generation_room(*job.directory, request.streams, device, ranks);
   request.weights_stay = weights_fit(config, request.tasks, room, ranks);
-  for (const GenerationTask& task : request.tasks)
-    plan_generation(config, prompts_of_rank(task, 0, ranks), room, request.weights_stay);
   return request;
 }
 

@@ -153,8 +153,6 @@ void add_generation(EvaluationWork& work, const EvaluateOptions& options, TaskFi
   work.end = tokenizer.get().eos();
   std::vector<PromptTokens> prompts =
       tokenize_prompts(file, &tokenizer.get(), vocab, options.length);
-  for (const PromptTokens& prompt : prompts)
-    work.length = std::max(work.length, std::ssize(prompt.ids) + file.generation->max_new_tokens);
   work.generations.push_back({std::move(file), std::move(prompts)});
 }
 
@@ -201,6 +199,13 @@ TokenTree control_of(const EvaluationWork& work, const EvaluateOptions& options)
 
 }  // namespace
 
+int64_t longest_of(const GenerationWork& work) {
+  int64_t longest = 0;
+  for (const PromptTokens& prompt : work.prompts)
+    longest = std::max(longest, std::ssize(prompt.ids) + work.file.generation->max_new_tokens);
+  return longest;
+}
+
 EvaluationWork read_work(const EvaluateOptions& options, const ModelConfig& config) {
   EvaluationWork work;
   LazyTokenizer tokenizer(options.tokenizer, options.weights);
@@ -215,6 +220,7 @@ EvaluationWork read_work(const EvaluateOptions& options, const ModelConfig& conf
   if (const auto opened = tokenizer.opened()) work.read.push_back(*opened);
   check_task_names(options, work);
   work.trees.front() = control_of(work, options);
+  work.length = std::max(work.length, work.trees.front().tokens());
   return work;
 }
 

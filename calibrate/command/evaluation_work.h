@@ -34,13 +34,13 @@ struct TaskTrees {
   ItemTrees items;
 };
 
-// Random tokens and the same again, so many tokens later.
 // A task of rule gen.
 struct GenerationWork {
   TaskFile file;
   std::vector<PromptTokens> prompts;  // of its items
 };
 
+// Random tokens and the same again, so many tokens later.
 struct CopyTrees {
   int64_t distance = 0;
   TreeRange trees;
@@ -72,6 +72,9 @@ inline constexpr size_t kControlTrees = 1;
 // Reads and cuts it all.  Throws Error naming file and place for what is not of its format, and
 // when a text needs a tokenizer that is not there; UsageError for a task of --max-loss that there
 // is not.
+// Tokens of the longest prompt with its answer.
+int64_t longest_of(const GenerationWork& work);
+
 EvaluationWork read_work(const EvaluateOptions& options, const ModelConfig& config);
 
 }  // namespace kvcalib

@@ -23,13 +23,13 @@ void members(Archive& archive, T& prompt) {
 
 template <typename Archive, SameAs<GenerationTask> T>
 void members(Archive& archive, T& task) {
-  archive(task.extract, task.prompts);
+  archive(task.name, task.extract, task.prompts);
 }
 
 template <typename Archive, SameAs<GenerationRequest> T>
 void members(Archive& archive, T& request) {
-  archive(request.streams, request.decoding, request.end, request.weights_stay, request.tokenizer,
-          request.tasks);
+  archive(request.streams, request.decoding, request.end, request.weights_stay, request.length,
+          request.tokenizer, request.tasks);
 }
 
 template <typename Archive, SameAs<Continuation> T>

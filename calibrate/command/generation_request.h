@@ -16,7 +16,7 @@ namespace kvcalib {
 
 // Prompts whose continuations are read by one answer rule.
 struct GenerationTask {
-  std::string extract;
+  std::string name, extract;
   std::vector<GenerationPrompt> prompts;
 };
 
@@ -26,6 +26,7 @@ struct GenerationRequest {
   DecodingRule decoding;
   std::optional<int32_t> end;
   bool weights_stay = true;
+  int64_t length = 0;     // of the longest prompt of all with its answer, which K is rotated for
   std::string tokenizer;  // the SentencePiece model that makes text of ids
   std::vector<GenerationTask> tasks;
 };

@@ -22,8 +22,9 @@ using Clock = std::chrono::steady_clock;
 // Of what is free: the rest is for what plans do not know.
 constexpr uint64_t kPart = 9, kParts = 10;
 
-std::string progress_text(const GenerationProgress& progress, Clock::time_point start) {
-  return concat("answers ", progress.finished, " of ", progress.continuations, ", ",
+std::string progress_text(const std::string& task, const GenerationProgress& progress,
+                          Clock::time_point start) {
+  return concat(task, ": answers ", progress.finished, " of ", progress.continuations, ", ",
                 std::setprecision(3), static_cast<double>(progress.tokens) / seconds_since(start),
                 " tokens/s");
 }
@@ -51,9 +52,14 @@ GenerationRoom generation_room(const WeightDirectory& directory,
 
 bool weights_fit(const ModelConfig& config, const std::vector<GenerationTask>& tasks,
                  const GenerationRoom& room, int64_t ranks) {
+  bool all_fit = true;
   for (const GenerationTask& task : tasks)
-    if (!weights_fit(config, prompts_of_rank(task, 0, ranks), room)) return false;
-  return true;
+    for (int64_t rank = 0; rank < ranks; ++rank)
+      all_fit = all_fit && weights_fit(config, prompts_of_rank(task, rank, ranks), room);
+  for (const GenerationTask& task : tasks)
+    for (int64_t rank = 0; rank < ranks; ++rank)
+      plan_generation(config, prompts_of_rank(task, rank, ranks), room, all_fit);
+  return all_fit;
 }
 
 std::vector<TaskContinuations> generate(const WeightDirectory& directory, const Runtime& runtime,
@@ -81,12 +87,13 @@ std::vector<TaskContinuations> generate(const WeightDirectory& directory, const 
                                 std::span<const int32_t> ids) {
       return rule.is_settled(tokenizer.decode(ids));
     };
-    const GenerationPlan plan = plan_generation(config, prompts, room, request.weights_stay);
+    GenerationPlan plan = plan_generation(config, prompts, room, request.weights_stay);
+    plan.length = request.length;
     const Clock::time_point start = Clock::now();
     own = generator.run(prompts, plan, runtime.rotation(config, plan.length), is_settled,
                         [&](const GenerationProgress& progress) {
                           if (tell)
-                            tell(progress_text(progress, start), false,
+                            tell(progress_text(task.name, progress, start),
                                  progress.finished == progress.continuations);
                         });
   }

@@ -18,12 +18,13 @@ GenerationRoom generation_room(const WeightDirectory& directory,
                                const std::vector<GenerationStream>& streams,
                                const c10::Device& device, int64_t ranks);
 
-// Whether all weights stay on a device with that room, for every task.
+// Whether all weights stay on devices with that room each, for every task and rank.  Throws Error
+// where a rank's prompts do not fit even if they do not.
 bool weights_fit(const ModelConfig& config, const std::vector<GenerationTask>& tasks,
                  const GenerationRoom& room, int64_t ranks);
 
-// A line for who waits; the first and the last of a task are always told.
-using TellGeneration = std::function<void(const std::string& text, bool first, bool last)>;
+// A line for who waits; the last of a task is always told.
+using TellGeneration = std::function<void(const std::string& text, bool last)>;
 
 // This rank's part of a request: of every task the continuations of its own prompts.  Throws Error
 // when they do not fit into its memory, and as Generator does.

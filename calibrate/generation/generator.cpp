@@ -72,7 +72,9 @@ class Generator::Run {
   std::vector<std::vector<Continuation>> run(
       const std::function<void(const GenerationProgress&)>& progress) {
     progress_.continuations = std::ssize(prompts_) * std::ssize(streams_);
-    if (plan_.prefix_tokens > 0) step(prompt_context_, prefix_batch(streams_, prompts_, device_));
+    if (plan_.prefix_tokens > 0)
+      for (const auto& stream : streams_)
+        step(prompt_context_, prefix_batch(*stream, prompts_, device_));
     while (progress_.finished < progress_.continuations) {
       StepBatch entering = entering_batch(streams_, plan_, device_);
       if (!entering.ids.empty())

@@ -177,14 +177,12 @@ std::vector<std::unique_ptr<Sequence>> StreamSequences::take_finished() {
   return finished;
 }
 
-StepBatch prefix_batch(std::span<const std::unique_ptr<StreamSequences>> streams,
-                       std::span<const GenerationPrompt> prompts, const at::Device& device) {
+StepBatch prefix_batch(StreamSequences& stream, std::span<const GenerationPrompt> prompts,
+                       const at::Device& device) {
   StepBatch batch;
-  for (const auto& stream : streams) {
-    const std::vector<int64_t>& slots = stream->prefix_slots();
-    add_part(batch, *stream, {text_of(std::span(prompts.front().ids).first(slots.size()))}, slots,
-             {}, device);
-  }
+  const std::vector<int64_t>& slots = stream.prefix_slots();
+  add_part(batch, stream, {text_of(std::span(prompts.front().ids).first(slots.size()))}, slots, {},
+           device);
   return batch;
 }
 

@@ -74,9 +74,9 @@ struct StepBatch {
   std::vector<StepPart> parts;
 };
 
-// What all prompts begin with, of each stream.  Nobody gets a token of it.
-StepBatch prefix_batch(std::span<const std::unique_ptr<StreamSequences>> streams,
-                       std::span<const GenerationPrompt> prompts, const at::Device& device);
+// What all prompts begin with, of one stream.  Nobody gets a token of it.
+StepBatch prefix_batch(StreamSequences& stream, std::span<const GenerationPrompt> prompts,
+                       const at::Device& device);
 // Prompts that enter; no ids where none does.
 StepBatch entering_batch(std::span<const std::unique_ptr<StreamSequences>> streams,
                          const GenerationPlan& plan, const at::Device& device);

@@ -142,6 +142,17 @@ TEST_F(GeneratorTest, GivesTheSameTokensInWhateverCompany) {
     EXPECT_EQ(run(std::span(prompts_).subspan(prompt, 1)).front(), expected[prompt]);
 }
 
+// More tokens of all streams than go through the layers together.
+TEST_F(GeneratorTest, TakesAnyPrefix) {
+  std::vector<GenerationPrompt> prompts(2);
+  for (int32_t id = 0; id < 1400; ++id) prompts[0].ids.push_back(id * 7 % 50);
+  prompts[1].ids = prompts[0].ids;
+  prompts[1].ids.push_back(3);
+  prompts[0].most_new = prompts[1].most_new = 2;
+  ASSERT_EQ(common_prefix(prompts), 1344);
+  EXPECT_EQ(run(prompts), run(prompts, {.shares_prefix = false}));
+}
+
 TEST_F(GeneratorTest, EndsWhereATextEndsOrIsSettled) {
   const Continuations whole = run();
   const int32_t end = whole[0][0].ids[3];

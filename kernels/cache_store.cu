@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <climits>
-
 #include "kernels/cache_store.h"
 #include "kernels/cuda_cache_codes.h"
 #include "kernels/cuda_check.h"
@@ -10,11 +7,7 @@
 namespace kvcalib::kernels {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int64_t kMostTokensPerBlock = 32;  // enough to make scales and counts cheap
-constexpr int64_t kFewestTokensPerBlock = 4;
-constexpr int64_t kEnoughBlocks = 1024;         // a few for every multiprocessor
-constexpr int64_t kMaximumTokenBlocks = 65535;  // the grid's second dimension
+constexpr int64_t kEnoughBlocks = 1024;  // a few for every multiprocessor
 
 // Tokens whose loads are on their way together.
 template <int N>
@@ -91,7 +84,7 @@ struct LoadedCodes {
 
 // Each group of threads takes its head of K or V through the tokens of its block.
 template <typename T, int N, bool kCoded, bool kCounted>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kHeadThreads)
     store_heads(const CacheStoreArguments<T> arguments, int lanes, int64_t tokens_per_block) {
   using Held = Part<T, N>;
   const int64_t width = arguments.head_dim;
@@ -149,7 +142,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T, int N, bool kCoded>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kHeadThreads)
     load_heads(const CacheLoadArguments<T> arguments, int lanes, int64_t tokens_per_block) {
   using Held = Part<T, N>;
   const int64_t width = arguments.head_dim;
@@ -200,38 +193,26 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Calls launch(grid, threads, lanes, tokens_per_block).
-template <int N, typename Arguments, typename Launch>
-void over_grid(const Arguments& arguments, Launch launch) {
-  const int lanes = lanes_of_head<N>(arguments.head_dim);
-  const int64_t units = 2 * arguments.kv_heads * lanes;
-  const int64_t threads = std::min<int64_t>(kThreads, (units + kWarp - 1) / kWarp * kWarp);
-  const int64_t head_blocks = (units + threads - 1) / threads;
-  require(head_blocks <= INT_MAX, "cache_store, cache_load: fewer heads");
-  int64_t tokens_per_block = kMostTokensPerBlock;
-  while (tokens_per_block > kFewestTokensPerBlock &&
-         arguments.tokens / tokens_per_block * head_blocks < kEnoughBlocks)
-    tokens_per_block /= 2;
-  tokens_per_block = std::max(tokens_per_block,
-                              (arguments.tokens + kMaximumTokenBlocks - 1) / kMaximumTokenBlocks);
-  launch(dim3(static_cast<unsigned>(head_blocks),
-              static_cast<unsigned>((arguments.tokens + tokens_per_block - 1) / tokens_per_block)),
-         static_cast<unsigned>(threads), lanes, tokens_per_block);
-  CUDA_CHECK(cudaGetLastError());
+template <int N, typename Arguments>
+HeadGrid grid_of(const Arguments& arguments) {
+  return head_grid<N>(2 * arguments.kv_heads, arguments.head_dim, arguments.tokens, kEnoughBlocks,
+                      "cache_store, cache_load: fewer heads");
 }
 
 template <typename T, int N, bool kCoded, bool kCounted>
 void launch_store(const CacheStoreArguments<T>& arguments, Stream stream) {
-  over_grid<N>(arguments, [&](dim3 grid, unsigned threads, int lanes, int64_t tokens) {
-    store_heads<T, N, kCoded, kCounted><<<grid, threads, 0, stream>>>(arguments, lanes, tokens);
-  });
+  const HeadGrid grid = grid_of<N>(arguments);
+  store_heads<T, N, kCoded, kCounted>
+      <<<grid.blocks, grid.threads, 0, stream>>>(arguments, grid.lanes, grid.tokens_per_block);
+  CUDA_CHECK(cudaGetLastError());
 }
 
 template <typename T, int N, bool kCoded>
 void launch_load(const CacheLoadArguments<T>& arguments, Stream stream) {
-  over_grid<N>(arguments, [&](dim3 grid, unsigned threads, int lanes, int64_t tokens) {
-    load_heads<T, N, kCoded><<<grid, threads, 0, stream>>>(arguments, lanes, tokens);
-  });
+  const HeadGrid grid = grid_of<N>(arguments);
+  load_heads<T, N, kCoded>
+      <<<grid.blocks, grid.threads, 0, stream>>>(arguments, grid.lanes, grid.tokens_per_block);
+  CUDA_CHECK(cudaGetLastError());
 }
 
 // Whether all is cut into chunks of N elements.

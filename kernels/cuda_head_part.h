@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <climits>
 #include <cstdint>
 
 #include "kernels/cuda_chunk.h"
+#include "kernels/require.h"
 
 namespace kvcalib::kernels {
 
 inline constexpr int kWarp = 32;
 inline constexpr int kMaximumHeadDim = 256;
+inline constexpr int kHeadThreads = 128;  // of a block, at most
 
 // Threads that share a head, a power of two within a warp, where each has a chunk of N elements, or
 // several.
@@ -17,6 +21,36 @@ int lanes_of_head(int64_t head_dim) {
   int lanes = 1;
   while (lanes < kWarp && lanes * N < head_dim) lanes *= 2;
   return lanes;
+}
+
+// How heads of tokens are shared out: a block of threads has some heads of some tokens.
+struct HeadGrid {
+  dim3 blocks;
+  unsigned threads;
+  int lanes;  // that share a head
+  int64_t tokens_per_block;
+};
+
+// Tokens of a block are halved as long as there are fewer than `enough_blocks`.  Throws
+// std::invalid_argument with `too_many` where a grid has no room for the heads.
+template <int N>
+HeadGrid head_grid(int64_t heads, int64_t head_dim, int64_t tokens, int64_t enough_blocks,
+                   const char* too_many) {
+  constexpr int64_t kThreads = kHeadThreads;
+  constexpr int64_t kMostTokens = 32;  // enough to make scales and counts cheap
+  constexpr int64_t kFewestTokens = 4;
+  constexpr int64_t kMostTokenBlocks = 65535;  // the grid's second dimension
+  const int lanes = lanes_of_head<N>(head_dim);
+  const int64_t units = heads * lanes;
+  const int64_t threads = std::min(kThreads, (units + kWarp - 1) / kWarp * kWarp);
+  const int64_t head_blocks = (units + threads - 1) / threads;
+  require(head_blocks <= INT_MAX, too_many);
+  int64_t of_block = kMostTokens;
+  while (of_block > kFewestTokens && tokens / of_block * head_blocks < enough_blocks) of_block /= 2;
+  of_block = std::max(of_block, (tokens + kMostTokenBlocks - 1) / kMostTokenBlocks);
+  return {dim3(static_cast<unsigned>(head_blocks),
+               static_cast<unsigned>((tokens + of_block - 1) / of_block)),
+          static_cast<unsigned>(threads), lanes, of_block};
 }
 
 // What one thread has of a head: chunks that lie `lanes` chunks apart.

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <climits>
-
 #include "kernels/cuda_cache_codes.h"
 #include "kernels/cuda_check.h"
 #include "kernels/cuda_head_part.h"
@@ -10,15 +7,11 @@
 namespace kvcalib::kernels {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int64_t kMostTokensPerBlock = 32;  // enough to make scales and counts cheap
-constexpr int64_t kFewestTokensPerBlock = 4;
-constexpr int64_t kEnoughBlocks = 512;          // a few for every multiprocessor
-constexpr int64_t kMaximumTokenBlocks = 65535;  // the grid's second dimension
+constexpr int64_t kEnoughBlocks = 512;  // a few for every multiprocessor
 
 // Each group takes its head through the tokens of its block, loading some at a time.
 template <typename T, int N, CacheCode kCode, bool kCounted>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kHeadThreads)
     quantize_heads(const QuantizeDequantizeArguments<T> arguments, int lanes,
                    int64_t tokens_per_block) {
   using Held = Part<T, N>;
@@ -68,22 +61,10 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T, int N, CacheCode kCode, bool kCounted>
 void launch(const QuantizeDequantizeArguments<T>& arguments, Stream stream) {
-  const int lanes = lanes_of_head<N>(arguments.head_dim);
-  const int64_t units = arguments.kv_heads * lanes;
-  const int64_t threads = std::min<int64_t>(kThreads, (units + kWarp - 1) / kWarp * kWarp);
-  const int64_t head_blocks = (units + threads - 1) / threads;
-  require(head_blocks <= INT_MAX, "quantize_dequantize: fewer heads");
-  int64_t tokens_per_block = kMostTokensPerBlock;
-  while (tokens_per_block > kFewestTokensPerBlock &&
-         arguments.tokens / tokens_per_block * head_blocks < kEnoughBlocks)
-    tokens_per_block /= 2;
-  tokens_per_block = std::max(tokens_per_block,
-                              (arguments.tokens + kMaximumTokenBlocks - 1) / kMaximumTokenBlocks);
-  const dim3 grid(
-      static_cast<unsigned>(head_blocks),
-      static_cast<unsigned>((arguments.tokens + tokens_per_block - 1) / tokens_per_block));
+  const HeadGrid grid = head_grid<N>(arguments.kv_heads, arguments.head_dim, arguments.tokens,
+                                     kEnoughBlocks, "quantize_dequantize: fewer heads");
   quantize_heads<T, N, kCode, kCounted>
-      <<<grid, static_cast<unsigned>(threads), 0, stream>>>(arguments, lanes, tokens_per_block);
+      <<<grid.blocks, grid.threads, 0, stream>>>(arguments, grid.lanes, grid.tokens_per_block);
   CUDA_CHECK(cudaGetLastError());
 }
 

@@ -45,33 +45,18 @@ std::vector<GenerationPrompt> prompts_of_rank(const GenerationTask& task, int64_
   return own;
 }
 
-std::string to_bytes(const GenerationRequest& request) {
-  ArchiveWriter writer;
-  writer(request);
-  return writer.take();
-}
+std::string to_bytes(const GenerationRequest& request) { return to_archive(request); }
 
 GenerationRequest generation_request_of(std::string_view bytes) {
-  static const std::string kOrigin = "the first rank's request for answers";
-  GenerationRequest request;
-  ArchiveReader reader(bytes, kOrigin);
-  reader(request);
-  reader.end();
-  return request;
+  return from_archive<GenerationRequest>(bytes, "the first rank's request for answers");
 }
 
 std::string to_bytes(const std::vector<TaskContinuations>& continuations) {
-  ArchiveWriter writer;
-  writer(continuations);
-  return writer.take();
+  return to_archive(continuations);
 }
 
 std::vector<TaskContinuations> continuations_of(std::string_view bytes, const std::string& origin) {
-  std::vector<TaskContinuations> continuations;
-  ArchiveReader reader(bytes, origin);
-  reader(continuations);
-  reader.end();
-  return continuations;
+  return from_archive<std::vector<TaskContinuations>>(bytes, origin);
 }
 
 }  // namespace kvcalib

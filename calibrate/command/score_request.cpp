@@ -48,19 +48,10 @@ std::vector<TreeGroup> tree_groups(const std::vector<TokenTree>& trees, int64_t 
   return groups;
 }
 
-std::string to_bytes(const ScoreRequest& request) {
-  ArchiveWriter writer;
-  writer(request);
-  return writer.take();
-}
+std::string to_bytes(const ScoreRequest& request) { return to_archive(request); }
 
 ScoreRequest score_request_of(std::string_view bytes) {
-  static const std::string kOrigin = "the first rank's request";
-  ScoreRequest request;
-  ArchiveReader reader(bytes, kOrigin);
-  reader(request);
-  reader.end();
-  return request;
+  return from_archive<ScoreRequest>(bytes, "the first rank's request");
 }
 
 }  // namespace kvcalib

@@ -102,18 +102,10 @@ std::vector<StreamProfile> whole_profiles(const GroupScores& scores, int64_t lay
   return profiles;
 }
 
-std::string to_bytes(const GroupScores& scores) {
-  ArchiveWriter writer;
-  writer(scores);
-  return writer.take();
-}
+std::string to_bytes(const GroupScores& scores) { return to_archive(scores); }
 
 GroupScores group_scores_of(std::string_view bytes, const std::string& origin) {
-  GroupScores scores;
-  ArchiveReader reader(bytes, origin);
-  reader(scores);
-  reader.end();
-  return scores;
+  return from_archive<GroupScores>(bytes, origin);
 }
 
 }  // namespace kvcalib

@@ -5,9 +5,11 @@
 #include <span>
 #include <vector>
 
+#include "kernels/cache_blocks.h"
+
 namespace kvcalib {
 
-inline constexpr int64_t kBlockTokens = 64;
+using kernels::kBlockTokens;
 
 // Blocks that so many tokens take.
 inline int64_t blocks_of(int64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }

@@ -13,15 +13,12 @@
 #include "calibrate/engine/compute_type.h"
 #include "calibrate/engine/kernel_tensors.h"
 #include "calibrate/engine/tasks.h"
-#include "kernels/cache_store.h"
 #include "kernels/decode_attention.h"
 #include "kernels/instruction_set.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
-
-static_assert(kBlockTokens == kernels::kBlockTokens);
 
 constexpr int64_t kTokensOfTask = 16;  // of one thread
 
@@ -106,10 +103,10 @@ StreamCache::StreamCache(const CacheFormat& format, const DecodingRule& rule,
     : is_int8_(is_int8_of(format)),
       rule_(rule),
       config_(config),
-      keys_{table_of(format.keys.scale, config, device),
-            table_of(format.keys.zero, config, device)},
-      values_{table_of(format.values.scale, config, device),
-              table_of(format.values.zero, config, device)},
+      tables_{Tables{table_of(format.keys.scale, config, device),
+                     table_of(format.keys.zero, config, device)},
+              Tables{table_of(format.values.scale, config, device),
+                     table_of(format.values.zero, config, device)}},
       cache_(at::empty({config.layers, 2, blocks, config.kv_heads, kBlockTokens, config.head_dim},
                        at::device(device).dtype(element_type_of(is_int8_, config, device)))),
       pool_(blocks) {}
@@ -119,8 +116,21 @@ kernels::CacheType StreamCache::type() const {
                                                      : kernels::CacheType::kBfloat16;
 }
 
-void* StreamCache::memory(int64_t layer, int64_t which) const {
+void* StreamCache::memory(int64_t layer, Which which) const {
   return cache_.select(0, layer).select(0, which).data_ptr();
+}
+
+template <typename T>
+kernels::CachedTensor<T> StreamCache::cached(const at::Tensor& rows, int64_t layer,
+                                             Which which) const {
+  const Tables& tables = tables_[which];
+  return {pointer<T>(rows), memory(layer, which), of_layer(tables.scale, layer),
+          of_layer(tables.zero, layer)};
+}
+
+kernels::CacheSource StreamCache::source(int64_t layer, Which which) const {
+  const Tables& tables = tables_[which];
+  return {memory(layer, which), of_layer(tables.scale, layer), of_layer(tables.zero, layer)};
 }
 
 void StreamCache::store(int64_t layer, const at::Tensor& keys, const at::Tensor& values,
@@ -128,13 +138,9 @@ void StreamCache::store(int64_t layer, const at::Tensor& keys, const at::Tensor&
   check_alike(keys, values, slots);
   with_kernel_type(keys, [&](auto kind) {
     using T = decltype(kind);
-    const auto tensor = [&](const at::Tensor& rows, int64_t which, const Tables& tables) {
-      return kernels::CachedTensor<T>{pointer<T>(rows), memory(layer, which),
-                                      of_layer(tables.scale, layer), of_layer(tables.zero, layer)};
-    };
     const kernels::CacheStoreArguments<T> arguments{
-        .keys = tensor(keys, 0, keys_),
-        .values = tensor(values, 1, values_),
+        .keys = cached<T>(keys, layer, kKeys),
+        .values = cached<T>(values, layer, kValues),
         .slots = slots.const_data_ptr<int64_t>(),
         .tokens = keys.size(0),
         .row_stride = row_stride(keys),
@@ -173,12 +179,8 @@ std::pair<at::Tensor, at::Tensor> StreamCache::load(int64_t layer, const at::Ten
   check_alike(keys, values, slots);
   with_kernel_type(keys, [&](auto kind) {
     using T = decltype(kind);
-    const auto tensor = [&](const at::Tensor& rows, int64_t which, const Tables& tables) {
-      return kernels::CachedTensor<T>{pointer<T>(rows), memory(layer, which),
-                                      of_layer(tables.scale, layer), of_layer(tables.zero, layer)};
-    };
-    const kernels::CacheLoadArguments<T> arguments{.keys = tensor(keys, 0, keys_),
-                                                   .values = tensor(values, 1, values_),
+    const kernels::CacheLoadArguments<T> arguments{.keys = cached<T>(keys, layer, kKeys),
+                                                   .values = cached<T>(values, layer, kValues),
                                                    .slots = slots.const_data_ptr<int64_t>(),
                                                    .tokens = slots.numel(),
                                                    .row_stride = row_stride(keys),
@@ -207,15 +209,11 @@ at::Tensor StreamCache::attend(int64_t layer, const at::Tensor& queries, const a
   const bool own = is_int8_ && rule_.newest_is_exact;
   with_kernel_type(queries, [&](auto kind) {
     using T = decltype(kind);
-    const auto source = [&](int64_t which, const Tables& tables) {
-      return kernels::CacheSource{memory(layer, which), of_layer(tables.scale, layer),
-                                  of_layer(tables.zero, layer)};
-    };
     kernels::DecodeAttentionArguments<T> arguments{
         .queries = pointer<const T>(queries),
         .query_stride = row_stride(queries),
-        .key_cache = source(0, keys_),
-        .value_cache = source(1, values_),
+        .key_cache = source(layer, kKeys),
+        .value_cache = source(layer, kValues),
         .codes = is_int8_,
         .type = type(),
         .block_tables = rows.tables.const_data_ptr<int32_t>(),

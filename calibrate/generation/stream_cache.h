@@ -3,13 +3,15 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <utility>
 
 #include "calibrate/engine/cache_format.h"
 #include "calibrate/generation/block_pool.h"
 #include "calibrate/statistics/decoding_rule.h"
-#include "kernels/cache_codes.h"
+#include "kernels/cache_store.h"
+#include "kernels/decode_arguments.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
@@ -59,16 +61,21 @@ class StreamCache {
     at::Tensor scale, zero;
   };
 
+  enum Which : uint8_t { kKeys, kValues };
+
   kernels::CacheType type() const;
-  // K (0) or V (1) of a layer.
-  void* memory(int64_t layer, int64_t which) const;
+  void* memory(int64_t layer, Which which) const;
+  // As the kernels take it; `rows`: of tokens.
+  template <typename T>
+  kernels::CachedTensor<T> cached(const at::Tensor& rows, int64_t layer, Which which) const;
+  kernels::CacheSource source(int64_t layer, Which which) const;
   void store(int64_t layer, const at::Tensor& keys, const at::Tensor& values,
              const at::Tensor& slots, bool is_newest);
 
   bool is_int8_;
   DecodingRule rule_;
   ModelConfig config_;
-  Tables keys_, values_;
+  std::array<Tables, 2> tables_;
   at::Tensor cache_;  // [layers, K and V, blocks, kv_heads, kBlockTokens, head_dim]
   BlockPool pool_;
 };

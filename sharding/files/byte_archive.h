@@ -137,4 +137,21 @@ class ArchiveReader {
   const std::string& origin_;
 };
 
+// A value as bytes, and back.  from_archive throws Error naming `origin` for bytes that are not of
+// one T.
+template <typename T>
+std::string to_archive(const T& value) {
+  ArchiveWriter writer;
+  writer(value);
+  return writer.take();
+}
+template <typename T>
+T from_archive(std::string_view bytes, const std::string& origin) {
+  T value;
+  ArchiveReader reader(bytes, origin);
+  reader(value);
+  reader.end();
+  return value;
+}
+
 }  // namespace kvcalib

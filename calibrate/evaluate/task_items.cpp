@@ -6,6 +6,7 @@
 #include <string_view>
 #include <thread>
 
+#include "calibrate/evaluate/token_limits.h"
 #include "sharding/files/error.h"
 #include "sharding/files/workers.h"
 
@@ -38,8 +39,9 @@ class ItemCutter {
       tokens.texts.push_back(task_.holds_ids() ? given(item, text) : encoded(item, text));
       TextTokens& added = tokens.texts.back();
       check(item, text, added);
-      if (static_cast<int64_t>(added.ids.size()) <= length_) continue;
-      keep_end(added);
+      const int64_t dropped = keep_end(added.ids, length_, bos_);
+      if (dropped == 0) continue;
+      added.first_scored = std::max<int64_t>(added.first_scored - dropped, 1);
       tokens.cut = true;
       ++cut_texts_;
     }
@@ -95,15 +97,6 @@ class ItemCutter {
                        has_continuations() ? "the place where 'from' says" : "the first"));
   }
 
-  // Of a text that is too long.
-  void keep_end(TextTokens& text) const {
-    const bool keeps_bos = bos_ && text.ids.front() == *bos_;
-    const int64_t dropped = static_cast<int64_t>(text.ids.size()) - length_;
-    const auto first = text.ids.begin() + (keeps_bos ? 1 : 0);
-    text.ids.erase(first, first + dropped);
-    text.first_scored = std::max<int64_t>(text.first_scored - dropped, 1);
-  }
-
   const TaskFile& task_;
   const Tokenizer* tokenizer_;
   int64_t vocab_;
@@ -121,10 +114,7 @@ TaskTokens tokenize_task(const TaskFile& task, const Tokenizer* tokenizer, int64
                          int64_t length, int64_t workers) {
   if (length < 2)
     throw Error(concat("--length ", length, ": expected 2 or more, so that a token is scored"));
-  if (tokenizer == nullptr && !task.holds_ids()) {
-    throw Error(concat(task.file.path.string(), ": holds texts, which need a tokenizer; name the ",
-                       "model's with --tokenizer, or make the file with ids"));
-  }
+  check_tokenizer(task, tokenizer);
   TaskTokens tokens;
   tokens.items.resize(task.items.size());
   std::vector<std::exception_ptr> failures(task.items.size());

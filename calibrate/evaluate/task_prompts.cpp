@@ -2,8 +2,8 @@
 #include "calibrate/evaluate/task_prompts.h"
 
 #include <algorithm>
-#include <iterator>
 
+#include "calibrate/evaluate/token_limits.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -31,20 +31,14 @@ std::vector<PromptTokens> tokenize_prompts(const TaskFile& task, const Tokenizer
     throw Error(concat("--length ", length, ": leaves no room for prompts of ",
                        task.file.path.string(), " beside answers of ",
                        task.generation->max_new_tokens, " tokens; give a longer one"));
-  if (tokenizer == nullptr && !task.holds_ids())
-    throw Error(concat(task.file.path.string(), ": holds texts, which need a tokenizer; name the ",
-                       "model's with --tokenizer, or make the file with ids"));
+  check_tokenizer(task, tokenizer);
   const std::optional<int32_t> bos = task.holds_ids() ? task.bos : tokenizer->bos();
   std::vector<PromptTokens> prompts;
   for (const TaskItem& item : task.items) {
     PromptTokens& prompt = prompts.emplace_back();
     prompt.ids = task.holds_ids() ? item.prompt_ids : tokenizer->encode(item.prompt);
     check_ids(task, item, prompt.ids, vocab);
-    const int64_t dropped = std::ssize(prompt.ids) - most;
-    prompt.cut = dropped > 0;
-    if (!prompt.cut) continue;
-    const auto first = prompt.ids.begin() + (bos && prompt.ids.front() == *bos ? 1 : 0);
-    prompt.ids.erase(first, first + dropped);
+    prompt.cut = keep_end(prompt.ids, most, bos) > 0;
   }
   return prompts;
 }

@@ -98,6 +98,19 @@ GroupScores score_group(ScorePass& pass, const ScoreRequest& request, size_t gro
   return scores;
 }
 
+std::string where_weights_are(WeightPlace place) {
+  switch (place) {
+    case WeightPlace::kEveryDevice:
+      return {};
+    case WeightPlace::kDivided:
+      return "; their layers are divided among the ranks";
+    case WeightPlace::kFiles:
+      return "; the weights do not fit beside them, so that every token takes a reading of the "
+             "weights";
+  }
+  return {};
+}
+
 // What the ranks generate.
 std::vector<TaskContinuations> generate_answers(const EvaluationJob& job,
                                                 const GenerationRequest& request,
@@ -106,10 +119,7 @@ std::vector<TaskContinuations> generate_answers(const EvaluationJob& job,
   size_t prompts = 0;
   for (const GenerationTask& task : request.tasks) prompts += task.prompts.size();
   reporter.stage(concat("generating answers of ", prompts, " prompts under ",
-                        request.streams.size(), " caches",
-                        request.weights_stay ? ""
-                                             : "; the weights do not fit beside them, so that "
-                                               "every token takes a reading of the weights"));
+                        request.streams.size(), " caches", where_weights_are(request.place)));
   std::vector<std::vector<TaskContinuations>> of_ranks;
   of_ranks.push_back(
       generate(*job.directory, *job.runtime, request, run,

@@ -115,9 +115,8 @@ GenerationRequest make_generation_request(const EvaluationJob& job, const c10::D
       task.prompts.push_back({prompt.ids, work.file.generation->max_new_tokens});
     request.length = std::max(request.length, longest_of(work));
   }
-  const ModelConfig& config = job.directory->config();
-  const GenerationRoom room = generation_room(*job.directory, request.streams, device, ranks);
-  request.weights_stay = weights_fit(config, request.tasks, room, ranks);
+  request.place = place_weights(job.directory->config(), request.tasks,
+                                generation_room(*job.directory, request.streams, device, ranks));
   return request;
 }
 

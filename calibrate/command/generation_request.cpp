@@ -28,7 +28,7 @@ void members(Archive& archive, T& task) {
 
 template <typename Archive, SameAs<GenerationRequest> T>
 void members(Archive& archive, T& request) {
-  archive(request.streams, request.decoding, request.end, request.weights_stay, request.length,
+  archive(request.streams, request.decoding, request.end, request.place, request.length,
           request.tokenizer, request.tasks);
 }
 

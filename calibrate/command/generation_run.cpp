@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/generation_run.h"
 
+#include <ATen/ops/full.h>
+
 #include <chrono>
+#include <functional>
 #include <iomanip>
 #include <limits>
 #include <optional>
@@ -29,6 +32,21 @@ std::string progress_text(const std::string& task, const GenerationProgress& pro
                 " tokens/s");
 }
 
+void for_each_group(const std::vector<GenerationTask>& tasks, int64_t ranks,
+                    const std::function<void(std::span<const GenerationPrompt>)>& use) {
+  for (const GenerationTask& task : tasks)
+    for (int64_t rank = 0; rank < ranks; ++rank) use(prompts_of_rank(task, rank, ranks));
+}
+
+// The least that any rank has, in whole MiB: ranks that share layers plan alike.
+uint64_t agreed_bytes(uint64_t bytes, const c10::Device& device, Communicator& communicator) {
+  constexpr int kMebibyte = 20;
+  const at::Tensor least =
+      at::full({1}, static_cast<double>(bytes >> kMebibyte), at::device(device).dtype(at::kFloat));
+  communicator.all_reduce_minimum(least);
+  return static_cast<uint64_t>(least.item<float>()) << kMebibyte;
+}
+
 }  // namespace
 
 GenerationRoom generation_room(const WeightDirectory& directory,
@@ -36,6 +54,7 @@ GenerationRoom generation_room(const WeightDirectory& directory,
                                const c10::Device& device, int64_t ranks) {
   GenerationRoom room;
   room.device = device;
+  room.ranks = ranks;
   room.stored_layer_bytes = stored_layer_bytes(directory);
   for (const GenerationStream& stream : streams)
     ++(stream.format.kind == CacheFormat::Kind::kInt8 ? room.streams.int8
@@ -50,53 +69,90 @@ GenerationRoom generation_room(const WeightDirectory& directory,
   return room;
 }
 
-bool weights_fit(const ModelConfig& config, const std::vector<GenerationTask>& tasks,
-                 const GenerationRoom& room, int64_t ranks) {
-  bool all_fit = true;
-  for (const GenerationTask& task : tasks)
-    for (int64_t rank = 0; rank < ranks; ++rank)
-      all_fit = all_fit && weights_fit(config, prompts_of_rank(task, rank, ranks), room);
-  for (const GenerationTask& task : tasks)
-    for (int64_t rank = 0; rank < ranks; ++rank)
-      plan_generation(config, prompts_of_rank(task, rank, ranks), room, all_fit);
-  return all_fit;
+WeightPlace place_weights(const ModelConfig& config, const std::vector<GenerationTask>& tasks,
+                          const GenerationRoom& room) {
+  WeightPlace place = WeightPlace::kFiles;
+  for (const WeightPlace tried : {WeightPlace::kEveryDevice, WeightPlace::kDivided}) {
+    if (place != WeightPlace::kFiles) break;
+    bool all_fit = tried == WeightPlace::kEveryDevice || room.ranks > 1;
+    for_each_group(tasks, room.ranks, [&](std::span<const GenerationPrompt> prompts) {
+      all_fit = all_fit && fits(config, prompts, room, tried);
+    });
+    if (all_fit) place = tried;
+  }
+  for_each_group(tasks, room.ranks, [&](std::span<const GenerationPrompt> prompts) {
+    plan_generation(config, prompts, room, place);
+  });
+  return place;
 }
+
+namespace {
+
+// Generates what of a task is a rank's own.
+class TaskGenerator {
+ public:
+  TaskGenerator(const WeightDirectory& directory, const Runtime& runtime,
+                const GenerationRequest& request, const RankRun& run)
+      : config_(directory.config()),
+        runtime_(runtime),
+        request_(request),
+        rank_(run.communicator->rank()),
+        tokenizer_(request.tokenizer),
+        room_(generation_room(directory, request.streams, run.settings.device,
+                              run.communicator->size())),
+        generator_(directory,
+                   {.streams = request.streams,
+                    .decoding = request.decoding,
+                    .end = request.end,
+                    .place = request.place},
+                   run.settings, *run.communicator) {
+    room_.free_bytes = agreed_bytes(room_.free_bytes, room_.device, *run.communicator);
+  }
+
+  TaskContinuations run(const GenerationTask& task, const TellGeneration& tell) {
+    const bool alone = generator_.groups() == 1;
+    std::vector<std::vector<GenerationPrompt>> prompts;
+    for (int64_t rank = 0; rank < room_.ranks; ++rank)
+      if (!alone || rank == rank_) prompts.push_back(prompts_of_rank(task, rank, room_.ranks));
+    std::vector<GenerationGroup> groups;
+    for (const std::vector<GenerationPrompt>& own : prompts) {
+      GenerationGroup& group = groups.emplace_back(GenerationGroup{own, {}});
+      if (!own.empty()) group.plan = plan_generation(config_, own, room_, request_.place);
+    }
+    const AnswerRule rule(task.extract);
+    const auto is_settled = [&](size_t /*prompt*/, size_t /*stream*/,
+                                std::span<const int32_t> ids) {
+      return rule.is_settled(tokenizer_.decode(ids));
+    };
+    const Clock::time_point start = Clock::now();
+    auto found =
+        generator_.run(groups, runtime_.rotation(config_, request_.length), request_.length,
+                       is_settled, [&](const GenerationProgress& progress) {
+                         if (tell)
+                           tell(progress_text(task.name, progress, start),
+                                progress.finished == progress.continuations);
+                       });
+    return std::move(found[alone ? 0 : static_cast<size_t>(rank_)]);
+  }
+
+ private:
+  const ModelConfig& config_;
+  const Runtime& runtime_;
+  const GenerationRequest& request_;
+  const int64_t rank_;
+  const Tokenizer tokenizer_;
+  GenerationRoom room_;
+  Generator generator_;
+};
+
+}  // namespace
 
 std::vector<TaskContinuations> generate(const WeightDirectory& directory, const Runtime& runtime,
                                         const GenerationRequest& request, const RankRun& run,
                                         const TellGeneration& tell) {
-  Communicator& communicator = *run.communicator;
-  const ModelConfig& config = directory.config();
-  const Tokenizer tokenizer(request.tokenizer);
-  const GenerationRoom room =
-      generation_room(directory, request.streams, run.settings.device, communicator.size());
-  Generator generator(directory,
-                      {.streams = request.streams,
-                       .decoding = request.decoding,
-                       .end = request.end,
-                       .weights_stay = request.weights_stay},
-                      run.settings, communicator);
+  TaskGenerator generator(directory, runtime, request, run);
   std::vector<TaskContinuations> found;
-  for (const GenerationTask& task : request.tasks) {
-    const std::vector<GenerationPrompt> prompts =
-        prompts_of_rank(task, communicator.rank(), communicator.size());
-    TaskContinuations& own = found.emplace_back();
-    if (prompts.empty()) continue;
-    const AnswerRule rule(task.extract);
-    const auto is_settled = [&](size_t /*prompt*/, size_t /*stream*/,
-                                std::span<const int32_t> ids) {
-      return rule.is_settled(tokenizer.decode(ids));
-    };
-    GenerationPlan plan = plan_generation(config, prompts, room, request.weights_stay);
-    plan.length = request.length;
-    const Clock::time_point start = Clock::now();
-    own = generator.run(prompts, plan, runtime.rotation(config, plan.length), is_settled,
-                        [&](const GenerationProgress& progress) {
-                          if (tell)
-                            tell(progress_text(task.name, progress, start),
-                                 progress.finished == progress.continuations);
-                        });
-  }
+  for (const GenerationTask& task : request.tasks) found.push_back(generator.run(task, tell));
   return found;
 }
 

@@ -18,10 +18,11 @@ GenerationRoom generation_room(const WeightDirectory& directory,
                                const std::vector<GenerationStream>& streams,
                                const c10::Device& device, int64_t ranks);
 
-// Whether all weights stay on devices with that room each, for every task and rank.  Throws Error
-// where a rank's prompts do not fit even if they do not.
-bool weights_fit(const ModelConfig& config, const std::vector<GenerationTask>& tasks,
-                 const GenerationRoom& room, int64_t ranks);
+// Where the weights are best, for every task and rank: on every device where they fit, else each
+// layer on one of them, else in their files.  Throws Error where a rank's prompts do not fit even
+// then.
+WeightPlace place_weights(const ModelConfig& config, const std::vector<GenerationTask>& tasks,
+                          const GenerationRoom& room);
 
 // A line for who waits; the last of a task is always told.
 using TellGeneration = std::function<void(const std::string& text, bool last)>;

@@ -29,18 +29,29 @@ class ToldVisitor final : public LayerVisitor {
   const std::function<void(int64_t layer)> tell_;
 };
 
+// Of a model that ends with the last of these layers.
+ModelConfig config_until(ModelConfig config, const LayerRange& layers) {
+  config.layers = layers.last;
+  return config;
+}
+
 }  // namespace
 
 LayerPass::LayerPass(const WeightDirectory& directory, const PassSettings& settings,
                      Communicator& communicator)
-    : layers_(directory.config().layers),
+    : LayerPass(directory, {0, directory.config().layers}, settings, communicator) {}
+
+LayerPass::LayerPass(const WeightDirectory& directory, const LayerRange& layers,
+                     const PassSettings& settings, Communicator& communicator)
+    : layers_(layers),
       stream_(
           {
-              .config = directory.config(),
+              .config = config_until(directory.config(), layers),
               .plan = [&directory](int64_t layer) { return directory.layer_plan(layer); },
               .device = settings.device,
               .compute_type = compute_type(directory.config(), settings.device),
               .reading_threads = settings.reading_threads,
+              .first_layer = layers.first,
               .trace = settings.trace,
           },
           communicator),
@@ -51,9 +62,9 @@ void LayerPass::run(LayerVisitor& visitor, int64_t tokens, const ProgressObserve
   ToldVisitor told(visitor, [&](int64_t layer) {
     if (!progress) return;
     const std::chrono::duration<double> elapsed = Clock::now() - start;
-    progress({layer + 1, layers_, tokens, elapsed.count(), stream_.cost()});
+    progress({layer + 1, layers_.last, tokens, elapsed.count(), stream_.cost()});
   });
-  run_layers(stream_, 0, layers_, told);
+  run_layers(stream_, layers_, told);
 }
 
 }  // namespace kvcalib

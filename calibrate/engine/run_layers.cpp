@@ -3,15 +3,14 @@
 
 namespace kvcalib {
 
-void run_layers(LayerSource& source, int64_t first_layer, int64_t last_layer,
-                LayerVisitor& visitor) {
+void run_layers(LayerSource& source, const LayerRange& layers, LayerVisitor& visitor) {
   const int64_t late = source.device().is_cpu() ? 0 : 1;
-  int64_t finished = first_layer;
-  for (int64_t layer = first_layer; layer < last_layer; ++layer) {
+  int64_t finished = layers.first;
+  for (int64_t layer = layers.first; layer < layers.last; ++layer) {
     visitor.visit(layer, source.next(), source);
     for (; finished <= layer - late; ++finished) visitor.finish(finished);
   }
-  for (; finished < last_layer; ++finished) visitor.finish(finished);
+  for (; finished < layers.last; ++finished) visitor.finish(finished);
 }
 
 }  // namespace kvcalib

@@ -7,6 +7,13 @@
 
 namespace kvcalib {
 
+// Layers [first, last) of a model.
+struct LayerRange {
+  int64_t first = 0, last = 0;
+
+  int64_t count() const { return last - first; }
+};
+
 // Who works with the layers as they come, on one or several streams of tokens.
 class LayerVisitor {
  public:
@@ -21,9 +28,7 @@ class LayerVisitor {
   virtual void finish(int64_t layer) = 0;
 };
 
-// Takes the visitor through layers [first_layer, last_layer), of which the source hands out
-// first_layer next.
-void run_layers(LayerSource& source, int64_t first_layer, int64_t last_layer,
-                LayerVisitor& visitor);
+// Takes the visitor through layers, of which the source hands out the first one next.
+void run_layers(LayerSource& source, const LayerRange& layers, LayerVisitor& visitor);
 
 }  // namespace kvcalib

@@ -60,15 +60,16 @@ uint64_t other_bytes(const ModelConfig& config, const GenerationPlan& plan,
 class Planner {
  public:
   Planner(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
-          const GenerationRoom& room, bool weights_stay)
+          const GenerationRoom& room, WeightPlace place)
       : config_(config),
         room_(room),
+        groups_(place == WeightPlace::kDivided ? room.ranks : 1),
         most_rows_(std::clamp<int64_t>(most_rows(room.device) / room.streams.all(), 1,
                                        std::max<int64_t>(1, std::ssize(prompts)))),
         block_bytes_(static_cast<uint64_t>(room.streams.int8) *
-                         cache_block_bytes(config, true, room.device) +
+                         cache_block_bytes(config, most_layers(), true, room.device) +
                      static_cast<uint64_t>(room.streams.sixteen_bits) *
-                         cache_block_bytes(config, false, room.device)) {
+                         cache_block_bytes(config, most_layers(), false, room.device)) {
     plan_.prefix_tokens = common_prefix(prompts);
     own_blocks_ = own_blocks(prompts, plan_.prefix_tokens);
     int64_t longest_prompt = 0;
@@ -77,7 +78,8 @@ class Planner {
       longest_prompt = std::max(longest_prompt, static_cast<int64_t>(prompt.ids.size()));
     }
     plan_.prompt_tokens = std::max(default_micro_batch(room.device), longest_prompt);
-    plan_.weight_bytes = weights_stay ? resident_layer_bytes(config, room.device) : 0;
+    if (place != WeightPlace::kFiles)
+      plan_.weight_bytes = resident_layer_bytes(config, most_layers(), room.device);
   }
 
   // With as many sequences as fit, at least so many or all.
@@ -92,17 +94,21 @@ class Planner {
   const GenerationPlan& plan() const { return plan_; }
 
  private:
+  // Of a rank.
+  int64_t most_layers() const { return (config_.layers + groups_ - 1) / groups_; }
+
   void set_rows(int64_t rows) {
     plan_.rows = rows;
     plan_.blocks = plan_.prefix_tokens / kBlockTokens;
     for (int64_t row = 0; row < std::min(rows, std::ssize(own_blocks_)); ++row)
       plan_.blocks += own_blocks_[static_cast<size_t>(row)];
-    plan_.cache_bytes = static_cast<uint64_t>(plan_.blocks) * block_bytes_;
+    plan_.cache_bytes = static_cast<uint64_t>(plan_.blocks * groups_) * block_bytes_;
     plan_.other_bytes = other_bytes(config_, plan_, room_);
   }
 
   const ModelConfig& config_;
   const GenerationRoom& room_;
+  const int64_t groups_;  // of prompts, which a rank has caches for
   const int64_t most_rows_;
   const uint64_t block_bytes_;
   std::vector<int64_t> own_blocks_;
@@ -122,14 +128,19 @@ int64_t common_prefix(std::span<const GenerationPrompt> prompts) {
   return (end - first.begin()) / kBlockTokens * kBlockTokens;
 }
 
-bool weights_fit(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
-                 const GenerationRoom& room) {
-  return Planner(config, prompts, room, /*weights_stay=*/true).fits(kFewRows);
+LayerRange layers_of_rank(const ModelConfig& config, int64_t rank, int64_t ranks) {
+  return {config.layers * rank / ranks, config.layers * (rank + 1) / ranks};
+}
+
+bool fits(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
+          const GenerationRoom& room, WeightPlace place) {
+  if (place == WeightPlace::kDivided && config.layers < room.ranks) return false;
+  return Planner(config, prompts, room, place).fits(kFewRows);
 }
 
 GenerationPlan plan_generation(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
-                               const GenerationRoom& room, bool weights_stay) {
-  Planner planner(config, prompts, room, weights_stay);
+                               const GenerationRoom& room, WeightPlace place) {
+  Planner planner(config, prompts, room, place);
   if (planner.fits(1)) return planner.plan();
   const GenerationPlan& plan = planner.plan();
   throw Error(concat("generation: ", gigabytes(plan.total()), " are needed (cache ",

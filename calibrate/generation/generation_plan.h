@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "calibrate/engine/run_layers.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
@@ -17,7 +18,14 @@ struct GenerationPrompt {
   int64_t most_new = 0;      // tokens, at least 1
 };
 
-// What a generator takes, of each stream alike.
+// Where the weights are while texts are generated.
+enum class WeightPlace : uint8_t {
+  kEveryDevice,  // all layers on the device of every rank, which has prompts of its own
+  kDivided,      // each layer on one device: prompts pass through those of all ranks
+  kFiles,        // every step reads them anew
+};
+
+// What a generator takes of a rank's memory, of each stream alike.
 struct GenerationPlan {
   int64_t rows = 0;    // sequences at once
   int64_t blocks = 0;  // of its cache
@@ -25,8 +33,7 @@ struct GenerationPlan {
       0;  // that all prompts begin with and that are computed once: whole blocks
   int64_t prompt_tokens = 0;  // that go through the layers together, of all streams
   int64_t length = 0;         // of the longest prompt with its continuation
-  bool weights_stay = true;   // else every step reads them anew
-  uint64_t weight_bytes = 0, cache_bytes = 0, other_bytes = 0;
+  uint64_t weight_bytes = 0, cache_bytes = 0, other_bytes = 0;  // caches: of all groups
 
   uint64_t total() const { return weight_bytes + cache_bytes + other_bytes; }
 };
@@ -47,15 +54,20 @@ struct GenerationRoom {
   c10::Device device = c10::kCPU;
   uint64_t stored_layer_bytes = 0;  // of a layer that does not stay
   uint64_t free_bytes = 0;          // of the device
+  int64_t ranks = 1;                // each with a device of that room and a group of prompts
 };
 
-// Whether all weights fit beside the caches of a few sequences at least.
-bool weights_fit(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
-                 const GenerationRoom& room);
+// Layers of a rank, of which each has one at least where they are divided.
+LayerRange layers_of_rank(const ModelConfig& config, int64_t rank, int64_t ranks);
 
-// For as many sequences at once as fit and are of use.  Throws Error when not even one does.
+// Whether the weights fit into that place beside the caches of a few sequences at least.
+bool fits(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
+          const GenerationRoom& room, WeightPlace place);
+
+// Of a group of prompts, for as many sequences at once as fit and are of use.  Throws Error when
+// not even one does.
 GenerationPlan plan_generation(const ModelConfig& config, std::span<const GenerationPrompt> prompts,
-                               const GenerationRoom& room, bool weights_stay);
+                               const GenerationRoom& room, WeightPlace place);
 
 // Tokens that all prompts begin with, of each but its last, in whole blocks.
 int64_t common_prefix(std::span<const GenerationPrompt> prompts);

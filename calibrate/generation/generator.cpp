@@ -3,6 +3,8 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
@@ -14,7 +16,6 @@
 #include "calibrate/engine/embedding.h"
 #include "calibrate/engine/layer_pass.h"
 #include "calibrate/generation/generation_step.h"
-#include "calibrate/generation/sequences.h"
 #include "sharding/files/error.h"
 #include "sharding/ranks/make_communicator.h"
 
@@ -41,116 +42,160 @@ int64_t gemm_rows(int64_t rows) {
 
 }  // namespace
 
-// One call's sequences on their way.
+// The ranks that share the layers work in turns: in turn t rank r has group (t - r) % ranks, whose
+// rows rank r - 1 had in the turn before.  The last rank finds the tokens at the end of a turn, in
+// time for the first to have the group again in the next.
 class Generator::Run {
  public:
-  Run(const Generator& generator, std::span<const GenerationPrompt> prompts,
-      const GenerationPlan& plan, const Rotation& rotation, const IsSettled& is_settled)
+  Run(const Generator& generator, std::span<const GenerationGroup> groups, const Rotation& rotation,
+      int64_t length, const IsSettled& is_settled)
       : generator_(generator),
-        plan_(plan),
+        sharing_(*generator.sharing_),
         config_(generator.directory_.config()),
         device_(generator.pass_.device),
-        is_settled_(is_settled),
-        prompts_(prompts),
-        found_(prompts.size()),
+        end_{generator.settings_.end, is_settled},
+        batches_(groups.size()),
+        most_rows_(most_rows(groups)),
         faults_(config_.layers, device_),
         prompt_context_(
-            make_layer_context(config_, rotation, plan_.length, device_, generator.pass_.trace)),
+            make_layer_context(config_, rotation, length, device_, generator.pass_.trace)),
         decoding_context_(prompt_context_),
-        workspace_(config_, std::max(plan_.prompt_tokens, all_rows()),
-                   generator.embedding_.options()) {
-    decoding_context_.gemm_rows = gemm_rows(all_rows());
-    for (std::vector<Continuation>& of_prompt : found_)
-      of_prompt.resize(generator.settings_.streams.size());
-    for (const GenerationStream& stream : generator.settings_.streams)
-      streams_.push_back(std::make_unique<StreamSequences>(
-          streams_.size(),
-          StreamCache(stream.format, generator.settings_.decoding, config_, plan_.blocks, device_),
-          prompts, plan_));
+        workspace_(config_, most_rows_, options()),
+        hidden_(at::empty({most_rows_, config_.hidden}, options())) {
+    TORCH_CHECK(std::ssize(groups) == ranks(), "generator: ", groups.size(), " groups of prompts");
+    decoding_context_.gemm_rows = gemm_rows(decoding_rows(groups));
+    for (const GenerationGroup& group : groups)
+      groups_.emplace_back(group, generator.settings_.streams, generator.settings_.decoding,
+                           config_, generator.own_layers(), device_);
+    if (ranks() > 1) taken_ = at::empty_like(hidden_);
   }
 
-  std::vector<std::vector<Continuation>> run(
-      const std::function<void(const GenerationProgress&)>& progress) {
-    progress_.continuations = std::ssize(prompts_) * std::ssize(streams_);
-    if (plan_.prefix_tokens > 0)
-      for (const auto& stream : streams_)
-        step(prompt_context_, prefix_batch(*stream, prompts_, device_));
-    while (progress_.finished < progress_.continuations) {
-      StepBatch entering = entering_batch(streams_, plan_, device_);
-      if (!entering.ids.empty())
-        step(prompt_context_, std::move(entering));
-      else
-        step(decoding_context_, decoding_batch(streams_, device_));
-      if (progress) progress(progress_);
+  std::vector<std::vector<std::vector<Continuation>>> run(
+      const std::function<void(const GenerationProgress&)>& tell) {
+    const AbortOnFailure abort_on_failure(sharing_);
+    GenerationProgress progress = sum();
+    for (int64_t turn = 0; progress.finished < progress.continuations; ++turn) {
+      take_turn(turn);
+      progress = sum();
+      if (tell) tell(progress);
     }
-    return std::move(found_);
+    std::vector<std::vector<std::vector<Continuation>>> found;
+    for (PromptGroup& group : groups_) found.push_back(std::move(group.found()));
+    return found;
   }
 
  private:
-  int64_t all_rows() const { return plan_.rows * std::ssize(generator_.settings_.streams); }
-
-  // Takes a batch through the layers and the tokens that it gives to its sequences.
-  void step(const LayerContext& context, StepBatch batch) {
-    const at::Tensor ids = at::tensor(batch.ids, at::kInt).to(device_);
-    const at::Tensor hidden = generator_.embedding_.index_select(0, ids);
-    StepVisitor visitor(context, hidden, at::cat(batch.positions), std::move(batch.parts),
-                        workspace_, faults_);
-    generator_.pass_layers(visitor);
-    faults_.check_all();
-    if (batch.sequences.empty()) return;
-    const at::Tensor rows =
-        batch.last_rows.empty() ? at::Tensor() : at::tensor(batch.last_rows, at::kLong).to(device_);
-    const std::vector<int32_t> found = next_tokens(hidden, rows);
-    for (size_t i = 0; i < found.size(); ++i) take_token(found[i], *batch.sequences[i]);
-    take_finished();
+  int64_t ranks() const { return sharing_.size(); }
+  at::TensorOptions options() const {
+    return at::device(device_).dtype(compute_type(config_, device_));
+  }
+  int64_t decoding_rows(std::span<const GenerationGroup> groups) const {
+    int64_t most = 1;
+    for (const GenerationGroup& group : groups) most = std::max(most, group.plan.rows);
+    return most * std::ssize(generator_.settings_.streams);
+  }
+  int64_t most_rows(std::span<const GenerationGroup> groups) const {
+    int64_t most = decoding_rows(groups);
+    for (const GenerationGroup& group : groups) most = std::max(most, group.plan.prompt_tokens);
+    return most;
   }
 
-  // The likeliest token behind each of some rows; of all where `rows` is undefined.
-  std::vector<int32_t> next_tokens(const at::Tensor& hidden, const at::Tensor& rows) {
+  GenerationProgress sum() const {
+    GenerationProgress all;
+    for (const PromptGroup& group : groups_) {
+      all.finished += group.finished();
+      all.continuations += group.continuations();
+      all.tokens += group.tokens();
+    }
+    return all;
+  }
+
+  // The group that a rank has in a turn; its batch is empty where it has none yet, or no more.
+  size_t group_of(int64_t turn, int64_t rank) const {
+    return static_cast<size_t>((turn - rank + ranks()) % ranks());
+  }
+  bool has_rows(size_t group) const { return !batches_[group].ids.empty(); }
+
+  void take_turn(int64_t turn) {
+    const size_t first = group_of(turn, 0), own = group_of(turn, sharing_.rank()),
+                 last = group_of(turn, ranks() - 1);
+    batches_[first] = groups_[first].next();
+    if (has_rows(own)) pass_layers(batches_[own]);
+    if (!batches_[last].sequences.empty())
+      groups_[last].take(next_tokens(batches_[last]), batches_[last], end_);
+    batches_[last] = {};
+    pass_on(turn);
+    sharing_.check();
+  }
+
+  at::Tensor rows_of(const StepBatch& batch) const {
+    return hidden_.narrow(0, 0, std::ssize(batch.ids));
+  }
+
+  void pass_layers(const StepBatch& batch) {
+    const at::Tensor hidden = rows_of(batch);
+    if (sharing_.rank() == 0) {
+      const at::Tensor ids = at::tensor(batch.ids, at::kInt).to(device_);
+      at::Tensor embedded = hidden;
+      at::index_select_out(embedded, generator_.embedding_, 0, ids);
+    }
+    StepVisitor visitor(batch.is_decoding ? decoding_context_ : prompt_context_, hidden,
+                        at::cat(batch.positions), batch.parts, workspace_, faults_);
+    generator_.pass_layers(visitor);
+    faults_.check_all();
+  }
+
+  // Each rank's rows become the next one's.
+  void pass_on(int64_t turn) {
+    size_t rows = 0;
+    for (int64_t rank = 0; rank + 1 < ranks(); ++rank)
+      rows = std::max(rows, batches_[group_of(turn, rank)].ids.size());
+    if (rows == 0) return;
+    const auto bytes = [&](const at::Tensor& buffer) {
+      return buffer.narrow(0, 0, static_cast<int64_t>(rows)).view(-1).view(at::kByte);
+    };
+    sharing_.pass_on(bytes(hidden_), bytes(taken_));
+    std::swap(hidden_, taken_);
+  }
+
+  bool is_last() const { return sharing_.rank() + 1 == ranks(); }
+
+  // The likeliest token behind each of a batch's sequences, which the last rank finds.
+  std::vector<int32_t> next_tokens(const StepBatch& batch) {
+    const auto count = std::ssize(batch.sequences);
+    const at::Tensor all = at::empty({ranks(), count}, at::device(device_).dtype(at::kInt));
+    if (is_last()) all[-1].copy_(likeliest(batch));
+    sharing_.all_gather(all.view(-1).view(at::kByte));
+    const at::Tensor ids = all[-1].to(at::kCPU);
+    return {ids.const_data_ptr<int32_t>(), ids.const_data_ptr<int32_t>() + count};
+  }
+
+  at::Tensor likeliest(const StepBatch& batch) {
+    const at::Tensor rows =
+        batch.last_rows.empty() ? at::Tensor() : at::tensor(batch.last_rows, at::kLong).to(device_);
+    const at::Tensor hidden = rows_of(batch);
     std::vector<at::Tensor> found;
-    const auto bad = generator_.head_.run(
+    const auto bad = generator_.head_->run(
         {&hidden, 1}, rows, [&](int64_t /*first*/, const std::vector<at::Tensor>& logits) {
           found.push_back(logits.front().argmax(-1));
         });
     if (bad) throw Error("generation: the last layer's output holds NaN or Inf");
-    const at::Tensor ids = at::cat(found).to(at::kCPU, at::kInt);
-    return {ids.const_data_ptr<int32_t>(), ids.const_data_ptr<int32_t>() + ids.numel()};
-  }
-
-  void take_finished() {
-    for (const auto& stream : streams_)
-      for (const auto& sequence : stream->take_finished()) {
-        found_[sequence->prompt][sequence->stream] = std::move(sequence->continuation);
-        ++progress_.finished;
-      }
-  }
-
-  void take_token(int32_t id, Sequence& sequence) {
-    Continuation& found = sequence.continuation;
-    ++progress_.tokens;
-    if (id == generator_.settings_.end) {
-      found.ended = true;
-    } else {
-      found.ids.push_back(id);
-      found.settled = is_settled_ && is_settled_(sequence.prompt, sequence.stream, found.ids);
-    }
-    sequence.finished =
-        found.ended || found.settled || std::ssize(found.ids) == prompts_[sequence.prompt].most_new;
+    return at::cat(found);
   }
 
   const Generator& generator_;
-  const GenerationPlan plan_;
+  Communicator& sharing_;
   const ModelConfig& config_;
   const c10::Device device_;
-  const IsSettled& is_settled_;
-  const std::span<const GenerationPrompt> prompts_;
-  std::vector<std::vector<Continuation>> found_;
-  std::vector<std::unique_ptr<StreamSequences>> streams_;
-  GenerationProgress progress_;
+  const TextEnd end_;
+  std::vector<PromptGroup> groups_;
+  std::vector<StepBatch> batches_;  // of the groups, on their way
+  const int64_t most_rows_;
   Faults faults_;
   const LayerContext prompt_context_;
   LayerContext decoding_context_;
   LayerWorkspace workspace_;
+  at::Tensor hidden_, taken_;  // [most rows, hidden]: this rank's rows, and room for the next
 };
 
 Generator::Generator(const WeightDirectory& directory, GenerationSettings settings,
@@ -160,28 +205,37 @@ Generator::Generator(const WeightDirectory& directory, GenerationSettings settin
       pass_(pass),
       no_others_(Rank{}),
       alone_(make_communicator({}, pass.device, no_others_)),
-      head_(directory, pass.device, pass.trace),
-      embedding_(read_embedding(directory, pass.device)) {
+      sharing_(settings_.place == WeightPlace::kDivided ? &communicator : alone_.get()) {
   const c10::InferenceMode inference;
-  head_.keep_packed();
-  if (settings_.weights_stay)
-    resident_ = std::make_unique<ResidentLayers>(directory_, pass_, communicator);
+  if (sharing_->rank() == 0) embedding_ = read_embedding(directory, pass.device);
+  if (sharing_->rank() + 1 == sharing_->size()) {
+    head_.emplace(directory, pass.device, pass.trace);
+    head_->keep_packed();
+  }
+  if (settings_.place != WeightPlace::kFiles)
+    resident_ = std::make_unique<ResidentLayers>(
+        directory_, own_layers(), pass_,
+        settings_.place == WeightPlace::kDivided ? *alone_ : communicator);
 }
 
 Generator::~Generator() = default;
 
+LayerRange Generator::own_layers() const {
+  return layers_of_rank(directory_.config(), sharing_->rank(), sharing_->size());
+}
+
 void Generator::pass_layers(LayerVisitor& visitor) const {
   if (resident_ != nullptr)
-    run_layers(*resident_, 0, directory_.config().layers, visitor);
+    run_layers(*resident_, own_layers(), visitor);
   else
     LayerPass(directory_, pass_, *alone_).run(visitor, 0, {});
 }
 
-std::vector<std::vector<Continuation>> Generator::run(
-    std::span<const GenerationPrompt> prompts, const GenerationPlan& plan, const Rotation& rotation,
+std::vector<std::vector<std::vector<Continuation>>> Generator::run(
+    std::span<const GenerationGroup> groups, const Rotation& rotation, int64_t length,
     const IsSettled& is_settled, const std::function<void(const GenerationProgress&)>& progress) {
   const c10::InferenceMode inference;
-  return Run(*this, prompts, plan, rotation, is_settled).run(progress);
+  return Run(*this, groups, rotation, length, is_settled).run(progress);
 }
 
 }  // namespace kvcalib

@@ -47,10 +47,10 @@ class Keeper final : public LayerVisitor {
 
 }  // namespace
 
-ResidentLayers::ResidentLayers(const WeightDirectory& directory, const PassSettings& settings,
-                               Communicator& communicator)
+ResidentLayers::ResidentLayers(const WeightDirectory& directory, const LayerRange& layers,
+                               const PassSettings& settings, Communicator& communicator)
     : device_(settings.device) {
-  LayerPass pass(directory, settings, communicator);
+  LayerPass pass(directory, layers, settings, communicator);
   Keeper keeper(layers_, device_);
   pass.run(keeper, 0, {});
   if (device_.is_cuda()) synchronize_gpu(device_);
@@ -62,7 +62,8 @@ const LayerWeights& ResidentLayers::next() {
   return layer;
 }
 
-uint64_t resident_layer_bytes(const ModelConfig& config, const c10::Device& device) {
+uint64_t resident_layer_bytes(const ModelConfig& config, int64_t layers,
+                              const c10::Device& device) {
   const int64_t heads = config.heads * config.head_dim;
   const int64_t columns = heads + 2 * config.kv_heads * config.head_dim;
   const std::array<std::pair<int64_t, int64_t>, 4> shapes = {
@@ -73,7 +74,7 @@ uint64_t resident_layer_bytes(const ModelConfig& config, const c10::Device& devi
   int64_t bytes = 0;
   for (const auto& [rows, out] : shapes)
     bytes += device.is_cpu() ? packed_bytes(rows, out) : 2 * rows * out;
-  return static_cast<uint64_t>(config.layers * bytes);
+  return static_cast<uint64_t>(layers * bytes);
 }
 
 }  // namespace kvcalib

@@ -198,6 +198,7 @@ StepBatch entering_batch(std::span<const std::unique_ptr<StreamSequences>> strea
 StepBatch decoding_batch(std::span<const std::unique_ptr<StreamSequences>> streams,
                          const at::Device& device) {
   StepBatch batch;
+  batch.is_decoding = true;
   for (const auto& stream : streams) add_decoding(batch, *stream, device);
   return batch;
 }

@@ -72,6 +72,7 @@ struct StepBatch {
   std::vector<int64_t> last_rows;    // whose outputs tell these; empty: each row is a sequence
   std::vector<at::Tensor> positions;
   std::vector<StepPart> parts;
+  bool is_decoding = false;  // else of prompts
 };
 
 // What all prompts begin with, of one stream.  Nobody gets a token of it.

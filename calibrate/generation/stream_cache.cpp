@@ -99,15 +99,17 @@ void attend_on_gpu(kernels::DecodeAttentionArguments<T> arguments, const at::Ten
 }  // namespace
 
 StreamCache::StreamCache(const CacheFormat& format, const DecodingRule& rule,
-                         const ModelConfig& config, int64_t blocks, const at::Device& device)
+                         const ModelConfig& config, const LayerRange& layers, int64_t blocks,
+                         const at::Device& device)
     : is_int8_(is_int8_of(format)),
       rule_(rule),
       config_(config),
+      layers_(layers),
       tables_{Tables{table_of(format.keys.scale, config, device),
                      table_of(format.keys.zero, config, device)},
               Tables{table_of(format.values.scale, config, device),
                      table_of(format.values.zero, config, device)}},
-      cache_(at::empty({config.layers, 2, blocks, config.kv_heads, kBlockTokens, config.head_dim},
+      cache_(at::empty({layers.count(), 2, blocks, config.kv_heads, kBlockTokens, config.head_dim},
                        at::device(device).dtype(element_type_of(is_int8_, config, device)))),
       pool_(blocks) {}
 
@@ -117,7 +119,7 @@ kernels::CacheType StreamCache::type() const {
 }
 
 void* StreamCache::memory(int64_t layer, Which which) const {
-  return cache_.select(0, layer).select(0, which).data_ptr();
+  return cache_.select(0, layer - layers_.first).select(0, which).data_ptr();
 }
 
 template <typename T>
@@ -238,10 +240,11 @@ at::Tensor StreamCache::attend(int64_t layer, const at::Tensor& queries, const a
   return out;
 }
 
-uint64_t cache_block_bytes(const ModelConfig& config, bool is_int8, const at::Device& device) {
+uint64_t cache_block_bytes(const ModelConfig& config, int64_t layers, bool is_int8,
+                           const at::Device& device) {
   const int64_t element = is_int8 ? 1 : (device.is_cpu() ? 4 : 2);
-  return static_cast<uint64_t>(config.layers * 2 * config.kv_heads * kBlockTokens *
-                               config.head_dim * element);
+  return static_cast<uint64_t>(layers * 2 * config.kv_heads * kBlockTokens * config.head_dim *
+                               element);
 }
 
 }  // namespace kvcalib

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "calibrate/engine/cache_format.h"
+#include "calibrate/engine/run_layers.h"
 #include "calibrate/generation/block_pool.h"
 #include "calibrate/statistics/decoding_rule.h"
 #include "kernels/cache_store.h"
@@ -24,15 +25,15 @@ struct DecodingRows {
   int64_t most_keys = 0;
 };
 
-// The cache of one stream in its own type: of every layer K and V [blocks, kv_heads, kBlockTokens,
-// head_dim], codes of int8 or 16-bit elements (float32 on the CPU, rounded to 16 bits).  A slot is
-// a token's place: block kBlockTokens + its place in the block.
+// The cache of one stream in its own type, of some layers: of each K and V [blocks, kv_heads,
+// kBlockTokens, head_dim], codes of int8 or 16-bit elements (float32 on the CPU, rounded to 16
+// bits).  A slot is a token's place: block kBlockTokens + its place in the block.
 class StreamCache {
  public:
   // Takes the memory.  Throws Error for a format that is neither 16 bits nor int8, and as
   // CacheQuantizer does for its scales.
   StreamCache(const CacheFormat& format, const DecodingRule& rule, const ModelConfig& config,
-              int64_t blocks, const at::Device& device);
+              const LayerRange& layers, int64_t blocks, const at::Device& device);
 
   // Which blocks are whose.
   BlockPool& pool() { return pool_; }
@@ -75,12 +76,14 @@ class StreamCache {
   bool is_int8_;
   DecodingRule rule_;
   ModelConfig config_;
+  LayerRange layers_;
   std::array<Tables, 2> tables_;
-  at::Tensor cache_;  // [layers, K and V, blocks, kv_heads, kBlockTokens, head_dim]
+  at::Tensor cache_;  // [its layers, K and V, blocks, kv_heads, kBlockTokens, head_dim]
   BlockPool pool_;
 };
 
-// Bytes of a block of all layers.
-uint64_t cache_block_bytes(const ModelConfig& config, bool is_int8, const at::Device& device);
+// Bytes of a block of so many layers.
+uint64_t cache_block_bytes(const ModelConfig& config, int64_t layers, bool is_int8,
+                           const at::Device& device);
 
 }  // namespace kvcalib

@@ -10,7 +10,7 @@
 
 namespace kvcalib {
 
-// The three collectives of a run.  All ranks call them in the same order, from one thread at a
+// The collectives of a run.  All ranks call them in the same order, from one thread at a
 // time.
 class Communicator {
  public:
@@ -24,6 +24,10 @@ class Communicator {
   virtual void all_gather(const at::Tensor& bytes) = 0;
   // Elementwise minimum of `values` (float32, contiguous) over the ranks, in place, on every rank.
   virtual void all_reduce_minimum(const at::Tensor& values) = 0;
+  // The next rank gets `given` and has it in `taken` afterwards, both uint8 [n], contiguous, of the
+  // same n on every rank, and apart.  Nobody takes of the last rank, and the first takes nothing.
+  // On a GPU it is ordered on the current stream.
+  virtual void pass_on(const at::Tensor& given, const at::Tensor& taken) = 0;
   // Returns when every rank has come here.
   virtual void barrier() = 0;
   // From any thread: this rank gives up, and whoever waits for it throws instead of waiting on.

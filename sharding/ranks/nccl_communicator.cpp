@@ -118,6 +118,19 @@ void NcclCommunicator::all_reduce_minimum(const at::Tensor& values) {
                            live(), at::cuda::getCurrentCUDAStream()));
 }
 
+void NcclCommunicator::pass_on(const at::Tensor& given, const at::Tensor& taken) {
+  const c10::cuda::CUDAGuard guard(device_);
+  const auto bytes = static_cast<size_t>(given.numel());
+  const auto stream = at::cuda::getCurrentCUDAStream();
+  const int next = static_cast<int>(rank_) + 1, previous = static_cast<int>(rank_) - 1;
+  const std::lock_guard lock(calls_);
+  NCCL_CHECK(ncclGroupStart());
+  if (next < size_) NCCL_CHECK(ncclSend(given.data_ptr(), bytes, ncclUint8, next, live(), stream));
+  if (previous >= 0)
+    NCCL_CHECK(ncclRecv(taken.data_ptr(), bytes, ncclUint8, previous, live(), stream));
+  NCCL_CHECK(ncclGroupEnd());
+}
+
 void NcclCommunicator::barrier() {
   const c10::cuda::CUDAGuard guard(device_);
   const at::Tensor token = at::zeros({1}, at::device(device_).dtype(at::kFloat));

@@ -126,6 +126,19 @@ void SharedMemoryCommunicator::all_gather(const at::Tensor& bytes) {
   }
 }
 
+void SharedMemoryCommunicator::pass_on(const at::Tensor& given, const at::Tensor& taken) {
+  const auto* const source = static_cast<const std::byte*>(given.data_ptr());
+  auto* const target = static_cast<std::byte*>(taken.data_ptr());
+  const auto bytes = static_cast<size_t>(given.numel());
+  for (size_t done = 0; done < bytes; done += kSlotBytes) {
+    const size_t piece = std::min(kSlotBytes, bytes - done);
+    if (rank_ + 1 < size_) std::memcpy(slot(rank_).data(), source + done, piece);
+    barrier();
+    if (rank_ > 0) std::memcpy(target + done, slot(rank_ - 1).data(), piece);
+    barrier();
+  }
+}
+
 void SharedMemoryCommunicator::all_reduce_minimum(const at::Tensor& values) {
   float* const data = values.data_ptr<float>();
   const auto count = static_cast<size_t>(values.numel());

@@ -80,7 +80,7 @@ class GenerateRunner {
     const StreamCounts counts{int8 ? 1 : 0, sixteen_bits ? 1 : 0};
     const GenerationPlan plan = plan_generation(
         config, prompts_, {counts, device, stored_layer_bytes(directory_), most_memory(device)},
-        /*weights_stay=*/true);
+        WeightPlace::kEveryDevice);
     const PassSettings pass{.device = device, .reading_threads = benchmark_.reading_threads};
     Generator generator(directory_, settings, pass, *communicator_);
     const Rotation rotation{frequencies_of(config.rope_theta, config.head_dim), 1.0, {}};
@@ -88,7 +88,8 @@ class GenerateRunner {
     for (int64_t turn = 0; turn <= benchmark_.repeat; ++turn) {  // the first one warms up
       std::vector<double> times;
       const Clock::time_point start = Clock::now();
-      generator.run(prompts_, plan, rotation, {},
+      const GenerationGroup group{prompts_, plan};
+      generator.run({&group, 1}, rotation, plan.length, {},
                     [&](const GenerationProgress&) { times.push_back(seconds_since(start)); });
       if (turn == 0) continue;
       const auto new_tokens = static_cast<size_t>(benchmark_.most_new);
@@ -107,14 +108,15 @@ class GenerateRunner {
     const auto element = benchmark_.device.is_cpu() ? 4 : 2;
     const auto head = static_cast<double>(config.vocab * config.hidden * element);
     const auto weights =
-        static_cast<double>(resident_layer_bytes(config, benchmark_.device)) + head;
+        static_cast<double>(resident_layer_bytes(config, config.layers, benchmark_.device)) + head;
     const double keys =
         static_cast<double>(benchmark_.length) + static_cast<double>(benchmark_.most_new) / 2;
     double cache = 0;
     for (const bool int8 : {false, true})
-      cache += static_cast<double>(int8 ? counts.int8 : counts.sixteen_bits) *
-               static_cast<double>(plan.rows) * keys / kBlockTokens *
-               static_cast<double>(cache_block_bytes(config, int8, benchmark_.device));
+      cache +=
+          static_cast<double>(int8 ? counts.int8 : counts.sixteen_bits) *
+          static_cast<double>(plan.rows) * keys / kBlockTokens *
+          static_cast<double>(cache_block_bytes(config, config.layers, int8, benchmark_.device));
     const double floor = (weights + cache) / copy_rate_;
     return {{"streams", name},
             {"rows_of_each", plan.rows},

@@ -68,7 +68,7 @@ class PassRunner {
     }
     embed_tokens(directory_, ids_, hidden);
     const auto start = std::chrono::steady_clock::now();
-    run_layers(stream, 0, config.layers, visitor);
+    run_layers(stream, {0, config.layers}, visitor);
     return seconds_since(start);
   }
 

@@ -44,7 +44,7 @@ TEST(RunLayers, TakesEachLayerOnceAndFinishesIt) {
   std::string notes;
   NotingSource source(notes);
   NotingVisitor visitor(notes);
-  run_layers(source, 0, 2, visitor);
+  run_layers(source, {0, 2}, visitor);
   EXPECT_EQ(notes, "next visit 0 finish 0 next visit 1 finish 1 ");
 }
 
@@ -52,7 +52,7 @@ TEST(RunLayers, FinishesALayerWhenAGpuHasTheNextBeforeIt) {
   std::string notes;
   NotingSource source(notes, c10::Device(c10::kCUDA, 0));
   NotingVisitor visitor(notes);
-  run_layers(source, 0, 2, visitor);
+  run_layers(source, {0, 2}, visitor);
   EXPECT_EQ(notes, "next visit 0 next visit 1 finish 0 finish 1 ");
 }
 
@@ -60,8 +60,8 @@ TEST(RunLayers, BeginsAtTheLayerThatTheSourceHandsOutNext) {
   std::string notes;
   NotingSource source(notes);
   NotingVisitor visitor(notes);
-  run_layers(source, 3, 4, visitor);
-  run_layers(source, 4, 4, visitor);
+  run_layers(source, {3, 4}, visitor);
+  run_layers(source, {4, 4}, visitor);
   EXPECT_EQ(notes, "next visit 3 finish 3 ");
 }
 

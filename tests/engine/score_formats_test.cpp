@@ -69,7 +69,7 @@ at::Tensor log_probabilities(const ScoreRun& run, const std::vector<TokenTree>& 
   WindowVisitor visitor(
       make_layer_context(model, plain_rotation(model), kLength, at::kCPU, nullptr),
       {kLength, kLength}, {0, hidden}, {.hook = hook, .output = true});
-  run_layers(stream, 0, model.layers, visitor);
+  run_layers(stream, {0, model.layers}, visitor);
   std::vector<at::Tensor> logits;
   const auto fault = OutputHead(directory, at::kCPU)
                          .run(std::vector{visitor.state().hidden}, {},

@@ -57,7 +57,7 @@ class PlainRun {
     WindowVisitor visitor(
         make_layer_context(model(), plain_rotation(model()), kLength, at::kCPU, nullptr),
         {kLength, 2 * kLength}, std::move(state), std::move(work));
-    run_layers(stream, first, last_layer, visitor);
+    run_layers(stream, {first, last_layer}, visitor);
     EXPECT_EQ(visitor.state().next_layer, last_layer);
     return visitor.state();
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <numeric>
 #include <random>
@@ -13,6 +14,7 @@
 #include "sharding/ranks/make_communicator.h"
 #include "tests/engine/plain_forward.h"
 #include "tests/message_of.h"
+#include "tests/ranks/rank_threads.h"
 #include "tests/streaming/plain_directory.h"
 
 namespace kvcalib {
@@ -25,7 +27,8 @@ constexpr int64_t kNew = 6;
 // How prompts are continued.
 struct Way {
   int64_t rows = 0;  // 0: as planned
-  bool shares_prefix = true, weights_stay = true;
+  bool shares_prefix = true;
+  WeightPlace place = WeightPlace::kEveryDevice;
   DecodingRule rule = {};
   IsSettled is_settled = {};
   std::optional<int32_t> end = {};
@@ -59,8 +62,7 @@ class GeneratorTest : public testing::Test {
   }
 
   GenerationPlan plan(std::span<const GenerationPrompt> prompts, const Way& way) const {
-    GenerationPlan plan =
-        plan_generation(model(), prompts, room(uint64_t{1} << 33), way.weights_stay);
+    GenerationPlan plan = plan_generation(model(), prompts, room(uint64_t{1} << 33), way.place);
     if (way.rows > 0) plan.rows = way.rows;
     if (!way.shares_prefix) {
       plan.prefix_tokens = 0;
@@ -76,9 +78,12 @@ class GeneratorTest : public testing::Test {
                         {.streams = {{"fp16", {}}, {"int8", int8()}},
                          .decoding = way.rule,
                          .end = way.end,
-                         .weights_stay = way.weights_stay},
+                         .place = way.place},
                         {}, *communicator);
-    return generator.run(prompts, plan(prompts, way), plain_rotation(model()), way.is_settled, {});
+    const GenerationGroup group{prompts, plan(prompts, way)};
+    return generator
+        .run({&group, 1}, plain_rotation(model()), group.plan.length, way.is_settled, {})
+        .front();
   }
   Continuations run(const Way& way = {}) const { return run(prompts_, way); }
 
@@ -132,7 +137,7 @@ TEST_F(GeneratorTest, GivesTheSameTokensInWhateverCompany) {
   EXPECT_EQ(run({.rows = 1}), expected);
   EXPECT_EQ(run({.rows = 2}), expected);
   EXPECT_EQ(run({.shares_prefix = false}), expected);
-  EXPECT_EQ(run({.weights_stay = false}), expected);
+  EXPECT_EQ(run({.place = WeightPlace::kFiles}), expected);
   std::vector<GenerationPrompt> reversed = prompts_;
   std::reverse(reversed.begin(), reversed.end());
   Continuations found = run(reversed);
@@ -186,23 +191,69 @@ TEST_F(GeneratorTest, DecodesByTheRuntimesRule) {
 
 TEST_F(GeneratorTest, RefusesFormatsThatItsCacheDoesNotHold) {
   const CacheFormat of_token{CacheFormat::Kind::kInt8OfToken, {}, {}};
-  EXPECT_HOLDS("16 bits or static int8",
-               message_of([&] { StreamCache(of_token, {}, model(), 1, at::kCPU); }));
+  EXPECT_HOLDS("16 bits or static int8", message_of([&] {
+                 StreamCache(of_token, {}, model(), {0, 1}, 1, at::kCPU);
+               }));
 }
 
 TEST_F(GeneratorTest, TakesAsManySequencesAsFit) {
-  const uint64_t all = plan_generation(model(), prompts_, room(uint64_t{1} << 33), true).total();
-  EXPECT_TRUE(weights_fit(model(), prompts_, room(all)));
-  EXPECT_EQ(plan_generation(model(), prompts_, room(all), true).rows, std::ssize(prompts_));
-  EXPECT_FALSE(weights_fit(model(), prompts_, room(all - 1)));
-  const GenerationPlan fewer = plan_generation(model(), prompts_, room(all - 1), true);
+  constexpr WeightPlace kPlace = WeightPlace::kEveryDevice;
+  const uint64_t all = plan_generation(model(), prompts_, room(uint64_t{1} << 33), kPlace).total();
+  EXPECT_TRUE(fits(model(), prompts_, room(all), kPlace));
+  EXPECT_EQ(plan_generation(model(), prompts_, room(all), kPlace).rows, std::ssize(prompts_));
+  EXPECT_FALSE(fits(model(), prompts_, room(all - 1), kPlace));
+  const GenerationPlan fewer = plan_generation(model(), prompts_, room(all - 1), kPlace);
   EXPECT_LT(fewer.rows, std::ssize(prompts_));
   EXPECT_LE(fewer.total(), all - 1);
 }
 
+TEST_F(GeneratorTest, PlansForAShareOfTheLayersAndTheCachesOfAllGroups) {
+  GenerationRoom shared = room(uint64_t{1} << 33);
+  const GenerationPlan whole =
+      plan_generation(model(), prompts_, shared, WeightPlace::kEveryDevice);
+  shared.ranks = 2;  // of three layers one has two
+  const GenerationPlan half = plan_generation(model(), prompts_, shared, WeightPlace::kDivided);
+  EXPECT_EQ(half.weight_bytes * 3, whole.weight_bytes * 2);
+  EXPECT_EQ(half.cache_bytes * 3, whole.cache_bytes * 4);
+  shared.ranks = model().layers + 1;
+  EXPECT_FALSE(fits(model(), prompts_, shared, WeightPlace::kDivided));
+}
+
 TEST_F(GeneratorTest, IsRefusedWhereNotOnePromptFits) {
-  EXPECT_HOLDS("are free; use a shorter --length",
-               message_of([&] { plan_generation(model(), prompts_, room(1000), false); }));
+  EXPECT_HOLDS("are free; use a shorter --length", message_of([&] {
+                 plan_generation(model(), prompts_, room(1000), WeightPlace::kFiles);
+               }));
+}
+
+// Groups of other sizes, one of them empty, over ranks of other numbers of layers.
+TEST_F(GeneratorTest, GivesTheSameTokensWhereLayersAreDividedAmongRanks) {
+  const Continuations expected = run();
+  const auto of_group = [](const Continuations& all, size_t first, size_t count) {
+    return Continuations(all.begin() + static_cast<int64_t>(first),
+                         all.begin() + static_cast<int64_t>(first + count));
+  };
+  const auto prompts = [&](size_t first, size_t count) {
+    return std::span(prompts_).subspan(first, count);
+  };
+  for (const int64_t ranks : {2, 3}) {
+    std::vector<GenerationGroup> groups = {{prompts(0, 4), plan(prompts(0, 4), {})},
+                                           {prompts(4, 2), plan(prompts(4, 2), {.rows = 1})}};
+    if (ranks == 3) groups.insert(groups.begin(), GenerationGroup{});
+    std::atomic<int64_t> right{0};
+    run_rank_threads(ranks, [&](const Rank& rank, Rendezvous& rendezvous) {
+      const auto communicator = make_communicator(rank, at::kCPU, rendezvous);
+      Generator generator(directory_,
+                          {.streams = {{"fp16", {}}, {"int8", int8()}},
+                           .decoding = {},
+                           .end = {},
+                           .place = WeightPlace::kDivided},
+                          {}, *communicator);
+      auto found = generator.run(groups, plain_rotation(model()), 300, {}, {});
+      right += found[static_cast<size_t>(ranks - 2)] == of_group(expected, 0, 4) &&
+               found.back() == of_group(expected, 4, 2);
+    });
+    EXPECT_EQ(right, ranks);
+  }
 }
 
 }  // namespace

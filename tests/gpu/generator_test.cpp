@@ -2,10 +2,12 @@
 #include "calibrate/generation/generator.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/ranks/make_communicator.h"
+#include "tests/generation/forced_decoding.h"
 #include "tests/gpu/device_array.h"
 
 namespace kvcalib {
@@ -37,24 +39,25 @@ class GpuGenerator : public kernels::GpuTest {
   }
 
   Continuations run(const c10::Device& device, const DecodingRule& rule = {}, int64_t rows = 0,
-                    bool weights_stay = true) const {
+                    WeightPlace place = WeightPlace::kEveryDevice) const {
     Rendezvous rendezvous{Rank{}};
     const auto communicator = make_communicator({}, device, rendezvous);
     GenerationPlan plan = plan_generation(
         directory_.config(), prompts_,
         {{.int8 = 1, .sixteen_bits = 1}, device, stored_layer_bytes(directory_), uint64_t{1} << 34},
-        weights_stay);
+        place);
     EXPECT_EQ(plan.prefix_tokens, 128);
     if (rows > 0) plan.rows = rows;
-    Generator generator(directory_,
-                        {.streams = {{"fp16", {}}, {"int8", int8()}},
-                         .decoding = rule,
-                         .end = {},
-                         .weights_stay = weights_stay},
-                        {.device = device}, *communicator);
+    Generator generator(
+        directory_,
+        {.streams = {{"fp16", {}}, {"int8", int8()}}, .decoding = rule, .end = {}, .place = place},
+        {.device = device}, *communicator);
     const ModelConfig& model = directory_.config();
-    return generator.run(prompts_, plan,
-                         {frequencies_of(model.rope_theta, model.head_dim), 1.0, {}}, {}, {});
+    const GenerationGroup group{prompts_, plan};
+    return generator
+        .run({&group, 1}, {frequencies_of(model.rope_theta, model.head_dim), 1.0, {}}, plan.length,
+             {}, {})
+        .front();
   }
 
   // Tokens up to the first that differs, of all.
@@ -84,7 +87,25 @@ TEST_F(GpuGenerator, GivesTheSameTokensAgainAndWithWeightsThatAreReadAnew) {
   const c10::Device gpu(c10::kCUDA, 0);
   const Continuations expected = run(gpu);
   EXPECT_EQ(run(gpu), expected);
-  EXPECT_EQ(run(gpu, {}, 0, /*weights_stay=*/false), expected);
+  EXPECT_EQ(run(gpu, {}, 0, WeightPlace::kFiles), expected);
+}
+
+TEST_F(GpuGenerator, DecodesWhatItWouldFindInAPrompt) {
+  ForcedDecoding model(directory_, {c10::kCUDA, 0});
+  const std::vector<int32_t>& text = prompts_[2].ids;
+  for (const CacheFormat& format : {CacheFormat{}, int8()}) {
+    constexpr size_t kPrompt = 300;
+    const std::vector<double> decoded = model.score(text, kPrompt, format, {});
+    std::vector<double> differences;
+    for (size_t i = 0; i < decoded.size(); ++i) {
+      const auto first = std::span(text).first(kPrompt + i + 1);
+      differences.push_back(
+          std::abs(decoded[i] - model.score(first, kPrompt + i, format, {}).front()));
+    }
+    std::sort(differences.begin(), differences.end());
+    EXPECT_LT(differences[differences.size() / 2], 1e-3);
+    EXPECT_LT(differences.back(), 0.05);
+  }
 }
 
 }  // namespace

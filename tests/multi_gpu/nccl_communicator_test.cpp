@@ -54,6 +54,19 @@ TEST_F(NcclBetweenGpus, GathersEveryRanksShareOnEveryRank) {
   EXPECT_EQ(equal, kRanks);
 }
 
+TEST_F(NcclBetweenGpus, PassesOnToTheNextRank) {
+  std::atomic<int64_t> equal{0};
+  run_ranks([&](const at::Device& device, NcclCommunicator& communicator) {
+    const auto filled = [&](int64_t value) {
+      return at::full({1000003}, value, at::device(device).dtype(at::kByte));
+    };
+    const at::Tensor taken = filled(9);
+    communicator.pass_on(filled(communicator.rank() + 1), taken);
+    equal += at::equal(taken, filled(communicator.rank() == 0 ? 9 : communicator.rank())) ? 1 : 0;
+  });
+  EXPECT_EQ(equal, kRanks);
+}
+
 TEST_F(NcclBetweenGpus, ReducesToTheMinimumOnEveryRank) {
   std::atomic<int64_t> equal{0};
   run_ranks([&](const at::Device& device, NcclCommunicator& communicator) {

@@ -36,6 +36,23 @@ TEST(SharedMemoryCommunicator, GathersEveryRanksShareOnEveryRank) {
   }
 }
 
+TEST(SharedMemoryCommunicator, PassesOnToTheNextRank) {
+  for (const int64_t bytes : {1, 2 * (1 << 20) + 512}) {
+    std::atomic<int64_t> wrong{0};
+    run_rank_threads(3, [&](const Rank& rank, Rendezvous& rendezvous) {
+      const auto communicator = make_communicator(rank, at::kCPU, rendezvous);
+      const at::Tensor given = at::empty({bytes}, at::kByte);
+      const at::Tensor taken = at::full({bytes}, 255, at::kByte);
+      for (int64_t i = 0; i < bytes; ++i) given.data_ptr<uint8_t>()[i] = byte_of(rank.index, i);
+      communicator->pass_on(given, taken);
+      for (int64_t i = 0; i < bytes; ++i)
+        wrong += taken.data_ptr<uint8_t>()[i] !=
+                 (rank.index == 0 ? uint8_t{255} : byte_of(rank.index - 1, i));
+    });
+    EXPECT_EQ(wrong, 0) << bytes;
+  }
+}
+
 TEST(SharedMemoryCommunicator, ReducesToTheMinimumOnEveryRank) {
   constexpr int64_t kCount = 300000;  // more than a slot holds
   std::atomic<int64_t> wrong{0};

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmark.evaluation_rows import evaluation, large_evaluation
+from benchmark.generate_rows import generation
 from benchmark.models import large_models
 from benchmark.session import ROOT, Calibration, Session, report, run, script
 from benchmark.table import Goal, Row, quantity, seconds
@@ -182,9 +183,9 @@ def quick_command(session: Session, weights: Path, *arguments) -> Row:
 
 ROWS = {
     "cpu": {"layers": layers, "waiting": waiting, "hugging-face": hugging_face, "reading": reading, "start": start,
-            "quick": quick,
-            "observer": observer, "7b": large_models("7b"), "104b": large_models("104b"), "evaluate": evaluation,
-            "evaluate-tasks": tasks, "evaluate-104b": large_evaluation},
+            "quick": quick, "observer": observer, "7b": large_models("7b"), "104b": large_models("104b"),
+            "evaluate": evaluation, "evaluate-tasks": tasks, "generate": generation, "evaluate-104b": large_evaluation},
     "gpu": {"layers": layers, "whole": whole, "hugging-face": hugging_face, "observer": observer, "reading": reading,
-            "104b": large_models("104b"), "7b": large_models("7b"), "evaluate": evaluation, "evaluate-tasks": tasks},
+            "104b": large_models("104b"), "7b": large_models("7b"), "evaluate": evaluation, "evaluate-tasks": tasks,
+            "generate": generation},
 }

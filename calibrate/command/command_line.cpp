@@ -49,7 +49,8 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   Parser parser(heading);
   add_input(parser, options);
   add_windows(parser, options);
-  add_delivery(parser, options.output, options.scales);
+  GivenMethod method;
+  add_delivery(parser, options.output, options.scales, method);
   add_parallelism(parser, options.devices, options.micro_batch_tokens);
   add_trace(parser, options.trace);
   parser.flag("Other", "dry-run", "print what would be done; write nothing", options.dry_run);
@@ -57,6 +58,7 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   add_json(parser, options.json);
   parser.parse(arguments);
 
+  take_method(parser, method, options.scales);
   check_place(parser, options.output, !options.dry_run);
   check_micro_batch(parser, options.micro_batch_tokens);
   check_serving(parser, options.scales.serving_ranks);

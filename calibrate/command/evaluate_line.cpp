@@ -52,7 +52,9 @@ void add_evaluation(Parser& parser, EvaluateOptions& options, std::vector<std::s
       {"Evaluation", "seed", concat("of random tokens (default ", options.seed, ")"), "N"}, 0,
       options.seed);
   parser.values(
-      {"Evaluation", "method", "of scales from --stats, or several (default: asymmetric)", "NAME"},
+      {"Evaluation", "method",
+       concat("of scales from --stats, or several, of ", method_names(), " (default: asymmetric)"),
+       "NAME"},
       methods);
   parser.list(
       {"Evaluation", "formats",
@@ -118,14 +120,6 @@ void take_files(const Parser& parser, EvaluateOptions& options,
         concat("'", files.front(), "': is it of --data or of --tasks? put it behind one of them"));
   std::vector<std::string>& taken = options.data.empty() ? options.tasks : options.data;
   taken.insert(taken.end(), files.begin(), files.end());
-}
-
-ScaleMethod read_method(const Parser& parser, const std::string& given) {
-  try {
-    return ScaleMethod::parse(given);
-  } catch (const Error& error) {
-    parser.fail(concat("--method ", given, ": ", error.what()));
-  }
 }
 
 void take_methods(const Parser& parser, EvaluateOptions& options,

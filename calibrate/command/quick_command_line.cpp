@@ -11,8 +11,10 @@ ExportOptions parse_export(const Heading& heading, const std::vector<std::string
                options.statistics);
   parser.require("stats");
   add_weights(parser, options.weights, kWeightsHelp);
-  add_delivery(parser, options.output, options.scales);
+  GivenMethod method;
+  add_delivery(parser, options.output, options.scales, method);
   parser.parse(arguments);
+  take_method(parser, method, options.scales);
   check_place(parser, options.output, true);
   check_serving(parser, options.scales.serving_ranks);
   return options;

@@ -29,13 +29,18 @@ void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& r
       1, ranks);
 }
 
-void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales) {
+void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales,
+                  GivenMethod& method) {
   add_output(parser, output.output, "files");
   parser.flag("Output", "in-place", "put the files into the weights directory, all at once",
               output.in_place);
   add_serving(parser, scales.runtime.release, scales.serving_ranks);
-  parser.flag("Output", "symmetric", "zero points of 0 (default: asymmetric min/max)",
-              scales.method, ScaleMethod::kSymmetric);
+  parser.value(
+      {"Output", "method",
+       concat("how scales are made, of ", method_names(), " (default: ", scales.method.text(), ")"),
+       "NAME"},
+      method.name);
+  parser.flag("Output", "symmetric", "the same as --method symmetric", method.is_symmetric);
   add_force(parser, output.force, "existing scale files or an earlier output");
 }
 
@@ -52,6 +57,28 @@ void check_place(const Parser& parser, const OutputOptions& output, bool needed)
   if (output.output && output.in_place) parser.fail("--output and --in-place exclude each other");
   if (needed && !output.output && !output.in_place)
     parser.fail("where do the files go? give --output DIR or --in-place");
+}
+
+std::string method_names() {
+  std::string names;
+  for (const ScaleMethod& method : ScaleMethod::all())
+    names += (names.empty() ? "" : ", ") + method.text();
+  return names;
+}
+
+ScaleMethod read_method(const Parser& parser, const std::string& given) {
+  try {
+    return ScaleMethod::parse(given);
+  } catch (const Error& error) {
+    parser.fail(concat("--method ", given, ": ", error.what()));
+  }
+}
+
+void take_method(const Parser& parser, const GivenMethod& given, ScaleOptions& scales) {
+  if (!given.name.empty() && given.is_symmetric)
+    parser.fail("--symmetric and --method exclude each other");
+  if (given.is_symmetric) scales.method = ScaleMethod::kSymmetric;
+  if (!given.name.empty()) scales.method = read_method(parser, given.name);
 }
 
 void add_quiet(Parser& parser, bool& quiet) {

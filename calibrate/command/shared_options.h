@@ -27,7 +27,14 @@ void add_output(Parser& parser, Path& directory, const std::string& contents) {
 void add_force(Parser& parser, bool& force, const std::string& replaced);
 void add_runtime(Parser& parser, std::string& runtime);
 void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& ranks);
-void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales);
+
+// What a line says of the method that scales are made by.
+struct GivenMethod {
+  std::string name;
+  bool is_symmetric = false;  // by --symmetric
+};
+
+void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales, GivenMethod& method);
 void add_trace(Parser& parser, std::optional<std::filesystem::path>& trace);
 void add_quiet(Parser& parser, bool& quiet);
 void add_json(Parser& parser, bool& json);
@@ -36,5 +43,11 @@ void add_json(Parser& parser, bool& json);
 void check_limit(const Parser& parser, const char* option, int64_t value, int64_t most);
 void check_serving(const Parser& parser, const std::optional<int64_t>& ranks);
 void check_place(const Parser& parser, const OutputOptions& output, bool needed);
+
+// Throw UsageError for what no method is.
+ScaleMethod read_method(const Parser& parser, const std::string& given);
+void take_method(const Parser& parser, const GivenMethod& given, ScaleOptions& scales);
+// All names, with their parameters.
+std::string method_names();
 
 }  // namespace kvcalib

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "sharding/files/error.h"
+
 namespace kvcalib {
 
 Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
@@ -11,6 +13,10 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
   const int64_t ranks = options.serving_ranks.value_or(config.stored_ranks);
   const bool zero_points = !options.method.is_symmetric();
   const bool held = !zero_points || runtime->holds_zero_points();
+  if (!held && options.method != ScaleMethod::kAsymmetric)
+    throw Error(concat("--method ", options.method.text(), ": ", runtime->title(),
+                       " holds no zero points; give symmetric or symmetric-margin, or a later ",
+                       "release"));
   std::vector<std::string> warnings =
       check_served(*runtime, {config, ranks, embedding_rows, length, zero_points});
   return {std::move(runtime), ranks, held ? options.method : ScaleMethod::kSymmetric,

@@ -17,8 +17,9 @@ namespace kvcalib {
 // What scale files are to be made for.
 struct ScaleOptions {
   RuntimeChoice runtime;
-  std::optional<int64_t> serving_ranks;           // else as the weights are cut
-  ScaleMethod method = ScaleMethod::kAsymmetric;  // where the runtime can hold its zero points
+  std::optional<int64_t> serving_ranks;  // else as the weights are cut
+  // The default stands for symmetric where the runtime holds no zero points.
+  ScaleMethod method = ScaleMethod::kAsymmetric;
 };
 
 // What they are made for: a runtime, the ranks that serve, and the method.

@@ -25,14 +25,27 @@ Range range_of(const ChannelStatistics& channels) {
 // -0 would be another byte pattern of the same zero.
 float plain_zero(float value) { return value == 0.0f ? 0.0f : value; }
 
-TensorScale asymmetric(const ChannelStatistics& channels, const ScaleMethod& /*parameters*/) {
-  const Range range = range_of(channels);
+constexpr const char* kMargin = "margin";
+constexpr double kLeastMargin = 1.0, kMostMargin = 2.0;
+
+// Widened where the method has a margin.
+Range range_of(const ChannelStatistics& channels, const ScaleMethod& method) {
+  Range range = range_of(channels);
+  const auto margin = method.parameters.find(kMargin);
+  if (margin == method.parameters.end()) return range;
+  range.low *= static_cast<float>(margin->second);
+  range.high *= static_cast<float>(margin->second);
+  return range;
+}
+
+TensorScale asymmetric(const ChannelStatistics& channels, const ScaleMethod& method) {
+  const Range range = range_of(channels, method);
   return {std::max((range.high - range.low) / 255.0f, kSmallestScale),
           plain_zero((range.high + range.low) * 0.5f)};
 }
 
-TensorScale symmetric(const ChannelStatistics& channels, const ScaleMethod& /*parameters*/) {
-  const Range range = range_of(channels);
+TensorScale symmetric(const ChannelStatistics& channels, const ScaleMethod& method) {
+  const Range range = range_of(channels, method);
   return {std::max(std::max(-range.low, range.high) / 127.0f, kSmallestScale), 0.0f};
 }
 
@@ -47,6 +60,8 @@ const std::vector<Row>& rows() {
   static const std::vector<Row> kRows = {
       {ScaleMethod::kAsymmetric, false, asymmetric},
       {ScaleMethod::kSymmetric, true, symmetric},
+      {{"minmax-margin", {{kMargin, 1.05}}}, false, asymmetric},
+      {{"symmetric-margin", {{kMargin, 1.05}}}, true, symmetric},
   };
   return kRows;
 }
@@ -100,6 +115,9 @@ ScaleMethod ScaleMethod::parse(std::string_view text) {
     if (known == method.parameters.end())
       throw Error(concat("scale method '", text, "': it has no parameter '", parameter,
                          "', expected ", method.text()));
+    if (!(value >= kLeastMargin && value <= kMostMargin))
+      throw Error(concat("scale method '", text, "': ", parameter, " is ", value, ", expected ",
+                         kLeastMargin, " to ", kMostMargin));
     known->second = value;
   }
   return method;

@@ -31,6 +31,8 @@ inline constexpr float kSmallestScale = 0x1p-24f;
 //   asymmetric   scale = (high - low) / 255.0f        zero = (high + low) * 0.5f
 //   symmetric    scale = max(-low, high) / 127.0f     zero = 0.0f
 //   last         scale = max(scale, 2^-24)
+// minmax-margin and symmetric-margin first widen low and high by the factor `margin`, rounded to
+// fp32, for text that spans more than what was calibrated.
 // Source: LMDeploy v0.3.0 kv_qparams.py, which computes in fp16 and neither widens nor clamps.
 struct ScaleMethod {
   std::string name;
@@ -42,7 +44,8 @@ struct ScaleMethod {
   static std::vector<ScaleMethod> all();
 
   // "NAME" or "NAME:PARAMETER=NUMBER,..."; parse() takes what text() gives.  Throws Error for
-  // another form, and naming those known for a method or parameter that the table does not have.
+  // another form or a number out of its bounds, and naming those known for a method or parameter
+  // that the table does not have.
   static ScaleMethod parse(std::string_view text);
   std::string text() const;
 

@@ -9,9 +9,9 @@ from program import ROOT, TINY, ProgramTest, digests, kvcalib
 
 OPTIONS = {
     "calibrate": ["--weights", "--data", "--output", "--in-place", "--tokenizer", "--samples", "--length", "--seed",
-                  "--pack", "--runtime", "--serving-tp", "--symmetric", "--devices", "--micro-batch", "--force",
+                  "--pack", "--runtime", "--serving-tp", "--method", "--symmetric", "--devices", "--micro-batch", "--force",
                   "--dry-run", "--trace", "--quiet", "--json", "--help"],
-    "export": ["--stats", "--weights", "--output", "--in-place", "--runtime", "--serving-tp", "--symmetric", "--force",
+    "export": ["--stats", "--weights", "--output", "--in-place", "--runtime", "--serving-tp", "--method", "--symmetric", "--force",
                "--help"],
     "verify": ["--runtime", "--serving-tp", "--json", "--help"],
     "inspect": ["--json", "--help"],

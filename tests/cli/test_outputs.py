@@ -145,6 +145,30 @@ class Outputs(ProgramTest):
             self.assertEqual((key_zero, value_zero), (0.0, 0.0), name)
             self.assertTrue(key_scale > 0 and value_scale > 0, name)
 
+    def test_margins_widen_the_range(self):
+        import torch
+        output = self.calibrate(TINY / "weights", self.windows(), "--method", "minmax-margin:margin=1.25")
+        wider = calibration.Ranges({name: 1.25 * values for name, values in statistics(output).items()}, torch.float16)
+        self.assertEqual(scales(output), calibration.scale_files(wider, TINY_RANKS))
+        self.assertIn("minmax-margin:margin=1.25", (output / "summary.json").read_text())
+        self.succeed("verify", output)
+        self.succeed("export", "--stats", output / "kv_stats.safetensors", "--weights", TINY / "weights", "--output",
+                     self.folder / "exported", "--method", "symmetric-margin:margin=1.25", "--runtime", "0.0.3")
+        self.assertEqual(scales(self.folder / "exported"),
+                         calibration.scale_files(wider, TINY_RANKS, runtime="0.0.3"))
+
+    def test_methods_that_cannot_be(self):
+        place = ("calibrate", "--weights", TINY / "weights", "--data", self.windows(), "--output", self.folder / "none")
+        for arguments, code, told in (
+                (("--method", "minimax"), 2, "expected one of asymmetric, symmetric, minmax-margin"),
+                (("--method", "minmax-margin:margin=3"), 2, "margin is 3, expected 1 to 2"),
+                (("--method", "symmetric", "--symmetric"), 2, "exclude each other"),
+                (("--method", "minmax-margin", "--runtime", "0.0.3"), 1, "give symmetric or symmetric-margin")):
+            run = kvcalib(*place, *arguments)
+            self.assertEqual(run.code, code, run.err)
+            self.assertIn(told, run.err)
+        self.assertFalse((self.folder / "none").exists())
+
     def test_files_for_v0_0_3_hold_two_values(self):
         output = self.calibrate(TINY / "weights", self.windows(), "--runtime", "0.0.3")
         self.assertEqual({len(data) for data in scales(output).values()}, {8})

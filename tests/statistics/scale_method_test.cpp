@@ -72,6 +72,20 @@ TEST_F(ScaleMethods, OfTheWholeRangeTakeNoLargerStepsThanItNeeds) {
   }
 }
 
+TEST_F(ScaleMethods, WithAMarginAreThoseOfAWiderRange) {
+  const TensorStatistics channels{{-1.0f, -4.0f}, {3.0f, 2.0f}}, wider{{-6.0f}, {4.5f}};
+  const auto with = [](const char* text) { return ScaleMethod::parse(text); };
+  EXPECT_EQ(scale_of(with("minmax-margin:margin=1.5"), channels),
+            scale_of(ScaleMethod::kAsymmetric, wider));
+  EXPECT_EQ(scale_of(with("symmetric-margin:margin=1.5"), channels),
+            scale_of(ScaleMethod::kSymmetric, wider));
+  EXPECT_EQ(scale_of(with("minmax-margin:margin=1"), channels),
+            scale_of(ScaleMethod::kAsymmetric, channels));
+  for (const char* text : {"minmax-margin:margin=0.99", "symmetric-margin:margin=2.01",
+                           "minmax-margin:margin=nan", "minmax-margin:margin=inf"})
+    EXPECT_HOLDS("expected 1 to 2", message_of([&] { with(text); }));
+}
+
 TEST_F(ScaleMethods, SayWhetherTheirZeroIsAlwaysZero) {
   for (const ScaleMethod& method : ScaleMethod::all()) {
     bool always = true;

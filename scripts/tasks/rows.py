@@ -49,8 +49,9 @@ class Question:
 
 
 def read_rows(folder: Path) -> dict[str, dict]:
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-    return {row["task"]: row for row in rows}
+    """All rows of a folder by name; the lists of rows that are beside them (kvcalib-report) are none."""
+    files = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    return {row["task"]: row for row in files if row.get("format") != "kvcalib-report"}
 
 
 def header(row: dict) -> dict:

@@ -75,7 +75,8 @@ void add_results(Parser& parser, EvaluateOptions& options) {
   add_output(parser, options.output, "report");
   add_force(parser, options.force, "an earlier report");
   parser.flag("Output", "resume",
-              "go on behind the groups that a killed run finished; without it they are dropped",
+              "go on behind the groups and answers that a killed run finished; without it they are "
+              "dropped",
               options.resume);
   add_runtime(parser, options.runtime.release);
   parser.number<int64_t>({"Output", "serving-tp",

@@ -16,6 +16,7 @@ namespace kvcalib {
 
 // Prompts whose continuations are read by one answer rule.
 struct GenerationTask {
+  size_t place = 0;  // among the evaluation's tasks of this kind
   std::string name, extract;
   std::vector<GenerationPrompt> prompts;
 };
@@ -40,7 +41,7 @@ std::vector<GenerationPrompt> prompts_of_rank(const GenerationTask& task, int64_
 
 std::string to_bytes(const GenerationRequest& request);
 GenerationRequest generation_request_of(std::string_view bytes);
-std::string to_bytes(const std::vector<TaskContinuations>& continuations);
-std::vector<TaskContinuations> continuations_of(std::string_view bytes, const std::string& origin);
+std::string to_bytes(const TaskContinuations& continuations);
+TaskContinuations continuations_of(std::string_view bytes, const std::string& origin);
 
 }  // namespace kvcalib

@@ -62,9 +62,9 @@ bool weights_fit(const ModelConfig& config, const std::vector<GenerationTask>& t
   return all_fit;
 }
 
-std::vector<TaskContinuations> generate(const WeightDirectory& directory, const Runtime& runtime,
-                                        const GenerationRequest& request, const RankRun& run,
-                                        const TellGeneration& tell) {
+void generate(const WeightDirectory& directory, const Runtime& runtime,
+              const GenerationRequest& request, const RankRun& run, const TellGeneration& tell,
+              const TakeContinuations& take) {
   Communicator& communicator = *run.communicator;
   const ModelConfig& config = directory.config();
   const Tokenizer tokenizer(request.tokenizer);
@@ -76,12 +76,13 @@ std::vector<TaskContinuations> generate(const WeightDirectory& directory, const 
                        .end = request.end,
                        .weights_stay = request.weights_stay},
                       run.settings, communicator);
-  std::vector<TaskContinuations> found;
   for (const GenerationTask& task : request.tasks) {
     const std::vector<GenerationPrompt> prompts =
         prompts_of_rank(task, communicator.rank(), communicator.size());
-    TaskContinuations& own = found.emplace_back();
-    if (prompts.empty()) continue;
+    if (prompts.empty()) {
+      take(task, {});
+      continue;
+    }
     const AnswerRule rule(task.extract);
     const auto is_settled = [&](size_t /*prompt*/, size_t /*stream*/,
                                 std::span<const int32_t> ids) {
@@ -90,26 +91,20 @@ std::vector<TaskContinuations> generate(const WeightDirectory& directory, const 
     GenerationPlan plan = plan_generation(config, prompts, room, request.weights_stay);
     plan.length = request.length;
     const Clock::time_point start = Clock::now();
-    own = generator.run(prompts, plan, runtime.rotation(config, plan.length), is_settled,
-                        [&](const GenerationProgress& progress) {
-                          if (tell)
-                            tell(progress_text(task.name, progress, start),
-                                 progress.finished == progress.continuations);
-                        });
+    take(task, generator.run(prompts, plan, runtime.rotation(config, plan.length), is_settled,
+                             [&](const GenerationProgress& progress) {
+                               if (tell)
+                                 tell(progress_text(task.name, progress, start),
+                                      progress.finished == progress.continuations);
+                             }));
   }
-  return found;
 }
 
-std::vector<TaskContinuations> merged(const GenerationRequest& request,
-                                      std::vector<std::vector<TaskContinuations>> of_ranks) {
-  std::vector<TaskContinuations> all;
-  for (size_t task = 0; task < request.tasks.size(); ++task) {
-    TaskContinuations& whole = all.emplace_back(request.tasks[task].prompts.size());
-    for (size_t prompt = 0; prompt < whole.size(); ++prompt)
-      whole[prompt] =
-          std::move(of_ranks[prompt % of_ranks.size()].at(task).at(prompt / of_ranks.size()));
-  }
-  return all;
+TaskContinuations merged(const GenerationTask& task, std::vector<TaskContinuations> of_ranks) {
+  TaskContinuations whole(task.prompts.size());
+  for (size_t prompt = 0; prompt < whole.size(); ++prompt)
+    whole[prompt] = std::move(of_ranks[prompt % of_ranks.size()].at(prompt / of_ranks.size()));
+  return whole;
 }
 
 }  // namespace kvcalib

@@ -4,7 +4,7 @@
 --tasks`: DIR/NAME.jsonl each.
 
 The prompts are those of OpenCompass's base_medium of July 2023; each file says which of its configs it follows. Data
-sets that are not there are listed and left out, unless --task names them.
+sets that are not there are listed and left out, unless --task names them. The row passkey needs none.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from tasks.rows import Item, Question, header, items_of, missing, read_rows
+from tasks.items import Item, Question
+from tasks.rows import header, is_made, items_of, missing, read_rows
 from tokenize_text import Failure, load_tokenizer, write_whole
 
 ROWS = Path(__file__).resolve().parent.parent / "configs/tasks"
@@ -64,7 +65,7 @@ def lines_of(row: dict, items: list[Item] | list[Question], tokenizer) -> list[d
     for number, (item, part) in enumerate(zip(items, scored(items, tokenizer))):
         group = {} if item.group is None else {"group": item.group}
         right = {"answers": item.answers} if isinstance(item, Question) else {"gold": item.gold}
-        lines.append({"id": str(number)} | group | part | right)
+        lines.append({"id": item.name or str(number)} | group | part | right)
     return lines
 
 
@@ -92,8 +93,17 @@ def make(row: dict, options: argparse.Namespace, tokenizer) -> bool:
     return True
 
 
+def make_all(rows: list[dict], options: argparse.Namespace, tokenizer) -> None:
+    """Writes the rows; what needs no data set last, and not where all data sets are missed that are looked for."""
+    of_data = [row for row in rows if not is_made(row)]
+    if of_data and not sum([make(row, options, tokenizer) for row in of_data]):
+        raise Failure(f"--data {options.data}: none of the data sets is there; the names that are looked for are above")
+    for row in filter(is_made, rows):
+        make(row, options, tokenizer)
+
+
 def run(options: argparse.Namespace, rows: dict[str, dict]) -> None:
-    if not options.data.is_dir():
+    if options.data and not options.data.is_dir():
         raise Failure(f"--data {options.data}: is not a folder")
     wanted = options.task or list(rows)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -102,8 +112,7 @@ def run(options: argparse.Namespace, rows: dict[str, dict]) -> None:
         if path.exists() and not options.force:
             raise Failure(f"--output {path}: is there already; use --force to replace it")
     tokenizer = load_tokenizer(options.tokenizer) if options.tokenizer else None
-    if not sum([make(rows[name], options, tokenizer) for name in wanted]):
-        raise Failure(f"--data {options.data}: none of the data sets is there; the names that are looked for are above")
+    make_all([rows[name] for name in wanted], options, tokenizer)
 
 
 def parse(arguments: list[str], rows: dict[str, dict]) -> argparse.Namespace:
@@ -123,15 +132,20 @@ def parse(arguments: list[str], rows: dict[str, dict]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog=f"Rows: {', '.join(rows)}.")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR",
-                        help="the folder of the data sets, as OpenCompass users have it")
+    parser.add_argument("--data", type=Path, metavar="DIR",
+                        help="the folder of the data sets, as OpenCompass users have it; passkey alone needs none")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the task files go")
     parser.add_argument("--task", nargs="+", type=task, metavar="NAME", help="the rows to make; default: all")
     parser.add_argument("--limit", type=count, metavar="N", help="only the first N items of each")
     parser.add_argument("--tokenizer", type=Path, metavar="FILE",
                         help="a tokenizer.json: tokens are written in place of text, for models that have no other")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    needy = [name for name in options.task or rows if not is_made(rows[name])]
+    if needy and not options.data:
+        parser.error(f"--data DIR is missing, where the data set of {needy[0]} is"
+                     + ("" if options.task else "; --task passkey needs none"))
+    return options
 
 
 def main() -> int:

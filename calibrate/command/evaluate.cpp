@@ -39,8 +39,11 @@ int run_further_rank(const EvaluateOptions& options, const Rank& rank, const c10
   }
   pass.reset();
   if (!generation.tasks.empty()) {
-    send_continuations(rendezvous, rank.index, generate(*directory, *runtime, generation, run, {}));
-    weights.check();
+    generate(*directory, *runtime, generation, run, {},
+             [&](const GenerationTask& task, const TaskContinuations& own) {
+               weights.check();
+               send_continuations(rendezvous, task.place, rank.index, own);
+             });
   }
   if (tracing != nullptr) send_trace(rendezvous, rank.index, trace.events(rank.index));
   rendezvous.peers().finish();

@@ -11,7 +11,7 @@
 
 #include "calibrate/command/evaluation_job.h"
 #include "calibrate/command/evaluation_result.h"
-#include "calibrate/command/generation_run.h"
+#include "calibrate/command/generated_answers.h"
 #include "calibrate/command/group_files.h"
 #include "calibrate/command/host_memory.h"
 #include "calibrate/command/rank_messages.h"
@@ -98,37 +98,6 @@ GroupScores score_group(ScorePass& pass, const ScoreRequest& request, size_t gro
   return scores;
 }
 
-std::string where_weights_are(WeightPlace place) {
-  switch (place) {
-    case WeightPlace::kEveryDevice:
-      return {};
-    case WeightPlace::kDivided:
-      return "; their layers are divided among the ranks";
-    case WeightPlace::kFiles:
-      return "; the weights do not fit beside them, so that every token takes a reading of the "
-             "weights";
-  }
-  return {};
-}
-
-// What the ranks generate.
-std::vector<TaskContinuations> generate_answers(const EvaluationJob& job,
-                                                const GenerationRequest& request,
-                                                const RankRun& run, Rendezvous& rendezvous,
-                                                ProgressReporter& reporter) {
-  size_t prompts = 0;
-  for (const GenerationTask& task : request.tasks) prompts += task.prompts.size();
-  reporter.stage(concat("generating answers of ", prompts, " prompts under ",
-                        request.streams.size(), " caches", where_weights_are(request.place)));
-  std::vector<std::vector<TaskContinuations>> of_ranks;
-  of_ranks.push_back(
-      generate(*job.directory, *job.runtime, request, run,
-               [&](const std::string& text, bool last) { reporter.update(text, false, last); }));
-  for (int64_t rank = 1; rank < run.communicator->size(); ++rank)
-    of_ranks.push_back(receive_continuations(rendezvous, rank));
-  return merged(request, std::move(of_ranks));
-}
-
 // The scores of groups that an earlier run kept; the request's groups are what is left.
 GroupScores take_kept(const std::optional<GroupFiles>& files, ScoreRequest& request,
                       int64_t group_tokens, size_t& kept) {
@@ -169,43 +138,48 @@ int run_evaluate_first_rank(const EvaluateOptions& options, const Rank& rank,
   warn(std::cerr, job.tried.notes);
   warn(std::cerr, job.work.warnings);
   ScoreRequest request = make_request(job);
+  GenerationRequest generation = make_generation_request(job, device, rank.world);
   std::optional<GroupFiles> files;
   if (options.output)
-    files.emplace(*options.output, digest_of(job, request, device), options.resume);
+    files.emplace(*options.output, digest_of(job, request, generation, device), options.resume);
   if (files && files->dropped() > 0)
-    warn(std::cerr, {concat(files->dropped(), " finished groups of an earlier run were dropped; ",
+    warn(std::cerr, {concat(files->dropped(), " finished parts of an earlier run were dropped; ",
                             "with --resume they would have been used")});
   size_t kept = 0;
   GroupScores scores = take_kept(
       files, request, group_tokens(options, *job.directory, request, device, rank.world), kept);
   reporter.stage(describe(request, kept));
-  const GenerationRequest generation = make_generation_request(job, device, rank.world);
+  std::vector<TaskContinuations> continuations = take_kept_answers(files, generation);
   if (rank.world > 1) {
     send_request(rendezvous, request);
     send_generation(rendezvous, generation);
   }
   const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
   std::unique_ptr<ScorePass> pass = start_score_pass(*job.directory, *job.runtime, request, run);
-  std::atomic<bool> keeps = kept > 0;
+  std::atomic<bool> keeps = kept > 0 || generation.tasks.size() < continuations.size();
   const BeforeLeaving leaving([&](int) {
-    return keeps ? std::string("the groups that were finished are kept: --resume goes on with them")
+    return keeps ? std::string("what was finished is kept: --resume goes on behind it")
                  : std::string();
   });
   for (size_t group = 0; group < request.groups.size(); ++group) {
     GroupScores found = score_group(*pass, request, group, rendezvous, rank.world, reporter, cost);
     job.inputs.check();
-    if (files && group + 1 < request.groups.size()) {
+    if (files && (group + 1 < request.groups.size() || !generation.tasks.empty())) {
       files->keep(request.groups[group], to_bytes(found));
       keeps = true;
     }
     append(scores, std::move(found));
   }
   pass.reset();  // its memory is wanted
-  std::vector<TaskContinuations> continuations;
-  if (!generation.tasks.empty()) {
-    continuations = generate_answers(job, generation, run, rendezvous, reporter);
-    job.inputs.check();
-  }
+  generate_answers(job, generation, run, rendezvous, reporter,
+                   [&](const GenerationTask& task, TaskContinuations found) {
+                     job.inputs.check();
+                     if (files && task.place != generation.tasks.back().place) {
+                       files->keep_answers(task.place, to_bytes(found));
+                       keeps = true;
+                     }
+                     continuations[task.place] = std::move(found);
+                   });
   if (!options.trace) rendezvous.peers().finish();  // what follows needs nobody else
   cost.planned_bytes = plan_of(*job.directory, request, run.settings, rank.world).total();
   if (device.is_cuda()) trace.note_memory(peak_gpu_bytes(device), cost.planned_bytes);

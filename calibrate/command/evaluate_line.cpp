@@ -25,8 +25,13 @@ void add_input(Parser& parser, EvaluateOptions& options, std::vector<std::string
       {"Input", "data", "held-out text (.json.gz, .jsonl, .txt; globs) or ids (.npy)", "FILE..."},
       options.data);
   parser.values(
-      {"Input", "tasks", "task files (.jsonl; globs), see configs/tasks/README.md", "FILE..."},
+      {"Input", "tasks",
+       "task files (.jsonl; globs), or a report of many, see configs/tasks/README.md", "FILE..."},
       options.tasks);
+  parser.value(
+      {"Input", "data-root",
+       "where the task files of a report are; configs/tasks/report.json needs them", "DIR"},
+      options.data_root);
   parser.flag("Input", "copy", "random tokens to be copied and recalled; needs no data",
               options.copy);
   parser.values({"Input", "files", "more files of --data or --tasks, whichever is given", ""},
@@ -72,7 +77,8 @@ void add_results(Parser& parser, EvaluateOptions& options) {
   add_output(parser, options.output, "report");
   add_force(parser, options.force, "an earlier report");
   parser.flag("Output", "resume",
-              "go on behind the groups that a killed run finished; without it they are dropped",
+              "go on behind the groups and answers that a killed run finished; without it they are "
+              "dropped",
               options.resume);
   add_runtime(parser, options.runtime.release);
   parser.number<int64_t>({"Output", "serving-tp",
@@ -89,6 +95,10 @@ void check_evaluation(const Parser& parser, const EvaluateOptions& options) {
     parser.fail("--max-kl judges text or copying: give --data FILE... or --copy");
   if (!options.gates.most_loss.empty() && options.tasks.empty())
     parser.fail("--max-loss judges tasks: give --tasks FILE...");
+  if (options.data_root && options.tasks.empty())
+    parser.fail("--data-root is where the task files of a report are: give --tasks REPORT");
+  if (options.data_root && options.data_root->empty())
+    parser.fail("--data-root '': expected a directory");
   if (std::find(options.scales.begin(), options.scales.end(), "") != options.scales.end())
     parser.fail("--scales '': expected a directory");
   if (options.resume && !options.output)

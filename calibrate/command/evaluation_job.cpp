@@ -109,14 +109,16 @@ GenerationRequest make_generation_request(const EvaluationJob& job, const c10::D
   request.tokenizer = job.work.tokenizer.string();
   for (const GenerationWork& work : job.work.generations) {
     GenerationTask& task = request.tasks.emplace_back();
+    task.place = request.tasks.size() - 1;
     task.name = work.file.task;
     task.extract = work.file.generation->extract;
     for (const PromptTokens& prompt : work.prompts)
       task.prompts.push_back({prompt.ids, work.file.generation->max_new_tokens});
     request.length = std::max(request.length, longest_of(work));
   }
-  request.place = place_weights(job.directory->config(), request.tasks,
-                                generation_room(*job.directory, request.streams, device, ranks));
+  request.weight_place =
+      place_weights(job.directory->config(), request.tasks,
+                    generation_room(*job.directory, request.streams, device, ranks));
   return request;
 }
 
@@ -148,11 +150,14 @@ int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& dire
 }
 
 std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
-                      const c10::Device& device) {
+                      GenerationRequest generation, const c10::Device& device) {
+  generation.weights_stay = true;  // which changes no answer, as ranks and memory do
+  if (!generation.tokenizer.empty())
+    generation.tokenizer = hash_file(generation.tokenizer).sha256;  // wherever it is
   return sha256_hex(concat(program_version(), "\n", weights_fingerprint(*job.directory), "\n",
                            nlohmann::json(job.directory->config()).dump(), "\n", job.weights,
-                           job.runtime->release(), "\n", processor(device), "\n",
-                           to_bytes(request)));
+                           job.runtime->release(), "\n", processor(device), "\n", to_bytes(request),
+                           to_bytes(generation)));
 }
 
 MemoryPlan plan_of(const WeightDirectory& directory, const ScoreRequest& request,

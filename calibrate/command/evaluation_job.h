@@ -53,9 +53,9 @@ GenerationRequest make_generation_request(const EvaluationJob& job, const c10::D
 int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& directory,
                      const ScoreRequest& request, const c10::Device& device, int64_t ranks);
 
-// What tells an evaluation apart from those whose finished groups are of no use to it: SHA-256.
+// What tells an evaluation apart from those whose finished parts are of no use to it: SHA-256.
 std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
-                      const c10::Device& device);
+                      GenerationRequest generation, const c10::Device& device);
 
 // What a rank needs of its device for a request.
 MemoryPlan plan_of(const WeightDirectory& directory, const ScoreRequest& request,

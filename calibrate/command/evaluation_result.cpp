@@ -86,13 +86,17 @@ EvaluationResult measure(const EvaluationWork& work, const TriedCaches& tried,
                             items_of(work, work.recall, scores)};
     measured.recall = score_tasks({&recall, 1});
   }
-  for (const TaskTrees& task : work.tasks) result.tasks.push_back(scored_task(work, task, scores));
+  result.tasks.resize(work.tasks.size() + work.generations.size());
+  for (const TaskTrees& task : work.tasks)
+    result.tasks[task.place] = scored_task(work, task, scores);
   if (!work.generations.empty()) {
     const Tokenizer tokenizer(work.tokenizer);
     for (size_t i = 0; i < work.generations.size(); ++i)
-      result.tasks.push_back(scored_answers(work.generations[i], continuations[i], tokenizer));
+      result.tasks[work.generations[i].place] =
+          scored_answers(work.generations[i], continuations[i], tokenizer);
   }
   measured.tasks = score_tasks(result.tasks);
+  measured.report = work.report;
   const std::vector<StreamProfile> profiles =
       whole_profiles(scores, config.layers, config.kv_heads);
   for (size_t stream = 1; stream < streams; ++stream) {

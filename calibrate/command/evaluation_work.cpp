@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "calibrate/command/task_list.h"
 #include "calibrate/data/text_in_order.h"
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
@@ -12,6 +13,7 @@
 #include "calibrate/evaluate/gates.h"
 #include "calibrate/evaluate/task_items.h"
 #include "sharding/files/error.h"
+#include "sharding/files/excerpt.h"
 
 namespace kvcalib {
 namespace {
@@ -148,17 +150,22 @@ void add_random(EvaluationWork& work, const EvaluateOptions& options, LazyTokeni
 
 void add_generation(EvaluationWork& work, const EvaluateOptions& options, TaskFile file,
                     LazyTokenizer& tokenizer, int64_t vocab) {
-  take_files(work, {file.file});
   work.tokenizer = tokenizer.path();  // that answers are read with, whatever prompts are
   work.end = tokenizer.get().eos();
   std::vector<PromptTokens> prompts =
       tokenize_prompts(file, &tokenizer.get(), vocab, options.length);
-  work.generations.push_back({std::move(file), std::move(prompts)});
+  const size_t place = work.tasks.size() + work.generations.size();
+  work.generations.push_back({std::move(file), std::move(prompts), place});
 }
 
-void add_task(EvaluationWork& work, const EvaluateOptions& options,
-              const std::filesystem::path& path, LazyTokenizer& tokenizer, int64_t vocab) {
-  TaskTrees task{read_task_file(path, vocab, options.limit), {}};
+void add_task(EvaluationWork& work, const EvaluateOptions& options, const ListedTask& listed,
+              LazyTokenizer& tokenizer, int64_t vocab) {
+  TaskTrees task{read_task_file(listed.path, vocab, options.limit), {}, 0};
+  if (!listed.row.empty() && task.file.task != listed.row)
+    throw Error(concat(listed.path.string(), ": is of the task '", excerpt(task.file.task),
+                       "', but ", work.report->name, " has it as the file of '",
+                       excerpt(listed.row), "'; make it again, or name the right file there"));
+  take_files(work, {task.file.file});
   if (task.file.generation)
     return add_generation(work, options, std::move(task.file), tokenizer, vocab);
   const TaskTokens tokens = tokenize_task(
@@ -166,8 +173,29 @@ void add_task(EvaluationWork& work, const EvaluateOptions& options,
   task.file.items.clear();
   task.items.trees =
       add_trees(work, trees_of(tokens.items, {.most_tokens = kTreeTokens}), &task.items);
-  take_files(work, {task.file.file});
+  task.place = work.tasks.size() + work.generations.size();
   work.tasks.push_back(std::move(task));
+}
+
+void add_tasks(EvaluationWork& work, const EvaluateOptions& options, LazyTokenizer& tokenizer,
+               int64_t vocab) {
+  TaskList list = list_tasks(options);
+  if (list.report_file) take_files(work, {*list.report_file});
+  work.report = std::move(list.report);
+  for (const ListedTask& task : list.tasks) add_task(work, options, task, tokenizer, vocab);
+}
+
+void check_gates(const EvaluateOptions& options, const EvaluationWork& work,
+                 const std::vector<std::string>& names) {
+  for (const std::string& unknown : unknown_tasks(options.gates, names)) {
+    for (const ReportedRow& row : work.report.value_or(ReportedRows()).rows)
+      if (row.task == unknown)
+        throw Error(concat("--max-loss ", unknown, "=...: its task file ", row.file,
+                           " is not there below --data-root ", options.data_root->string(),
+                           "; make it, or leave the gate out"));
+    throw UsageError(concat("--max-loss ", unknown, "=...: there is no task of that name among ",
+                            "those of --tasks"));
+  }
 }
 
 void check_task_names(const EvaluateOptions& options, const EvaluationWork& work) {
@@ -181,9 +209,7 @@ void check_task_names(const EvaluateOptions& options, const EvaluationWork& work
                               file->file.path.string(), "; give one of them"));
     names.push_back(file->task);
   }
-  for (const std::string& unknown : unknown_tasks(options.gates, names))
-    throw UsageError(concat("--max-loss ", unknown, "=...: there is no task of that name among ",
-                            "those of --tasks"));
+  check_gates(options, work, names);
 }
 
 // The beginning of what is scored first, or else of the first prompt.
@@ -213,9 +239,7 @@ EvaluationWork read_work(const EvaluateOptions& options, const ModelConfig& conf
   if (!options.data.empty())
     add_text(work, options, expand_data_paths(options.data), tokenizer, config.vocab);
   add_random(work, options, tokenizer, config);
-  if (!options.tasks.empty())
-    for (const std::filesystem::path& path : expand_data_paths(options.tasks, "--tasks"))
-      add_task(work, options, path, tokenizer, config.vocab);
+  add_tasks(work, options, tokenizer, config.vocab);
   take_warnings(work, tokenizer.warnings());
   if (const auto opened = tokenizer.opened()) work.read.push_back(*opened);
   check_task_names(options, work);

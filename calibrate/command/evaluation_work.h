@@ -12,6 +12,7 @@
 #include "calibrate/data/task_file.h"
 #include "calibrate/engine/token_tree.h"
 #include "calibrate/evaluate/item_tree.h"
+#include "calibrate/evaluate/reported_rows.h"
 #include "calibrate/evaluate/task_prompts.h"
 #include "sharding/formats/model_config.h"
 
@@ -32,12 +33,14 @@ struct ItemTrees {
 struct TaskTrees {
   TaskFile file;
   ItemTrees items;
+  size_t place = 0;  // among all tasks, as they are told
 };
 
 // A task of rule gen.
 struct GenerationWork {
   TaskFile file;
   std::vector<PromptTokens> prompts;  // of its items
+  size_t place = 0;                   // as of TaskTrees
 };
 
 // Random tokens and the same again, so many tokens later.
@@ -56,11 +59,12 @@ struct EvaluationWork {
   ItemTrees recall;
   std::vector<TaskTrees> tasks;
   std::vector<GenerationWork> generations;
+  std::optional<ReportedRows> report;  // that names tasks of these
   // Where there are any: the SentencePiece model that makes text of what is generated, and the
   // token that ends a text.
   std::filesystem::path tokenizer;
   std::optional<int32_t> end;
-  std::vector<HashedFile> files;            // data and tasks
+  std::vector<HashedFile> files;            // data, the report and tasks
   std::vector<std::filesystem::path> read;  // these and the tokenizer
   std::vector<std::string> warnings, notes;
 

@@ -23,12 +23,12 @@ void members(Archive& archive, T& prompt) {
 
 template <typename Archive, SameAs<GenerationTask> T>
 void members(Archive& archive, T& task) {
-  archive(task.name, task.extract, task.prompts);
+  archive(task.place, task.name, task.extract, task.prompts);
 }
 
 template <typename Archive, SameAs<GenerationRequest> T>
 void members(Archive& archive, T& request) {
-  archive(request.streams, request.decoding, request.end, request.place, request.length,
+  archive(request.streams, request.decoding, request.end, request.weight_place, request.length,
           request.tokenizer, request.tasks);
 }
 
@@ -51,12 +51,10 @@ GenerationRequest generation_request_of(std::string_view bytes) {
   return from_archive<GenerationRequest>(bytes, "the first rank's request for answers");
 }
 
-std::string to_bytes(const std::vector<TaskContinuations>& continuations) {
-  return to_archive(continuations);
-}
+std::string to_bytes(const TaskContinuations& continuations) { return to_archive(continuations); }
 
-std::vector<TaskContinuations> continuations_of(std::string_view bytes, const std::string& origin) {
-  return from_archive<std::vector<TaskContinuations>>(bytes, origin);
+TaskContinuations continuations_of(std::string_view bytes, const std::string& origin) {
+  return from_archive<TaskContinuations>(bytes, origin);
 }
 
 }  // namespace kvcalib

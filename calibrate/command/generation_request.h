@@ -16,6 +16,7 @@ namespace kvcalib {
 
 // Prompts whose continuations are read by one answer rule.
 struct GenerationTask {
+  size_t place = 0;  // among the evaluation's tasks of this kind
   std::string name, extract;
   std::vector<GenerationPrompt> prompts;
 };
@@ -25,7 +26,7 @@ struct GenerationRequest {
   std::vector<GenerationStream> streams;
   DecodingRule decoding;
   std::optional<int32_t> end;
-  WeightPlace place = WeightPlace::kEveryDevice;
+  WeightPlace weight_place = WeightPlace::kEveryDevice;
   int64_t length = 0;     // of the longest prompt of all with its answer, which K is rotated for
   std::string tokenizer;  // the SentencePiece model that makes text of ids
   std::vector<GenerationTask> tasks;
@@ -40,7 +41,7 @@ std::vector<GenerationPrompt> prompts_of_rank(const GenerationTask& task, int64_
 
 std::string to_bytes(const GenerationRequest& request);
 GenerationRequest generation_request_of(std::string_view bytes);
-std::string to_bytes(const std::vector<TaskContinuations>& continuations);
-std::vector<TaskContinuations> continuations_of(std::string_view bytes, const std::string& origin);
+std::string to_bytes(const TaskContinuations& continuations);
+TaskContinuations continuations_of(std::string_view bytes, const std::string& origin);
 
 }  // namespace kvcalib

@@ -104,7 +104,7 @@ class TaskGenerator {
                    {.streams = request.streams,
                     .decoding = request.decoding,
                     .end = request.end,
-                    .place = request.place},
+                    .place = request.weight_place},
                    run.settings, *run.communicator) {
     room_.free_bytes = agreed_bytes(room_.free_bytes, room_.device, *run.communicator);
   }
@@ -117,7 +117,7 @@ class TaskGenerator {
     std::vector<GenerationGroup> groups;
     for (const std::vector<GenerationPrompt>& own : prompts) {
       GenerationGroup& group = groups.emplace_back(GenerationGroup{own, {}});
-      if (!own.empty()) group.plan = plan_generation(config_, own, room_, request_.place);
+      if (!own.empty()) group.plan = plan_generation(config_, own, room_, request_.weight_place);
     }
     const AnswerRule rule(task.extract);
     const auto is_settled = [&](size_t /*prompt*/, size_t /*stream*/,
@@ -147,25 +147,18 @@ class TaskGenerator {
 
 }  // namespace
 
-std::vector<TaskContinuations> generate(const WeightDirectory& directory, const Runtime& runtime,
-                                        const GenerationRequest& request, const RankRun& run,
-                                        const TellGeneration& tell) {
+void generate(const WeightDirectory& directory, const Runtime& runtime,
+              const GenerationRequest& request, const RankRun& run, const TellGeneration& tell,
+              const TakeContinuations& take) {
   TaskGenerator generator(directory, runtime, request, run);
-  std::vector<TaskContinuations> found;
-  for (const GenerationTask& task : request.tasks) found.push_back(generator.run(task, tell));
-  return found;
+  for (const GenerationTask& task : request.tasks) take(task, generator.run(task, tell));
 }
 
-std::vector<TaskContinuations> merged(const GenerationRequest& request,
-                                      std::vector<std::vector<TaskContinuations>> of_ranks) {
-  std::vector<TaskContinuations> all;
-  for (size_t task = 0; task < request.tasks.size(); ++task) {
-    TaskContinuations& whole = all.emplace_back(request.tasks[task].prompts.size());
-    for (size_t prompt = 0; prompt < whole.size(); ++prompt)
-      whole[prompt] =
-          std::move(of_ranks[prompt % of_ranks.size()].at(task).at(prompt / of_ranks.size()));
-  }
-  return all;
+TaskContinuations merged(const GenerationTask& task, std::vector<TaskContinuations> of_ranks) {
+  TaskContinuations whole(task.prompts.size());
+  for (size_t prompt = 0; prompt < whole.size(); ++prompt)
+    whole[prompt] = std::move(of_ranks[prompt % of_ranks.size()].at(prompt / of_ranks.size()));
+  return whole;
 }
 
 }  // namespace kvcalib

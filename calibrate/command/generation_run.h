@@ -27,14 +27,17 @@ WeightPlace place_weights(const ModelConfig& config, const std::vector<Generatio
 // A line for who waits; the last of a task is always told.
 using TellGeneration = std::function<void(const std::string& text, bool last)>;
 
-// This rank's part of a request: of every task the continuations of its own prompts.  Throws Error
-// when they do not fit into its memory, and as Generator does.
-std::vector<TaskContinuations> generate(const WeightDirectory& directory, const Runtime& runtime,
-                                        const GenerationRequest& request, const RankRun& run,
-                                        const TellGeneration& tell);
+// Receives the continuations of a task, before the next one is begun.
+using TakeContinuations =
+    std::function<void(const GenerationTask& task, TaskContinuations continuations)>;
 
-// The ranks' parts put together.
-std::vector<TaskContinuations> merged(const GenerationRequest& request,
-                                      std::vector<std::vector<TaskContinuations>> of_ranks);
+// This rank's part of a request: of one task after the other the continuations of its own prompts.
+// Throws Error when they do not fit into its memory, and as Generator does.
+void generate(const WeightDirectory& directory, const Runtime& runtime,
+              const GenerationRequest& request, const RankRun& run, const TellGeneration& tell,
+              const TakeContinuations& take);
+
+// The ranks' parts of a task put together.
+TaskContinuations merged(const GenerationTask& task, std::vector<TaskContinuations> of_ranks);
 
 }  // namespace kvcalib

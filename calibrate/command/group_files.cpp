@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kDigest = 64;  // hexadecimal digits of a SHA-256
-constexpr std::string_view kPartial = ".partial";
+constexpr std::string_view kPartial = ".partial", kAnswers = "answers-";
 constexpr uint64_t kLargestGroup = uint64_t{64} << 30;
 
 fs::path folder_beside(const fs::path& output) {
@@ -38,19 +38,32 @@ std::optional<TreeGroup> trees_of_name(const std::string& name) {
   return trees;
 }
 
+bool is_of_answers(std::string_view name) {
+  if (!name.starts_with(kAnswers)) return false;
+  name.remove_prefix(kAnswers.size());
+  size_t place = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), place);
+  return error == std::errc{} && end == name.data() + name.size();
+}
+
+bool is_whole(const std::string& name) {
+  return trees_of_name(name).has_value() || is_of_answers(name);
+}
+
 bool is_ours(std::string_view name) {
   if (name.ends_with(kPartial)) name.remove_suffix(kPartial.size());
-  return trees_of_name(std::string(name)).has_value();
+  return is_whole(std::string(name));
 }
 
 std::string name_of(const TreeGroup& trees) { return concat(trees.first, "-", trees.last); }
+std::string name_of_answers(size_t place) { return concat(kAnswers, place); }
 
 // A file that was renamed is damaged too.
-std::string digest_of(const TreeGroup& trees, std::string_view scores) {
-  const std::string name = name_of(trees) + "\n";
+std::string digest_of(const std::string& name, std::string_view content) {
+  const std::string line = name + "\n";
   Sha256 digest;
-  digest.update(std::as_bytes(std::span(name)));
-  digest.update(std::as_bytes(std::span(scores)));
+  digest.update(std::as_bytes(std::span(line)));
+  digest.update(std::as_bytes(std::span(content)));
   return digest.hex();
 }
 
@@ -59,20 +72,21 @@ std::string digest_of(const TreeGroup& trees, std::string_view scores) {
 GroupFiles::GroupFiles(const fs::path& output, std::string request, bool resume)
     : folder_(folder_beside(output)), request_(std::move(request)) {
   if (!is_there(folder_)) return;
-  int64_t groups = 0;
+  int64_t parts = 0;
   for (const std::string& name : list_directory(folder_)) {
     if (!is_ours(name) || !is_plain_file(folder_ / name))
       throw Error(concat((folder_ / name).string(),
                          ": is not kvcalib's, in a folder that it keeps ",
-                         "finished groups in and removes at the end; take it away"));
-    groups += trees_of_name(name) ? 1 : 0;
+                         "finished parts in and removes at the end; take it away"));
+    parts += is_whole(name) ? 1 : 0;
   }
   if (resume) return;
-  dropped_ = groups;
+  dropped_ = parts;
   remove();
 }
 
-std::string GroupFiles::read(const fs::path& file, const TreeGroup& trees) const {
+std::string GroupFiles::read(const std::string& name) const {
+  const fs::path file = folder_ / name;
   std::string bytes = read_metadata_file(file, kLargestGroup);
   const auto refuse_damaged = [&file](bool is_damaged) {
     if (is_damaged) throw Error(concat(file.string(), ": is damaged; take it away and run again"));
@@ -84,33 +98,45 @@ std::string GroupFiles::read(const fs::path& file, const TreeGroup& trees) const
         "data, options, devices or another version of this program); run without ", "--resume"));
   const std::string digest = bytes.substr(kDigest, kDigest);
   bytes.erase(0, 2 * kDigest);
-  refuse_damaged(digest_of(trees, bytes) != digest);
+  refuse_damaged(digest_of(name, bytes) != digest);
   return bytes;
 }
 
 std::vector<KeptGroup> GroupFiles::find() const {
   std::vector<KeptGroup> kept;
   if (!is_there(folder_)) return kept;
-  std::map<int64_t, std::pair<int64_t, fs::path>> found;  // by first tree
+  std::map<int64_t, int64_t> found;  // last trees by first ones
   for (const std::string& name : list_directory(folder_))
-    if (const auto trees = trees_of_name(name)) found[trees->first] = {trees->last, folder_ / name};
+    if (const auto trees = trees_of_name(name)) found[trees->first] = trees->last;
   int64_t next = 0;
   for (auto group = found.find(next); group != found.end(); group = found.find(next)) {
-    const auto& [last, file] = group->second;
-    const TreeGroup trees{next, last};
-    kept.push_back({trees, read(file, trees)});
-    next = last;
+    const TreeGroup trees{next, group->second};
+    kept.push_back({trees, read(name_of(trees))});
+    next = trees.last;
   }
   return kept;
 }
 
-// Written under another name first: under its own it is whole.
 void GroupFiles::keep(const TreeGroup& trees, std::string_view scores) const {
+  write(name_of(trees), scores);
+}
+
+std::optional<std::string> GroupFiles::find_answers(size_t place) const {
+  const std::string name = name_of_answers(place);
+  return is_there(folder_ / name) ? std::optional(read(name)) : std::nullopt;
+}
+
+void GroupFiles::keep_answers(size_t place, std::string_view continuations) const {
+  write(name_of_answers(place), continuations);
+}
+
+// Written under another name first: under its own it is whole.
+void GroupFiles::write(const std::string& name, std::string_view content) const {
   if (!is_there(folder_)) make_directory(folder_);
-  const fs::path file = folder_ / name_of(trees);
+  const fs::path file = folder_ / name;
   const fs::path partial = fs::path(file).concat(kPartial);
   remove_file(partial);
-  write_new_file(partial, concat(request_, digest_of(trees, scores), scores));
+  write_new_file(partial, concat(request_, digest_of(name, content), content));
   rename_path(partial, file);
   sync_directory(folder_);
 }

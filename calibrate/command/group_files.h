@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,9 +18,9 @@ struct KeptGroup {
   std::string scores;
 };
 
-// What the finished groups of an evaluation gave, kept beside its output directory until that is
-// written: .DIR.kvcalib-groups/FIRST-LAST beside it, by their trees, each there whole or not at
-// all.
+// What the finished parts of an evaluation gave, kept beside its output directory until that is
+// written: in .DIR.kvcalib-groups beside it, of groups FIRST-LAST by their trees, of tasks whose
+// answers are generated answers-PLACE, each there whole or not at all.
 class GroupFiles {
  public:
   // `request`, a SHA-256 in hexadecimal, tells the evaluation apart from others.  What an earlier
@@ -32,13 +33,18 @@ class GroupFiles {
   std::vector<KeptGroup> find() const;
   // Throws Error naming the file and the system's reason.
   void keep(const TreeGroup& trees, std::string_view scores) const;
+  // The same of a task's continuations as bytes, by its place among those that are generated;
+  // nothing where they were not kept.
+  std::optional<std::string> find_answers(size_t place) const;
+  void keep_answers(size_t place, std::string_view continuations) const;
   // When the output is written.
   void remove() const;
   // How many an earlier run had kept that were taken away.
   int64_t dropped() const { return dropped_; }
 
  private:
-  std::string read(const std::filesystem::path& file, const TreeGroup& trees) const;
+  std::string read(const std::string& name) const;
+  void write(const std::string& name, std::string_view content) const;
 
   const std::filesystem::path folder_;
   const std::string request_;

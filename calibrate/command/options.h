@@ -73,6 +73,8 @@ struct EvaluateOptions {
   std::vector<ScaleMethod> methods;     // none: asymmetric, where the release holds zero points
   std::vector<std::string> formats;     // to compare with, by name
   std::vector<std::string> data, tasks;
+  std::optional<std::filesystem::path>
+      data_root;  // of the task files that a report among tasks names
   bool copy = false;
   std::filesystem::path tokenizer;  // empty: beside the weights
   int64_t length = 2048;            // tokens of a window, and of the longest text

@@ -13,7 +13,9 @@ namespace {
 
 std::string trace_name(int64_t rank) { return concat("trace-", rank); }
 
-std::string continuations_name(int64_t rank) { return concat("continuations of rank ", rank); }
+std::string continuations_name(size_t place, int64_t rank) {
+  return concat("continuations-", place, "-of-rank-", rank);
+}
 
 std::string scores_name(size_t group, int64_t rank) {
   return concat("scores-", group, "-of-rank-", rank);
@@ -81,13 +83,13 @@ GenerationRequest receive_generation(Rendezvous& rendezvous) {
   return generation_request_of(rendezvous.get("generation"));
 }
 
-void send_continuations(Rendezvous& rendezvous, int64_t rank,
-                        const std::vector<TaskContinuations>& continuations) {
-  rendezvous.set(continuations_name(rank), to_bytes(continuations));
+void send_continuations(Rendezvous& rendezvous, size_t place, int64_t rank,
+                        const TaskContinuations& continuations) {
+  rendezvous.set(continuations_name(place, rank), to_bytes(continuations));
 }
 
-std::vector<TaskContinuations> receive_continuations(Rendezvous& rendezvous, int64_t rank) {
-  const std::string name = continuations_name(rank);
+TaskContinuations receive_continuations(Rendezvous& rendezvous, size_t place, int64_t rank) {
+  const std::string name = continuations_name(place, rank);
   return continuations_of(rendezvous.get(name), name);
 }
 

@@ -32,12 +32,13 @@ std::vector<std::string> gather_traces(Rendezvous& rendezvous, int64_t ranks, Tr
 void send_request(Rendezvous& rendezvous, const ScoreRequest& request);
 ScoreRequest receive_request(Rendezvous& rendezvous);
 
-// The same of what they are to generate, and from the others to the first rank what that gave.
+// The same of what they are to generate, and from the others to the first rank what the task at a
+// place gave.
 void send_generation(Rendezvous& rendezvous, const GenerationRequest& request);
 GenerationRequest receive_generation(Rendezvous& rendezvous);
-void send_continuations(Rendezvous& rendezvous, int64_t rank,
-                        const std::vector<TaskContinuations>& continuations);
-std::vector<TaskContinuations> receive_continuations(Rendezvous& rendezvous, int64_t rank);
+void send_continuations(Rendezvous& rendezvous, size_t place, int64_t rank,
+                        const TaskContinuations& continuations);
+TaskContinuations receive_continuations(Rendezvous& rendezvous, size_t place, int64_t rank);
 
 // From the others to the first rank: what one of a request's groups gave.
 void send_scores(Rendezvous& rendezvous, size_t group, int64_t rank, std::string_view scores);

@@ -8,6 +8,7 @@
 
 #include "calibrate/evaluate/divergence.h"
 #include "calibrate/evaluate/layer_figures.h"
+#include "calibrate/evaluate/reported_rows.h"
 #include "calibrate/evaluate/task_scores.h"
 
 namespace kvcalib {
@@ -43,6 +44,7 @@ struct Measured {
   std::vector<CopyDistance> copy;
   std::vector<TaskScore> recall;  // scored as a task is: one row
   std::vector<TaskScore> tasks;
+  std::optional<ReportedRows> report;  // that was asked for as a whole
   std::vector<ProfiledStream> profiles;
 };
 

@@ -185,6 +185,7 @@ std::string evaluation_json(const Evaluation& evaluation) {
                {"recall", tasks_json(measured.recall, measured.streams)},
                {"tasks", tasks_json(measured.tasks, measured.streams)},
                {"task_totals", task_totals_json(measured)},
+               {"report", report_json(measured)},
                {"layers", layers_json(measured)},
                {"verdict", evaluation.verdict},
                {"gates", nullptr},

@@ -8,11 +8,17 @@ namespace {
 
 constexpr size_t kGap = 2;
 
+// Whether a cell goes on over the columns behind it.
+bool goes_on(const std::vector<std::string>& row, size_t cell, size_t columns) {
+  return cell + 1 == row.size() && row.size() < columns;
+}
+
 std::vector<size_t> widths_of(const Table& table) {
   std::vector<size_t> widths;
   for (const std::string& title : table.header) widths.push_back(width_of(title));
   for (const std::vector<std::string>& row : table.rows)
-    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width_of(row[c]));
+    for (size_t c = 0; c < row.size(); ++c)
+      if (!goes_on(row, c, widths.size())) widths[c] = std::max(widths[c], width_of(row[c]));
   return widths;
 }
 
@@ -20,8 +26,12 @@ void add_line(std::string& text, const std::vector<std::string>& cells,
               const std::vector<size_t>& widths, size_t text_columns) {
   std::string line;
   for (size_t c = 0; c < cells.size(); ++c) {
-    const std::string padding(widths[c] - width_of(cells[c]), ' ');
     if (c > 0) line.append(kGap, ' ');
+    if (goes_on(cells, c, widths.size())) {
+      line += cells[c];
+      break;
+    }
+    const std::string padding(widths[c] - width_of(cells[c]), ' ');
     line += c < text_columns ? cells[c] + padding : padding + cells[c];
   }
   line.erase(line.find_last_not_of(' ') + 1);
@@ -37,9 +47,10 @@ std::string escaped(const std::string& cell) {
   return text;
 }
 
-void add_markdown_line(std::string& text, const std::vector<std::string>& cells) {
+void add_markdown_line(std::string& text, const std::vector<std::string>& cells, size_t columns) {
   text += "|";
   for (const std::string& cell : cells) text += " " + escaped(cell) + " |";
+  for (size_t c = cells.size(); c < columns; ++c) text += "  |";
   text += "\n";
 }
 
@@ -82,12 +93,12 @@ std::string text_table(const Table& table) {
 
 std::string markdown_table(const Table& table) {
   std::string text;
-  add_markdown_line(text, table.header);
+  const size_t columns = table.header.size();
+  add_markdown_line(text, table.header, columns);
   text += "|";
-  for (size_t c = 0; c < table.header.size(); ++c)
-    text += c < table.text_columns ? "---|" : "---:|";
+  for (size_t c = 0; c < columns; ++c) text += c < table.text_columns ? "---|" : "---:|";
   text += "\n";
-  for (const std::vector<std::string>& row : table.rows) add_markdown_line(text, row);
+  for (const std::vector<std::string>& row : table.rows) add_markdown_line(text, row, columns);
   return text;
 }
 

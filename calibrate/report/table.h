@@ -7,7 +7,8 @@
 
 namespace kvcalib {
 
-// Cells under a header, all rows as long as it.
+// Cells under a header.  A row may be shorter than it: then its last cell, of words, goes on over
+// the columns behind.
 struct Table {
   std::vector<std::string> header;
   size_t text_columns = 1;  // the first ones hold words, the others numbers

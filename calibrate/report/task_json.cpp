@@ -62,6 +62,26 @@ Json task_totals_json(const Measured& measured) {
   return list;
 }
 
+Json report_json(const Measured& measured) {
+  if (!measured.report) return nullptr;
+  const ReportedRows& report = *measured.report;
+  Json rows = Json::array(), means = Json::array();
+  for (const ReportedRow& row : report.rows)
+    rows.push_back({{"task", row.task},
+                    {"dataset", row.dataset},
+                    {"follows", row.follows},
+                    {"file", row.file},
+                    {"missing", row.is_missing}});
+  for (size_t s = 1; s < measured.streams.size(); ++s) {
+    const Estimate mean = mean_difference(report, measured.tasks, s);
+    means.push_back({{"name", measured.streams[s].name},
+                     {"rows", report.present()},
+                     {"diff", mean.value},
+                     {"error", mean.error}});
+  }
+  return {{"file", report.name}, {"rows", rows}, {"mean_differences", means}};
+}
+
 namespace {
 
 // Of an item's texts.

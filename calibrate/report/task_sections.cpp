@@ -62,6 +62,18 @@ std::vector<std::string> joined(std::vector<std::string> first, bool with_stream
   return first;
 }
 
+// Puts the rows of a report whose task files are not there where they belong among the tasks' rows,
+// of which each task has so many.
+void add_missing(Table& table, const ReportedRows& report, size_t rows_of_task) {
+  auto place = static_cast<std::ptrdiff_t>(report.first * rows_of_task);
+  for (const ReportedRow& row : report.rows) {
+    if (row.is_missing)
+      table.rows.insert(table.rows.begin() + place,
+                        {row.task, row.dataset, concat(row.file, " is missing")});
+    place += row.is_missing ? 1 : static_cast<std::ptrdiff_t>(rows_of_task);
+  }
+}
+
 Section scores(const std::vector<TaskScore>& tasks, const std::vector<StreamInfo>& streams) {
   TaskTable table(streams);
   table.table.text_columns = 3;
@@ -128,6 +140,21 @@ Section margins(const std::vector<TaskScore>& tasks, const std::vector<StreamInf
   return section;
 }
 
+// What a report's rows come to.
+std::vector<std::string> report_lines(const Measured& measured, const ReportedRows& report) {
+  std::vector<std::string> lines;
+  for (size_t stream = 1; stream < measured.streams.size(); ++stream)
+    lines.push_back(
+        concat(report.name, ", ", measured.streams[stream].name, ": mean difference of ",
+               report.present(), report.is_whole() ? "" : concat(" of ", report.rows.size()),
+               " rows ", signed_decimals(mean_difference(report, measured.tasks, stream), 2),
+               " points, each row of the same weight (the error takes rows for independent)"));
+  if (!report.is_whole())
+    lines.push_back(concat("missing: their task files are not below --data-root; ",
+                           "scripts/make_tasks.py makes them of the data sets"));
+  return lines;
+}
+
 std::vector<std::string> summary(const std::vector<TaskScore>& tasks,
                                  const std::vector<StreamInfo>& streams) {
   std::vector<std::string> lines;
@@ -167,7 +194,13 @@ std::vector<Section> recall_sections(const Measured& measured) {
 }
 
 std::vector<Section> task_sections(const Measured& measured) {
-  return sections_of("Tasks", measured.tasks, measured.streams);
+  std::vector<Section> sections = sections_of("Tasks", measured.tasks, measured.streams);
+  if (measured.report && !sections.empty()) {
+    add_missing(sections.front().table, *measured.report, measured.streams.size() - 1);
+    for (std::string& line : report_lines(measured, *measured.report))
+      sections.back().lines.push_back(std::move(line));
+  }
+  return sections;
 }
 
 }  // namespace kvcalib

@@ -13,44 +13,28 @@ A row is a JSON file of
   group      {"field"}: the cluster is named as the field's value; {"field", "numbered": true}: by its number from 0
   shots      {"separator"}: records at `examples` in front, each with its gold choice
   sources    forms in which the data set is distributed (records.py); the first whose files are there is read
+  made       in the place of all from text on: what makes the items without any data set (passkey.py)
 """
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.derived import DERIVED
+from tasks.items import Item, Question
+from tasks.passkey import passkey_items
 from tasks.records import Record, find_files, read_source
 from tokenize_text import Failure
 
 FIELD = re.compile(r"\{([\w.]+)\}")
 HEADER = ("task", "dataset", "metric", "rule", "extract", "max_new_tokens", "labels", "average", "follows")
-
-
-@dataclass(frozen=True)
-class Item:
-    """A question: the text for each choice, where the scored part of each begins (rule ll, in code points), the right
-    choice and the cluster."""
-
-    texts: list[str]
-    contexts: list[str] | None
-    gold: int
-    group: str | None
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is answered by generated text: the prompt, the answers each of which is right, and the cluster."""
-
-    prompt: str
-    answers: list[str]
-    group: str | None
+MAKERS = {"passkey": passkey_items}
 
 
 def read_rows(folder: Path) -> dict[str, dict]:
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-    return {row["task"]: row for row in rows}
+    """All rows of a folder by name; the lists of rows that are beside them (kvcalib-report) are none."""
+    files = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    return {row["task"]: row for row in files if row.get("format") != "kvcalib-report"}
 
 
 def header(row: dict) -> dict:
@@ -122,13 +106,21 @@ def item_of(row: dict, source: dict, record: Record, numbers: dict[str, int]) ->
                 gold_of(row, source, record), group)
 
 
+def is_made(row: dict) -> bool:
+    """Whether a row needs no data set."""
+    return "made" in row
+
+
 def missing(row: dict) -> str:
     """The names below the data folder of which one group must be there."""
     return " or ".join(" with ".join(names[0] for names in source["files"]) for source in row["sources"])
 
 
-def items_of(row: dict, data: Path, limit: int | None) -> list[Item] | list[Question] | None:
-    """The first `limit` items of a row, in the data set's order, or nothing where its files are not there."""
+def items_of(row: dict, data: Path | None, limit: int | None) -> list[Item] | list[Question] | None:
+    """The first `limit` items of a row, in the data set's order, or nothing where its files are not there. A row that
+    needs no data set needs no `data`."""
+    if is_made(row):
+        return MAKERS[row["made"]](row)[:limit]
     for source in row["sources"]:
         files = find_files(source, data)
         if files is not None:

@@ -114,7 +114,8 @@ std::vector<JsonObject> JsonObject::objects(std::string_view key) const {
       !std::all_of(list.begin(), list.end(), [](const json& entry) { return entry.is_object(); }))
     refuse_type(key, "a list of objects");
   std::vector<JsonObject> objects;
-  for (const json& entry : list) objects.push_back({concat(origin_, ": ", key), entry});
+  for (const json& entry : list)
+    objects.push_back({concat(origin_, ": ", key, ", entry ", objects.size() + 1), entry});
   return objects;
 }
 

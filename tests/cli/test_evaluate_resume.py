@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of `kvcalib evaluate` that are killed: what they leave, and how the next one goes on."""
 
+import json
 import os
 import re
 import signal
@@ -10,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation import EvaluationTest, own_ids, report_bytes
+from evaluation import EvaluationTest, own_ids, own_text, report_bytes
 from program import TINY, Run, kvcalib, start_stepped, stops
 
 GROUPS = 8
 STRIDE = 9  # changes on the disk from one kill to the next
 
 
-class Resume(EvaluationTest):
-    """Windows of 48 tokens, a reading of the weights for each two."""
+class ResumeTest(EvaluationTest):
+    """Windows of 48 tokens, a reading of the weights for each two, and more of a class's own."""
 
     @classmethod
     def setUpClass(cls):
@@ -27,7 +28,15 @@ class Resume(EvaluationTest):
         test.folder = cls.right_scales.parent
         cls.ids = test.folder / "ids.npy"
         np.save(cls.ids, own_ids(2 * GROUPS, 48))
-        cls.expected = report_bytes(test.report("--data", cls.ids, "--scales", cls.right_scales))
+        cls.tasks = test.more_tasks()
+        cls.expected = report_bytes(test.report(*cls.scored(), "--scales", cls.right_scales))
+
+    def more_tasks(self) -> list[Path]:
+        return []
+
+    @classmethod
+    def scored(cls) -> list:
+        return ["--data", cls.ids, *(part for task in cls.tasks for part in ("--tasks", task))]
 
     def setUp(self):
         super().setUp()
@@ -36,7 +45,7 @@ class Resume(EvaluationTest):
         self.output, self.kept = self.place / "report", self.place / ".report.kvcalib-groups"
 
     def arguments(self, *more, group: int = 100, scales: Path | None = None, devices: str = "cpu") -> list:
-        return ["evaluate", "--weights", TINY / "weights", "--devices", devices, "--data", self.ids, "--group", group,
+        return ["evaluate", "--weights", TINY / "weights", "--devices", devices, *self.scored(), "--group", group,
                 "--scales", scales or self.right_scales, "--output", self.output, *more]
 
     def groups(self) -> list[str]:
@@ -78,6 +87,8 @@ class Resume(EvaluationTest):
         self.assertEqual(report_bytes(self.output), self.expected)
         return self.readings(run)
 
+
+class Resume(ResumeTest):
     def test_goes_on_behind_the_last_group(self):
         whole = self.finish()[0]
         self.assertGreater(whole, GROUPS)  # the control is in one of them
@@ -200,6 +211,99 @@ class Resume(EvaluationTest):
         self.strike(signal.SIGKILL, lambda _: len(self.groups()) >= 2, "--force", scales=other)
         self.assertEqual(report_bytes(self.output), self.expected)
         self.finish("--force")
+
+
+class ResumeAnswers(ResumeTest):
+    """Three tasks whose answers are generated behind the windows, one of them shorter than there are ranks: rows of a
+    report that has another."""
+
+    def more_tasks(self) -> list[Path]:
+        return [self.task(name, "gen", [{"prompt": own_text(number)[:30 + 9 * number], "answers": ["the"]}
+                                        for number in range(prompts)], extract="contains", max_new_tokens=6)
+                for name, prompts in (("first", 3), ("second", 1), ("third", 3))]
+
+    @classmethod
+    def scored(cls) -> list:
+        rows = [{"task": name, "dataset": "own", "file": f"{name}.jsonl"} for name in ("first", "none", "second", "third")]
+        folder = cls.tasks[0].parent
+        (folder / "list.json").write_text(json.dumps({"format": "kvcalib-report", "version": 1, "rows": rows}))
+        return ["--data", cls.ids, "--tasks", folder / "list.json", "--data-root", folder]
+
+    def answers(self) -> list[str]:
+        """What is kept whole, by its tasks."""
+        names = os.listdir(self.kept) if self.kept.exists() else []
+        return sorted(filter(re.compile(r"answers-\d+").fullmatch, names))
+
+    def kill_behind(self, tasks: int, *more, **options) -> int:
+        """A run that is killed when so many tasks are answered. Returns how many groups are kept."""
+        self.strike(signal.SIGKILL, lambda _: len(self.answers()) >= tasks, *more, **options)
+        self.assertFalse(self.output.exists())
+        self.assertEqual(self.answers(), [f"answers-{task}" for task in range(tasks)])
+        return len(self.groups())
+
+    def prompts(self, run: Run) -> tuple[int, int]:
+        """Of how many prompts a run said that it generates answers, and how many tasks it has of an earlier one."""
+        found = re.search(r"answers of (\d+) prompts under 2 caches(?: beside (\d+) tasks kept)?", run.err)
+        self.assertTrue(found, run.err)
+        return int(found[1]), int(found[2] or 0)
+
+    def goes_on(self, *more, **options) -> Run:
+        """A run to the end, with the same bytes as one that was never killed."""
+        run = kvcalib(*self.arguments("--resume", *more, **options))
+        self.assertEqual(run.code, 0, run.err)
+        self.assertEqual([entry.name for entry in self.place.iterdir()], ["report"])
+        self.assertEqual(report_bytes(self.output), self.expected)
+        return run
+
+    def test_goes_on_behind_the_last_task(self):
+        groups = self.kill_behind(1)
+        self.assertGreater(groups, GROUPS)
+        run = self.goes_on()
+        self.assertEqual(self.readings(run), (0, groups))
+        self.assertEqual(self.prompts(run), (4, 1))
+
+    def test_is_killed_again_with_other_ranks(self):
+        groups = self.kill_behind(1)
+        self.kill_behind(2, "--resume")
+        run = self.goes_on("--micro-batch", 60, group=200, devices="cpu:3")
+        self.assertEqual(self.readings(run), (0, groups))
+        self.assertEqual(self.prompts(run), (3, 2))
+
+    def test_is_killed_before_any_task_is_answered(self):
+        self.kill(3)
+        run = self.goes_on(devices="cpu:2")
+        self.assertEqual(self.readings(run)[1], 3)
+        self.assertEqual(self.prompts(run), (7, 0))
+
+    def test_refuses_damaged_answers(self):
+        self.kill_behind(2)
+        file = self.kept / "answers-1"
+        whole = file.read_bytes()
+        spoilt = bytearray(whole)
+        spoilt[-3] ^= 1
+        for damaged in (bytes(spoilt), whole[:100], whole + b"\0", (self.kept / "answers-0").read_bytes()):
+            file.write_bytes(damaged)
+            self.assert_refused(kvcalib(*self.arguments("--resume")), 1, str(file), "is damaged")
+            self.assertFalse(self.output.exists())
+        file.unlink()  # which is generated again
+        self.assertEqual(self.prompts(self.goes_on()), (4, 1))
+
+    def test_is_refused_for_other_answers(self):
+        self.kill_behind(1)
+        whole = self.tasks[2].read_bytes()
+        self.addCleanup(self.tasks[2].write_bytes, whole)
+        self.tasks[2].write_bytes(whole.replace(b'"max_new_tokens": 6', b'"max_new_tokens": 7'))
+        self.assert_refused(kvcalib(*self.arguments("--resume")), 1, str(self.kept), "was kept of another evaluation")
+        self.tasks[2].write_bytes(whole)
+        self.goes_on()
+
+    def test_without_resume_begins_anew(self):
+        groups = self.kill_behind(2)
+        run = kvcalib(*self.arguments())
+        self.assertEqual(run.code, 0, run.err)
+        self.assertIn(f"{groups + 2} finished parts of an earlier run were dropped", run.err)
+        self.assertEqual(self.prompts(run), (7, 0))
+        self.assertEqual(report_bytes(self.output), self.expected)
 
 
 if __name__ == "__main__":

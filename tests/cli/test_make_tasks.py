@@ -2,11 +2,13 @@
 """scripts/make_tasks.py: what it makes and leaves out, what it says of bad data, ids in place of text, public data."""
 
 import json
+import subprocess
+import sys
 import unittest
 from pathlib import Path
 
 from program import SHARED
-from task_maker import TaskTest, jsonl
+from task_maker import SCRIPT, TaskTest, jsonl
 
 try:
     import tokenizers
@@ -19,7 +21,8 @@ COUNTS = {"afqmc-dev": 4316, "bustm-dev": 160, "bustm-test": 1772, "chid-dev": 2
           "cluewsc-dev": 159, "cluewsc-test": 976, "eprstmt-dev": 160, "eprstmt-test": 610, "AX_b": 1104, "AX_g": 356,
           "RTE": 277, "BoolQ": 3270, "CB": 56, "COPA": 100, "MultiRC": 4848, "WiC": 638, "WSC": 104, "piqa": 1838,
           "winogrande": 1267, "winogrande-ll": 1267, "openbookqa": 500, "crows_pairs": 1508,
-          "CMRC_dev": 3219, "DRCD_dev": 3524, "lambada": 5153, "gsm8k_main": 1319, "nq": 3610}
+          "CMRC_dev": 3219, "DRCD_dev": 3524, "lambada": 5153, "gsm8k_main": 1319, "nq": 3610,
+          "passkey": 100}
 PARTS = {"triviaqa": 3000}  # of which there is a part
 # The share of the items, in percent, that the commonest gold choice is right for.
 COMMONEST = {"afqmc-dev": 69.0, "WSC": 63.5, "BoolQ": 62.2, "AX_b": 58.3, "MultiRC": 57.2, "RTE": 52.7,
@@ -35,7 +38,8 @@ class MakeTasks(TaskTest):
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertIn("RTE: 3 items, 6 texts", run.stdout)
         self.assertIn("hellaswag: left out: hellaswag/hellaswag_val.jsonl is not there", run.stdout)
-        self.assertEqual([file.name for file in self.output.iterdir()], ["RTE.jsonl"])
+        self.assertIn("passkey: 3 items, 30 texts", run.stdout)
+        self.assertEqual({file.name for file in self.output.iterdir()}, {"RTE.jsonl", "passkey.jsonl"})
         self.assertIn("published results are of 277", self.run_script("--force").stdout)
         self.assert_refused(1, "hellaswag_val.jsonl", arguments=["--task", "hellaswag"])
         self.assert_refused(1, "RTE.jsonl", "--force")
@@ -80,6 +84,12 @@ class MakeTasks(TaskTest):
                 self.assert_refused(1, Path(name).name, *words, arguments=["--task", task])
 
     def test_wrong_usage(self):
+        for arguments in ([], ["--task", "RTE"], ["--task", "passkey", "RTE"]):
+            run = subprocess.run([sys.executable, SCRIPT, "--output", self.output, *arguments], capture_output=True,
+                                 text=True)
+            self.assertEqual(run.returncode, 2, run.stdout)
+            self.assertIn("--data DIR is missing", run.stderr)
+        self.assertFalse(self.output.exists())
         self.assert_refused(2, "rte", "is it RTE?", arguments=["--task", "rte"])
         self.assert_refused(2, "--limit", arguments=["--limit", "0"])
 

@@ -189,5 +189,47 @@ TEST_F(EvaluationWorkTest, RefusesIdsThatTheModelDoesNotHave) {
   EXPECT_HOLDS("ids.npy", message_of([&] { read(); }));
 }
 
+// A report file of rows with these files, whose tasks are named as they are.
+std::string report_of(const std::vector<std::string>& names) {
+  json rows = json::array();
+  for (const std::string& name : names)
+    rows.push_back({{"task", name}, {"dataset", "own"}, {"file", name + ".jsonl"}});
+  return json{{"format", "kvcalib-report"}, {"version", 1}, {"rows", rows}}.dump(1);
+}
+
+TEST_F(EvaluationWorkTest, ListsTheRowsOfAReportInItsOrder) {
+  add_task("b.jsonl", "b", 1, 5);
+  add_task("a.jsonl", "a", 1, 5);
+  add_task("other.jsonl", "other", 1, 5);
+  const std::string list =
+      fixture::write(folder_.path() / "list.json", report_of({"x", "a", "y", "b"})).string();
+  options_.tasks = {options_.tasks.back(), list};
+  options_.data_root = folder_.path();
+  const EvaluationWork work = read();
+  std::vector<std::string> tasks;
+  for (const TaskTrees& task : work.tasks) tasks.push_back(task.file.task);
+  EXPECT_EQ(tasks, (std::vector<std::string>{"other", "a", "b"}));
+  for (size_t i = 0; i < work.tasks.size(); ++i) EXPECT_EQ(work.tasks[i].place, i);
+  ASSERT_TRUE(work.report);
+  EXPECT_EQ(work.report->first, 1U);
+  EXPECT_EQ(work.report->name, "list.json");
+  EXPECT_EQ(work.report->present(), 2U);
+  std::vector<bool> missing;
+  for (const ReportedRow& row : work.report->rows) missing.push_back(row.is_missing);
+  EXPECT_EQ(missing, (std::vector<bool>{true, false, true, false}));
+  EXPECT_EQ(work.files.front().path.filename(), "list.json");
+}
+
+TEST_F(EvaluationWorkTest, RefusesAReportOfOtherTasksOrNone) {
+  add_task("a.jsonl", "b", 1, 5);
+  options_.data_root = folder_.path();
+  const std::filesystem::path list = folder_.path() / "list.json";
+  options_.tasks = {fixture::write(list, report_of({"a"})).string()};
+  EXPECT_HOLDS("a.jsonl: is of the task 'b', but list.json has it as the file of 'a'",
+               message_of([&] { read(); }));
+  fixture::write(list, report_of({"x", "y"}));
+  EXPECT_HOLDS("holds none of the 2 task files", message_of([&] { read(); }));
+}
+
 }  // namespace
 }  // namespace kvcalib

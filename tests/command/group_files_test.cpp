@@ -131,7 +131,8 @@ TEST_F(GroupFilesTest, HaveNoOtherNames) {
                message_of([&] { files(false); }));
   fs::remove(kept() / "9-13");
   for (const char* name : {"9", "9-", "-9", "9-9", "9-3", "9-12x", "x9-12", "9--12",
-                           "9-99999999999999999999", "notes.txt", "9 -12", ".partial"}) {
+                           "9-99999999999999999999", "notes.txt", "9 -12", ".partial", "answers-",
+                           "answers--1", "answers-1x", "answers-99999999999999999999", "answers"}) {
     fixture::write_file(kept() / name, "no group");
     for (const bool resume : {false, true})
       EXPECT_HOLDS((kept() / name).string() + ": is not kvcalib's",
@@ -147,6 +148,34 @@ TEST_F(GroupFilesTest, AreWrittenOverWhatAKilledRunLeft) {
   files().keep({9, 12}, "whole");
   EXPECT_EQ(found(files()).back(), "9-12:whole");
   EXPECT_FALSE(fs::exists(kept() / "9-12.partial"));
+}
+
+TEST_F(GroupFilesTest, HoldAnswersBesideGroups) {
+  keep_three();
+  const std::string content("\0answers", 8);
+  files().keep_answers(0, content);
+  files().keep_answers(12, "");
+  EXPECT_EQ(files().find_answers(0), content);
+  EXPECT_EQ(files().find_answers(12), "");
+  EXPECT_EQ(files().find_answers(1), std::nullopt);
+  EXPECT_EQ(found(files()), three_);
+  EXPECT_EQ(files(false).dropped(), 5);
+  EXPECT_FALSE(fs::exists(kept()));
+  EXPECT_EQ(files().find_answers(0), std::nullopt);
+}
+
+TEST_F(GroupFilesTest, RefuseAnswersThatAreDamagedOrOfAnotherRequestOrTask) {
+  files().keep_answers(3, "content");
+  const fs::path file = kept() / "answers-3";
+  const std::string whole = bytes_of(file);
+  EXPECT_HOLDS(file.string() + ": was kept of another evaluation",
+               message_of([&] { files(true, kOther).find_answers(3); }));
+  fs::copy(file, kept() / "answers-4");
+  EXPECT_HOLDS("answers-4: is damaged", message_of([&] { files().find_answers(4); }));
+  for (const std::string& bytes : {whole + "x", whole.substr(0, 130), std::string()}) {
+    fixture::write_file(file, bytes);
+    EXPECT_HOLDS(file.string() + ": is damaged", message_of([&] { files().find_answers(3); }));
+  }
 }
 
 TEST_F(GroupFilesTest, ThatCannotBeKeptAreNamed) {

@@ -44,4 +44,23 @@ inline Evaluation whole_evaluation() {
   return evaluation;
 }
 
+// The tasks of two_tasks() as rows of a report that has three more, behind a task that is not its
+// own.
+inline Evaluation partly_reported() {
+  Evaluation evaluation;
+  Measured& measured = evaluation.measured;
+  measured.streams = two_streams();
+  std::vector<ScoredTask> tasks = two_tasks();
+  tasks.insert(tasks.begin(), scored_task("own", 20, 10, 2, 1));
+  measured.tasks = score_tasks(tasks);
+  const auto row = [](const char* task, bool is_missing) {
+    return ReportedRow{{task, "SuperGLUE", "a config", std::string(task) + ".jsonl"}, is_missing};
+  };
+  measured.report = ReportedRows{"report.json",
+                                 1,
+                                 {row("BoolQ", true), row("RTE", false), row("CB", true),
+                                  row("MultiRC", false), row("COPA", true)}};
+  return evaluation;
+}
+
 }  // namespace kvcalib

@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <sstream>
 #include <string>
 
 #include "calibrate/report/table.h"
+#include "sharding/files/error.h"
 #include "tests/report/evaluation_fixture.h"
 
 namespace kvcalib {
@@ -57,6 +59,44 @@ TEST(EvaluationReport, TellsEveryPart) {
   expect_part(text, "stands out: layer 4 rank 0: K: only 64 of the 256 codes are used");
   expect_part(text, "\nnote: a note\n");
   expect_part(text, "\nverdict: int8: the loss is more than noise");
+}
+
+TEST(EvaluationReport, TellsTheRowsOfAReportThatAreMissingInTheirPlaces) {
+  const std::string text = format_evaluation(partly_reported());
+  expect_narrow(text);
+  EXPECT_EQ(row(text, "BoolQ"), "BoolQ SuperGLUE BoolQ.jsonl is missing");
+  size_t place = 0;
+  for (const char* task : {"own ", "BoolQ ", "RTE ", "CB ", "MultiRC ", "COPA "}) {
+    const size_t found = text.find(concat("\n", task), place);
+    ASSERT_NE(found, std::string::npos) << task << text;
+    place = found + 1;
+  }
+  expect_part(text, "report.json, int8: mean difference of 2 of 5 rows -2.42 ± 1.71 points");
+  expect_part(text, "missing: their task files are not below --data-root");
+  expect_part(evaluation_markdown(partly_reported()),
+              "| CB | SuperGLUE | CB.jsonl is missing |  |  |  |  |  |  |  |  |  |  |\n");
+}
+
+TEST(EvaluationReport, TellsTheMissingRowsOnceWhateverTheStreams) {
+  Evaluation evaluation = partly_reported();
+  evaluation.measured.streams.push_back({"int4", "coarse", false});
+  for (TaskScore& task : evaluation.measured.tasks) task.streams.push_back(task.streams.back());
+  const std::string text = format_evaluation(evaluation);
+  const size_t missing = text.find("\nCB "), before = text.find("\nRTE ");
+  EXPECT_LT(before, missing);
+  const std::string between = text.substr(before + 1, missing - before);
+  EXPECT_EQ(std::count(between.begin(), between.end(), '\n'), 2) << between;
+  EXPECT_EQ(text.find("CB.jsonl"), text.rfind("CB.jsonl"));
+  expect_part(text, "report.json, int4: mean difference of 2 of 5 rows");
+}
+
+TEST(EvaluationReport, TellsTheMeanOfAWholeReport) {
+  Evaluation evaluation = partly_reported();
+  std::erase_if(evaluation.measured.report->rows,
+                [](const ReportedRow& row) { return row.is_missing; });
+  const std::string text = format_evaluation(evaluation);
+  expect_part(text, "report.json, int8: mean difference of 2 rows ");
+  expect_no_part(text, "missing");
 }
 
 Evaluation evaluation_of_answers() {

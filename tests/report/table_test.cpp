@@ -25,6 +25,21 @@ TEST(Table, WritesMarkdown) {
             "| été | 9 |  |\n");
 }
 
+TEST(Table, ShortRowsGoOnOverTheColumnsBehind) {
+  const Table table = {{"task", "n", "diff"}, 1, {{"RTE", "2", "0"}, {"x", "is not there"}, {"y"}}};
+  EXPECT_EQ(text_table(table),
+            "task  n  diff\n"
+            "RTE   2     0\n"
+            "x     is not there\n"
+            "y\n");
+  EXPECT_EQ(markdown_table(table),
+            "| task | n | diff |\n"
+            "|---|---:|---:|\n"
+            "| RTE | 2 | 0 |\n"
+            "| x | is not there |  |\n"
+            "| y |  |  |\n");
+}
+
 TEST(Table, CellsCannotBreakOutOfMarkdown) {
   EXPECT_EQ(markdown_table({{"a"}, 1, {{"x|y\nz"}}}), "| a |\n|---|\n| x\\|y z |\n");
 }

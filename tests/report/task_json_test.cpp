@@ -73,5 +73,31 @@ TEST(TasksJson, HoldsTheAgreementOfGeneratedAnswersAlone) {
   EXPECT_FALSE(all[1]["streams"][1].contains("equal"));
 }
 
+TEST(ReportJson, HoldsEveryRowInOrder) {
+  const json report = json::parse(report_json(partly_reported().measured).dump());
+  EXPECT_EQ(report["file"], "report.json");
+  ASSERT_EQ(report["rows"].size(), 5U);
+  EXPECT_EQ(report["rows"][0], json({{"task", "BoolQ"},
+                                     {"dataset", "SuperGLUE"},
+                                     {"follows", "a config"},
+                                     {"file", "BoolQ.jsonl"},
+                                     {"missing", true}}));
+  EXPECT_EQ(report["rows"][3]["task"], "MultiRC");
+  EXPECT_EQ(report["rows"][3]["missing"], false);
+  EXPECT_EQ(report_json(Measured()), nullptr);
+}
+
+TEST(ReportJson, HoldsTheMeanOfItsOwnRows) {
+  const Measured measured = partly_reported().measured;
+  const json means = json::parse(report_json(measured)["mean_differences"].dump());
+  ASSERT_EQ(means.size(), 1U);
+  EXPECT_EQ(means[0]["name"], "int8");
+  EXPECT_EQ(means[0]["rows"], 2);
+  const Estimate &first = measured.tasks[1].streams[1].difference,
+                 &second = measured.tasks[2].streams[1].difference;
+  EXPECT_DOUBLE_EQ(means[0]["diff"], (first.value + second.value) / 2);
+  EXPECT_DOUBLE_EQ(means[0]["error"], std::hypot(first.error, second.error) / 2);
+}
+
 }  // namespace
 }  // namespace kvcalib

@@ -162,7 +162,7 @@ TEST(StatisticsFile, RefusesAProvenanceThatNoCalibrationWrites) {
        "compute_dtype = float8, expected float32, float16, bfloat16"},
       {"\"channel_order\":\"inter", "\"channel_order\":\"un", "channel_order = unleaved"},
       {"\"weights_fingerprint\":\"f", "\"weights_fingerprint\":\"", "expected 64 hexadecimal"},
-      {"\"sha256\":\"0", "\"sha256\":\"g", "data: sha256 = g123456789abcdef"}};
+      {"\"sha256\":\"0", "\"sha256\":\"g", "data, entry 1: sha256 = g123456789abcdef"}};
   for (const auto& [from, text, expected] : cases)
     EXPECT_HOLDS(expected, refusal_of_provenance(from, text));
 }

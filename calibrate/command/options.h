@@ -92,6 +92,8 @@ struct EvaluateOptions {
   std::string devices;
   int64_t micro_batch_tokens = 0;
   int64_t group_tokens = 0;  // for each reading of the weights; 0: as many as there is memory for
+  bool memory = false;       // hold what a rank in service would: nothing but `service` counts
+  ServiceOptions service;    // of `memory`
   std::optional<std::filesystem::path> trace;
   bool quiet = false;
   bool json = false;

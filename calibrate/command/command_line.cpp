@@ -2,17 +2,15 @@
 #include "calibrate/command/command_line.h"
 
 #include "calibrate/command/parallelism_options.h"
+#include "calibrate/command/service_options.h"
 #include "calibrate/command/shared_options.h"
 #include "calibrate/data/window_request.h"
-#include "calibrate/runtimes/turbomind/serving_memory.h"
 #include "sharding/files/error.h"
 #include "sharding/ranks/rank.h"
 
 namespace kvcalib {
 namespace {
 
-constexpr int64_t kMostSessions = 1'000'000;
-constexpr int64_t kMostSessionTokens = 100'000'000;
 constexpr int64_t kMostCardGigabytes = 100'000;
 
 void add_input(Parser& parser, CalibrateOptions& options) {
@@ -72,30 +70,19 @@ PlanOptions parse_plan(const Heading& heading, const std::vector<std::string>& a
   parser.value(
       {"Model", "weights",
        "weights directory, TurboMind's or Hugging Face's, or a preset of configs/", "PATH"},
-      options.weights);
+      options.service.weights);
   parser.require("weights");
   parser.number<int64_t>({"Service", "devices",
                           "how many GPUs serve, a rank each (default: the ranks the weights are "
                           "cut for)",
                           "N"},
-                         1, options.ranks);
+                         1, options.service.ranks);
   parser.value(
       {"Service", "runtime",
-       concat("TurboMind release that serves (default ", options.runtime.release, ")"), "VERSION"},
-      options.runtime.release);
-  parser.numbers<int64_t>({"Service", "batch",
-                           "sessions at once, a pair of rows for each number (default: "
-                           "max_batch_size)",
-                           "N,..."},
-                          1, options.sessions);
-  parser.number<int64_t>(
-      {"Service", "session",
-       concat("tokens of a session (default: session_len, or ", kUsualSessionTokens, ")"),
-       "TOKENS"},
-      1, options.session_tokens);
-  parser.number<int64_t>(
-      {"Service", "prompt", "tokens of the longest prompt (default: as the session)", "TOKENS"}, 1,
-      options.prompt_tokens);
+       concat("TurboMind release that serves (default ", options.service.runtime.release, ")"),
+       "VERSION"},
+      options.service.runtime.release);
+  add_loads(parser, "Service", options.service);
   parser.number<int64_t>(
       {"Service", "card",
        concat("memory of a GPU in GiB, as cards are named (default ", options.card_gigabytes, ")"),
@@ -103,10 +90,8 @@ PlanOptions parse_plan(const Heading& heading, const std::vector<std::string>& a
       1, options.card_gigabytes);
   add_json(parser, options.json);
   parser.parse(arguments);
-  for (const int64_t sessions : options.sessions)
-    check_limit(parser, "batch", sessions, kMostSessions);
-  check_limit(parser, "devices", options.ranks.value_or(1), kMostRanks);
-  check_limit(parser, "session", options.session_tokens.value_or(1), kMostSessionTokens);
+  check_loads(parser, options.service);
+  check_limit(parser, "devices", options.service.ranks.value_or(1), kMostRanks);
   check_limit(parser, "card", options.card_gigabytes, kMostCardGigabytes);
   return options;
 }

@@ -18,8 +18,9 @@ constexpr std::array kCommands = {
             "run text through the model and write its scales and config patch"},
     Command{{"evaluate",
              "Tell what int8 costs: text, tasks or random tokens scored with K and V in 16\n"
-             "bits and through scales, in one reading of the weights.\n",
-             "--weights DIR (--data FILE... | --tasks FILE... | --copy)"},
+             "bits and through scales, in one reading of the weights.  Or what it saves: the\n"
+             "memory of a rank in service, held on a GPU.\n",
+             "--weights DIR (--data ... | --tasks ... | --copy | --memory)"},
             "what does int8 cost? divergence, perplexity, tasks, layer by layer"},
     Command{{"export", "Make scale files again from the statistics of an earlier run.",
              "--stats FILE --weights DIR (--output DIR | --in-place)"},

@@ -36,6 +36,8 @@ std::optional<int> run_quickly(const Command& command, const std::vector<std::st
 // What they run.  `arguments` are the program's own, to start further ranks with.
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments);
 int run_evaluate(const EvaluateOptions& options, const std::vector<std::string>& arguments);
+// evaluate --memory.
+int run_memory(const EvaluateOptions& options);
 int run_export(const ExportOptions& options);
 int run_verify(const VerifyOptions& options);
 int run_inspect(const InspectOptions& options);

@@ -53,12 +53,14 @@ int run_further_rank(const EvaluateOptions& options, const Rank& rank, const c10
 }  // namespace
 
 int run_evaluate(const EvaluateOptions& options, const std::vector<std::string>& arguments) {
+  if (options.memory) return run_memory(options);
   const Rank rank = rank_from_environment();
   const DeviceList devices = choose_devices(options.devices);
   if (names_preset(options.weights))
-    throw UsageError(concat("--weights ", options.weights.string(),
-                            ": a preset has no weights to evaluate; kvcalib plan tells what it ",
-                            "would take in service"));
+    throw UsageError(
+        concat("--weights ", options.weights.string(),
+               ": a preset has no weights to evaluate; kvcalib plan, or --memory on a ",
+               "GPU, tells what it would take in service"));
   return run_on_ranks(rank, devices, arguments,
                       {.first =
                            [&](const Rank& first, const c10::Device& device) {

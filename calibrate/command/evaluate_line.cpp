@@ -3,6 +3,7 @@
 
 #include "calibrate/command/command_line.h"
 #include "calibrate/command/parallelism_options.h"
+#include "calibrate/command/service_options.h"
 #include "calibrate/command/shared_options.h"
 #include "calibrate/data/window_request.h"
 #include "sharding/files/error.h"
@@ -81,16 +82,38 @@ void add_results(Parser& parser, EvaluateOptions& options) {
               "dropped",
               options.resume);
   add_runtime(parser, options.runtime.release);
-  parser.number<int64_t>({"Output", "serving-tp",
-                          "ranks that will serve with scales from --stats (default: the ranks the "
-                          "weights are cut for)",
-                          "N"},
-                         1, options.serving_ranks);
+  parser.number<int64_t>(
+      {"Output", "serving-tp",
+       "ranks that will serve, with scales from --stats or for --memory (default: the "
+       "ranks the weights are cut for)",
+       "N"},
+      1, options.serving_ranks);
+}
+
+void add_memory(Parser& parser, EvaluateOptions& options) {
+  parser.flag(
+      "Memory", "memory",
+      "instead of scoring: hold on a GPU what a rank in service would, beside what plan says",
+      options.memory);
+  add_loads(parser, "Memory", options.service);
+}
+
+// What is measured needs no text, and no weights but their shape.
+void take_service(const Parser& parser, EvaluateOptions& options) {
+  parser.refuse_beside("memory", {"weights", "batch", "session", "prompt", "runtime", "serving-tp",
+                                  "devices", "quiet", "json"});
+  check_loads(parser, options.service);
+  check_serving(parser, options.serving_ranks);
+  options.service.weights = options.weights;
+  options.service.runtime = options.runtime;
+  options.service.ranks = options.serving_ranks;
 }
 
 void check_evaluation(const Parser& parser, const EvaluateOptions& options) {
   if (options.data.empty() && options.tasks.empty() && !options.copy)
-    parser.fail("what is to be scored? give --data FILE..., --tasks FILE... or --copy");
+    parser.fail("what is to be scored? give --data FILE..., --tasks FILE..., --copy or --memory");
+  for (const char* name : {"batch", "session", "prompt"})
+    if (parser.given(name)) parser.fail(concat("--", name, " is of --memory: give that too"));
   if (options.gates.most_divergence && options.data.empty() && !options.copy)
     parser.fail("--max-kl judges text or copying: give --data FILE... or --copy");
   if (!options.gates.most_loss.empty() && options.tasks.empty())
@@ -157,10 +180,15 @@ EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::st
       {"Parallelism", "group", "tokens for each reading of the weights (default: as many as fit)",
        "TOKENS"},
       1, options.group_tokens);
+  add_memory(parser, options);
   add_trace(parser, options.trace);
   add_quiet(parser, options.quiet);
   add_json(parser, options.json);
   parser.parse(arguments);
+  if (options.memory) {
+    take_service(parser, options);
+    return options;
+  }
   take_files(parser, options, files);
   take_losses(parser, options, losses);
   check_evaluation(parser, options);

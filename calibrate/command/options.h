@@ -55,13 +55,18 @@ struct ShardOptions {
   bool quiet = false;
 };
 
-// Of memory in service.
-struct PlanOptions {
+// A model in service, and loads of it.
+struct ServiceOptions {
   std::filesystem::path weights;  // or a preset
   std::optional<int64_t> ranks;   // GPUs; else as the weights are cut
   RuntimeChoice runtime;          // of TurboMind
-  std::vector<int64_t> sessions;  // at once, a row each; empty: the runtime's most
+  std::vector<int64_t> sessions;  // at once, each in 16 bits and int8; empty: the runtime's most
   std::optional<int64_t> session_tokens, prompt_tokens;
+};
+
+// Of memory in service.
+struct PlanOptions {
+  ServiceOptions service;
   int64_t card_gigabytes = 80;
   bool json = false;
 };
@@ -89,6 +94,8 @@ struct EvaluateOptions {
   std::string devices;
   int64_t micro_batch_tokens = 0;
   int64_t group_tokens = 0;  // for each reading of the weights; 0: as many as there is memory for
+  bool memory = false;       // hold what a rank in service would: nothing but `service` counts
+  ServiceOptions service;    // of `memory`
   std::optional<std::filesystem::path> trace;
   bool quiet = false;
   bool json = false;

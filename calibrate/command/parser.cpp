@@ -100,6 +100,17 @@ void Parser::parse(const std::vector<std::string>& arguments) {
   for (const auto& store : stores_) store();
 }
 
+bool Parser::given(const std::string& name) const { return result_.count(name) > 0; }
+
+void Parser::refuse_beside(const std::string& purpose,
+                           const std::vector<std::string>& allowed) const {
+  for (const Option& option : declared_)
+    if (option.name != purpose && given(option.name) &&
+        std::find(allowed.begin(), allowed.end(), option.name) == allowed.end())
+      fail(
+          concat("--", option.name, " has no part in --", purpose, ": give one without the other"));
+}
+
 void Parser::fail(const std::string& what) const {
   throw UsageError(concat(what, "; see kvcalib ", command_, " --help"));
 }

@@ -94,6 +94,11 @@ class Parser {
   // value.
   void parse(const std::vector<std::string>& arguments);
 
+  bool given(const std::string& name) const;
+  // Throws UsageError for an option that was given beside `purpose`, itself an option, and is none
+  // of `allowed`.
+  void refuse_beside(const std::string& purpose, const std::vector<std::string>& allowed) const;
+
   // Throws UsageError naming `what` for another text than decimal() takes.
   double read_decimal(const std::string& what, const std::string& given) const;
 

@@ -1,40 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/report/serving_table.h"
 
-#include <array>
 #include <iomanip>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "calibrate/report/gigabytes.h"
+#include "calibrate/report/serving_columns.h"
+#include "sharding/files/error.h"
 #include "sharding/files/json_writer.h"
 #include "sharding/formats/model_config_json.h"
 
 namespace kvcalib {
 namespace {
 
-struct Column {
-  const char* title;
-  const char* key;
-  uint64_t (*bytes)(const ServingMemory& memory);
-};
-
-constexpr std::array kColumns = {
-    Column{"weights", "weights_bytes", [](const ServingMemory& memory) { return memory.weights; }},
-    Column{"tables", "tables_bytes", [](const ServingMemory& memory) { return memory.tables; }},
-    Column{"cache", "cache_bytes", [](const ServingMemory& memory) { return memory.cache; }},
-    Column{"buffers", "buffers_bytes", [](const ServingMemory& memory) { return memory.buffers; }},
-    Column{"unfused", "unfused_attention_bytes",
-           [](const ServingMemory& memory) { return memory.unfused_attention; }},
-    Column{"context", "context_bytes", [](const ServingMemory& memory) { return memory.context; }},
-    Column{"all", "total_bytes", [](const ServingMemory& memory) { return memory.total(); }},
-};
 constexpr int kSessionsWidth = 8, kTypeWidth = 6, kColumnWidth = 9, kTokensWidth = 10;
-
-const char* cache_name(const ModelConfig& config, CacheType type) {
-  if (type == CacheType::kInt8) return "int8";
-  return config.weight_type == WeightType::kBFloat16 ? "bf16" : "fp16";
-}
 
 bool fits(const ServingPlan& plan, const ServingPlan::Row& row) {
   return row.memory.total() <= plan.load.card_bytes;
@@ -48,14 +28,15 @@ std::string remark(const ServingPlan& plan, const ServingPlan::Row& row) {
 
 void add_table(std::ostream& text, const ServingPlan& plan) {
   text << std::right << std::setw(kSessionsWidth) << "sessions" << std::setw(kTypeWidth) << "KV";
-  for (const Column& column : kColumns) text << std::setw(kColumnWidth) << column.title;
+  for (const ServingColumn& column : kServingColumns)
+    text << std::setw(kColumnWidth) << column.title;
   text << std::setw(kTokensWidth) << "tokens"
        << "\n"
        << std::fixed << std::setprecision(2);
   for (const ServingPlan::Row& row : plan.rows) {
     text << std::setw(kSessionsWidth) << row.sessions << std::setw(kTypeWidth)
          << cache_name(plan.config, row.type);
-    for (const Column& column : kColumns)
+    for (const ServingColumn& column : kServingColumns)
       text << std::setw(kColumnWidth) << static_cast<double>(column.bytes(row.memory)) / 1e9;
     text << std::setw(kTokensWidth) << row.memory.cached_tokens << remark(plan, row) << "\n";
   }
@@ -63,20 +44,24 @@ void add_table(std::ostream& text, const ServingPlan& plan) {
 
 }  // namespace
 
-std::string format_serving(const ServingPlan& plan) {
+std::string serving_heading(const ServingPlan& plan) {
   const ModelConfig& config = plan.config;
   const auto card = plan.load.card_bytes >> 30U;
   const char* gpus = plan.load.ranks == 1 ? " GPU of " : " GPUs of ";
+  return concat("model     ", config.layers, " layers, hidden ", config.hidden, ", ", config.heads,
+                " heads, ", config.kv_heads, " kv heads x ", config.head_dim, ", intermediate ",
+                config.intermediate, ", vocab ", config.vocab, "\nservice   ", plan.load.ranks,
+                gpus, card, " GiB (", gigabytes(plan.load.card_bytes), "), TurboMind ",
+                plan.runtime, ", sessions of ", plan.load.session_tokens,
+                " tokens, all begun in one prefill, the longest prompt ", plan.load.prompt_tokens,
+                "\nsettings  ", plan.settings, "\n");
+}
+
+std::string format_serving(const ServingPlan& plan) {
+  const ModelConfig& config = plan.config;
   std::ostringstream text;
-  text << "model     " << config.layers << " layers, hidden " << config.hidden << ", "
-       << config.heads << " heads, " << config.kv_heads << " kv heads x " << config.head_dim
-       << ", intermediate " << config.intermediate << ", vocab " << config.vocab << "\n"
-       << "service   " << plan.load.ranks << gpus << card << " GiB ("
-       << gigabytes(plan.load.card_bytes) << "), TurboMind " << plan.runtime << ", sessions of "
-       << plan.load.session_tokens << " tokens, all begun in one prefill, the longest prompt "
-       << plan.load.prompt_tokens << "\n"
-       << "settings  " << plan.settings << "\n\n"
-       << "GB on each GPU at the peak; tokens: that the cache has room for\n";
+  text << serving_heading(plan)
+       << "\nGB on each GPU at the peak; tokens: that the cache has room for\n";
   add_table(text, plan);
   text << "\nroom for  " << plan.fitting_sixteen_bits << " sessions with "
        << cache_name(config, CacheType::kSixteenBits) << ", " << plan.fitting_int8 << " with int8"
@@ -97,7 +82,7 @@ std::string serving_json(const ServingPlan& plan) {
   for (const ServingPlan::Row& row : plan.rows) {
     nlohmann::ordered_json one = {{"sessions", row.sessions},
                                   {"kv", cache_name(plan.config, row.type)}};
-    for (const Column& column : kColumns) one[column.key] = column.bytes(row.memory);
+    for (const ServingColumn& column : kServingColumns) one[column.key] = column.bytes(row.memory);
     one.update({{"cached_tokens", row.memory.cached_tokens},
                 {"cached_sessions", row.memory.cached_sessions},
                 {"fits", fits(plan, row)}});

@@ -30,6 +30,8 @@ struct ServingPlan {
   std::vector<std::string> notes;
 };
 
+// Its model, service and settings, a line each.
+std::string serving_heading(const ServingPlan& plan);
 std::string format_serving(const ServingPlan& plan);
 std::string serving_json(const ServingPlan& plan);
 

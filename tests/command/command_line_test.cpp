@@ -193,6 +193,38 @@ TEST(CommandLine, HasTheDefaultsOfEvaluateThatTheHelpStates) {
   EXPECT_TRUE(options.scales.empty() && options.gates.most_loss.empty());
 }
 
+TEST(CommandLine, ReadsEveryOptionOfMemory) {
+  const EvaluateOptions options =
+      evaluate_options({"--memory", "--batch", "16,32", "--session", "4096", "--prompt", "100",
+                        "--runtime", "0.0.14", "--serving-tp", "8", "--devices", "1", "--json"});
+  EXPECT_TRUE(options.memory && options.json);
+  EXPECT_EQ(options.service.weights, "w");
+  EXPECT_EQ(options.service.sessions, (std::vector<int64_t>{16, 32}));
+  EXPECT_EQ(options.service.session_tokens, 4096);
+  EXPECT_EQ(options.service.prompt_tokens, 100);
+  EXPECT_EQ(options.service.runtime.release, "0.0.14");
+  EXPECT_EQ(options.service.ranks, 8);
+  EXPECT_EQ(options.devices, "1");
+}
+
+TEST(CommandLine, RefusesMemoryBesideWhatIsScoredAndItsOptionsWithoutIt) {
+  struct Case {
+    Arguments arguments;
+    const char* expected;
+  };
+  for (const Case& wrong : {Case{{"--memory", "--copy"}, "--copy has no part in --memory"},
+                            Case{{"--memory", "--data", "d"}, "--data has no part in --memory"},
+                            Case{{"--memory", "--output", "o"}, "--output has no part"},
+                            Case{{"--memory", "--length=9"}, "--length has no part"},
+                            Case{{"--copy", "--batch", "16"}, "--batch is of --memory"},
+                            Case{{"--copy", "--session", "16"}, "--session is of --memory"},
+                            Case{{"--memory", "--batch", "0"}, "at least 1"},
+                            Case{{"--memory", "--session", "999999999"}, "at most"}}) {
+    EXPECT_THROW(evaluate_options(wrong.arguments), UsageError);
+    EXPECT_HOLDS(wrong.expected, message_of([&] { evaluate_options(wrong.arguments); }));
+  }
+}
+
 // As a shell leaves them of "--data *.txt".
 TEST(CommandLine, TakesFilesWithoutAnOptionsNameForTheOneOfTwoThatIsGiven) {
   EXPECT_EQ(evaluate_options({"--data", "a", "b", "--copy", "c"}).data, (Arguments{"a", "b", "c"}));

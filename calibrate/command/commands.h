@@ -37,6 +37,7 @@ std::optional<int> run_quickly(const Command& command, const std::vector<std::st
 int run_calibrate(const CalibrateOptions& options, const std::vector<std::string>& arguments);
 int run_evaluate(const EvaluateOptions& options, const std::vector<std::string>& arguments);
 int run_export(const ExportOptions& options);
+int run_equalise(const EqualiseOptions& options);
 int run_verify(const VerifyOptions& options);
 int run_inspect(const InspectOptions& options);
 int run_plan(const PlanOptions& options);

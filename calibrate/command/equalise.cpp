@@ -172,8 +172,8 @@ struct Run {
         (file.statistics.keys != statistics.statistics.keys ||
          file.statistics.values != statistics.statistics.values))
       warn(std::cerr,
-           {"the fingerprint of the new weights is that of the old ones: it does not look "
-            "at W_q and W_k, so nothing will tell statistics of the one from the other's"});
+           {"the fingerprint of the new weights is that of the old ones, as it does not look at "
+            "W_q and W_k: verify takes statistics of the one for the other's"});
     write_new_file(partial / kStatisticsFileName, [&](ByteSink& sink) { file.write(sink); });
   }
 

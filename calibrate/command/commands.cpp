@@ -25,9 +25,9 @@ constexpr std::array kCommands = {
              "--stats FILE --weights DIR (--output DIR | --in-place)"},
             "make scale files again from the statistics of an earlier run"},
     Command{{"equalise",
-             "Write weights of the same function whose cache is even: a factor for every rotary\n"
-             "pair of K and every channel of V makes their ranges equal, and the weights that\n"
-             "read them undo it.\n",
+             "Write weights of the same function whose cache is even: a factor for every\n"
+             "rotary pair of K and every channel of V makes their ranges equal, and the\n"
+             "weights that read them undo it.\n",
              "--weights DIR --stats FILE (--output DIR | --in-place)"},
             "fold factors into the weights that make the cache's ranges equal"},
     Command{{"verify", "Would the runtime load a directory's scales as they are meant?", "DIR"},

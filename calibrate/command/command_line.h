@@ -14,6 +14,7 @@ namespace kvcalib {
 CalibrateOptions parse_calibrate(const Heading& heading, const std::vector<std::string>& arguments);
 EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::string>& arguments);
 ExportOptions parse_export(const Heading& heading, const std::vector<std::string>& arguments);
+EqualiseOptions parse_equalise(const Heading& heading, const std::vector<std::string>& arguments);
 VerifyOptions parse_verify(const Heading& heading, const std::vector<std::string>& arguments);
 InspectOptions parse_inspect(const Heading& heading, const std::vector<std::string>& arguments);
 PlanOptions parse_plan(const Heading& heading, const std::vector<std::string>& arguments);

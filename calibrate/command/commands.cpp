@@ -25,6 +25,12 @@ constexpr std::array kCommands = {
     Command{{"export", "Make scale files again from the statistics of an earlier run.",
              "--stats FILE --weights DIR (--output DIR | --in-place)"},
             "make scale files again from the statistics of an earlier run"},
+    Command{{"equalise",
+             "Write weights of the same function whose cache is even: a factor for every\n"
+             "rotary pair of K and every channel of V makes their ranges equal, and the\n"
+             "weights that read them undo it.\n",
+             "--weights DIR --stats FILE (--output DIR | --in-place)"},
+            "fold factors into the weights that make the cache's ranges equal"},
     Command{{"verify", "Would the runtime load a directory's scales as they are meant?", "DIR"},
             "would the runtime load these scales as they are meant?"},
     Command{{"inspect", "Show ranges and scales, and the layers that stand out.", "PATH"},

@@ -39,6 +39,7 @@ int run_evaluate(const EvaluateOptions& options, const std::vector<std::string>&
 // evaluate --memory.
 int run_memory(const EvaluateOptions& options);
 int run_export(const ExportOptions& options);
+int run_equalise(const EqualiseOptions& options);
 int run_verify(const VerifyOptions& options);
 int run_inspect(const InspectOptions& options);
 int run_plan(const PlanOptions& options);

@@ -151,7 +151,7 @@ int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& dire
 
 std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
                       GenerationRequest generation, const c10::Device& device) {
-  generation.weights_stay = true;  // which changes no answer, as ranks and memory do
+  generation.weight_place = {};  // which changes no answer, as ranks and memory do
   if (!generation.tokenizer.empty())
     generation.tokenizer = hash_file(generation.tokenizer).sha256;  // wherever it is
   return sha256_hex(concat(program_version(), "\n", weights_fingerprint(*job.directory), "\n",

@@ -38,6 +38,14 @@ struct ExportOptions {
   ScaleOptions scales;
 };
 
+struct EqualiseOptions {
+  std::filesystem::path weights;
+  std::filesystem::path statistics;
+  OutputOptions output;
+  bool exact = false;
+  bool quiet = false;
+};
+
 struct VerifyOptions {
   std::filesystem::path directory;
   RuntimeChoice runtime;

@@ -20,6 +20,27 @@ ExportOptions parse_export(const Heading& heading, const std::vector<std::string
   return options;
 }
 
+EqualiseOptions parse_equalise(const Heading& heading, const std::vector<std::string>& arguments) {
+  EqualiseOptions options;
+  Parser parser(heading);
+  add_weights(parser, options.weights, kWeightsHelp);
+  parser.value({"Input", "stats", "kv_stats.safetensors of a calibration of these weights", "FILE"},
+               options.statistics);
+  parser.require("stats");
+  add_output(parser, options.output.output, "weights and their statistics");
+  parser.flag("Output", "in-place",
+              "exchange the weights directory, all at once; the old one is kept as DIR.backup",
+              options.output.in_place);
+  parser.flag("Output", "exact",
+              "powers of two that keep every bit of the weights; what would lose one is left alone",
+              options.exact);
+  add_force(parser, options.output.force, "an earlier output; in place: drop existing scale files");
+  add_quiet(parser, options.quiet);
+  parser.parse(arguments);
+  check_place(parser, options.output, true);
+  return options;
+}
+
 VerifyOptions parse_verify(const Heading& heading, const std::vector<std::string>& arguments) {
   VerifyOptions options;
   Parser parser(heading);

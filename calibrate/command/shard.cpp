@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <sys/statvfs.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
@@ -8,7 +6,7 @@
 #include <sstream>
 
 #include "calibrate/command/commands.h"
-#include "calibrate/output/file_operations.h"
+#include "calibrate/command/disk_space.h"
 #include "calibrate/output/output_directory.h"
 #include "calibrate/report/gigabytes.h"
 #include "calibrate/report/progress.h"
@@ -26,18 +24,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kBlock = 4096;  // a file takes whole ones
-
 void check_space(const fs::path& directory, const fs::path& output,
                  const std::vector<TurboMindFile>& files) {
   uint64_t needed = 0;
-  for (const TurboMindFile& file : files) needed += (file.bytes + kBlock - 1) / kBlock * kBlock;
-  struct statvfs system {};
-  if (::statvfs(directory.c_str(), &system) != 0) throw_system_error(directory, "cannot be read");
-  const uint64_t free = static_cast<uint64_t>(system.f_bavail) * system.f_frsize;
-  if (free < needed)
-    throw Error(concat("--output ", output.string(), ": ", gigabytes(free), " are free, ",
-                       gigabytes(needed), " are needed; make room or name another disk"));
+  for (const TurboMindFile& file : files) needed += bytes_on_disk(file.bytes);
+  check_disk_space(directory, concat("--output ", output.string()), needed);
 }
 
 std::string progress_text(const WritingProgress& progress) {

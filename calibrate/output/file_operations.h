@@ -54,6 +54,10 @@ std::optional<std::string> link_target(const std::filesystem::path& path);
 // Replaces `to` at once.
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
 
+// Each gets the other's place, at once.  Returns false, with nothing changed, where the file system
+// cannot do that.
+bool exchange_paths(const std::filesystem::path& one, const std::filesystem::path& other);
+
 // What does not exist is removed already.
 void remove_file(const std::filesystem::path& path);
 void remove_tree(const std::filesystem::path& path);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/output/output_directory.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,14 +37,6 @@ fs::path place_of(const fs::path& directory) {
                        " is no directory; create that first"));
   }
   return path;
-}
-
-bool rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
-  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0;
-}
-
-bool is_unsupported(int reason) {
-  return reason == EINVAL || reason == ENOSYS || reason == EOPNOTSUPP;
 }
 
 }  // namespace
@@ -201,7 +192,7 @@ void OutputDirectory::take_place() {
     tell(step_, "rename to the new directory");
     return;
   }
-  if (rename_with(partial_, directory_, RENAME_EXCHANGE)) {
+  if (exchange_paths(partial_, directory_)) {
     placed_ = true;
     lock_.reset();
     tell(step_, "exchange old and new");
@@ -209,7 +200,6 @@ void OutputDirectory::take_place() {
     tell(step_, "remove the old directory");
     return;
   }
-  if (!is_unsupported(errno)) throw_system_error(directory_, "cannot be replaced");
   replace_in_two_steps();
 }
 

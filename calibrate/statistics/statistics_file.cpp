@@ -54,18 +54,22 @@ json to_json(const Provenance& provenance) {
   json data = json::array();
   for (const DataFile& file : provenance.data)
     data.push_back({{"path", file.path}, {"sha256", file.sha256}});
-  return {{"program_version", provenance.program_version},
-          {"weights_fingerprint", provenance.weights_fingerprint},
-          {"model", provenance.model},
-          {"runtime", provenance.runtime},
-          {"compute_dtype", provenance.compute_dtype},
-          {"data", data},
-          {"tokenizer_sha256", provenance.tokenizer_sha256},
-          {"seed", provenance.seed},
-          {"samples", provenance.samples},
-          {"length", provenance.length},
-          {"packed", provenance.packed},
-          {"channel_order", provenance.channel_order}};
+  json object = {{"program_version", provenance.program_version},
+                 {"weights_fingerprint", provenance.weights_fingerprint},
+                 {"model", provenance.model},
+                 {"runtime", provenance.runtime},
+                 {"compute_dtype", provenance.compute_dtype},
+                 {"data", data},
+                 {"tokenizer_sha256", provenance.tokenizer_sha256},
+                 {"seed", provenance.seed},
+                 {"samples", provenance.samples},
+                 {"length", provenance.length},
+                 {"packed", provenance.packed},
+                 {"channel_order", provenance.channel_order}};
+  if (provenance.equalised)
+    object["equalised"] = {{"from", provenance.equalised->weights_fingerprint},
+                           {"exact", provenance.equalised->exact}};
+  return object;
 }
 
 std::string read_hash(const JsonObject& object, const char* key) {
@@ -110,6 +114,10 @@ Provenance read_provenance(const JsonObject& object) {
   provenance.length = read_count(object, "length");
   provenance.packed = object.flag("packed");
   provenance.channel_order = read_one_of(object, "channel_order", {"interleaved"});
+  if (object.has("equalised")) {
+    const JsonObject equalised = object.object("equalised");
+    provenance.equalised = {read_hash(equalised, "from"), equalised.flag("exact")};
+  }
   return provenance;
 }
 

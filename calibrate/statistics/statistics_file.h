@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,14 @@ struct DataFile {
   bool operator==(const DataFile&) const = default;
 };
 
+// How weights were equalised of which the ranges were derived, not taken.
+struct EqualisedFrom {
+  std::string weights_fingerprint;  // of the weights before
+  bool exact = false;               // by powers of two
+
+  bool operator==(const EqualisedFrom&) const = default;
+};
+
 // Where statistics come from: everything that decides their values.  No times and no host, so that
 // equal runs give equal bytes.
 struct Provenance {
@@ -39,6 +48,7 @@ struct Provenance {
   bool packed = false;
   // "interleaved": channels 2j and 2j + 1 of K are a rotary pair, as in the weights directory.
   std::string channel_order = "interleaved";
+  std::optional<EqualisedFrom> equalised;  // the rest is of the calibration before
 };
 
 // Statistics with where they come from: kv_stats.safetensors.

@@ -13,6 +13,7 @@ OPTIONS = {
                   "--dry-run", "--trace", "--quiet", "--json", "--help"],
     "export": ["--stats", "--weights", "--output", "--in-place", "--runtime", "--serving-tp", "--method", "--symmetric", "--force",
                "--help"],
+    "equalise": ["--weights", "--stats", "--output", "--in-place", "--exact", "--force", "--quiet", "--help"],
     "verify": ["--runtime", "--serving-tp", "--json", "--help"],
     "inspect": ["--json", "--help"],
     "plan": ["--weights", "--devices", "--runtime", "--batch", "--session", "--prompt", "--card", "--json", "--help"],

@@ -23,6 +23,8 @@ class TwoPrograms(ProgramTest):
         output = self.calibrate(TINY / "weights", TINY / "text.jsonl", "--samples", 4)
         alone = shutil.copy(PROGRAM, self.folder / "kvcalib")
         for arguments in (("--help",), ("--version",), ("verify", output), ("inspect", output), ("verify", "--help"),
+                          ("equalise", "--stats", output / "kv_stats.safetensors", "--weights", TINY / "weights",
+                           "--output", self.folder / "even"),
                           ("export", "--stats", output / "kv_stats.safetensors", "--weights", TINY / "weights",
                            "--output", self.folder / "exported")):
             run = run_program(alone, *arguments)

@@ -102,6 +102,19 @@ TEST(StatisticsFile, ReadsBackWhatItWrote) {
   EXPECT_EQ(to_safetensors(file.statistics, file.provenance), example_bytes());
 }
 
+TEST(StatisticsFile, SaysWhereItWasDerived) {
+  EXPECT_EQ(parse_statistics(example_bytes(), "s").provenance.equalised, std::nullopt);
+  EXPECT_EQ(example_bytes().find("equalised"), std::string::npos);
+  Provenance provenance = example_provenance();
+  provenance.equalised = {kHash, true};
+  const std::string bytes = to_safetensors(example_statistics(), provenance);
+  EXPECT_EQ(parse_statistics(bytes, "s").provenance.equalised, provenance.equalised);
+  provenance.equalised->weights_fingerprint = "of nothing";
+  EXPECT_HOLDS("from = of nothing, expected 64 hexadecimal digits", message_of([&] {
+                 parse_statistics(to_safetensors(example_statistics(), provenance), "s");
+               }));
+}
+
 TEST(StatisticsFile, HoldsTheDocumentedTensors) {
   const Safetensors file = Safetensors::parse(example_bytes(), "s");
   EXPECT_EQ(file.metadata.at("format"), "kvcalib-kv-statistics");

@@ -6,6 +6,7 @@
 #include "calibrate/report/standard_output.h"
 #include "calibrate/service/memory_holder.h"
 #include "sharding/files/error.h"
+#include "sharding/ranks/rank.h"
 #include "sharding/streaming/device.h"
 
 namespace kvcalib {
@@ -30,6 +31,10 @@ int gpu_to_measure(const std::string& devices) {
 }  // namespace
 
 int run_memory(const EvaluateOptions& options) {
+  if (rank_from_environment().world > 1)
+    throw UsageError(
+        "--memory: one process measures one GPU, as all ranks hold the same; start it without "
+        "torchrun or srun, or unset WORLD_SIZE");
   PlannedService planned = planned_service(options.service, 0);  // its faults first
   const std::unique_ptr<MemoryHolder> holder = open_memory_holder(gpu_to_measure(options.devices));
   MeasuredService service;

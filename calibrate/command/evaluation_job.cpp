@@ -116,9 +116,8 @@ GenerationRequest make_generation_request(const EvaluationJob& job, const c10::D
       task.prompts.push_back({prompt.ids, work.file.generation->max_new_tokens});
     request.length = std::max(request.length, longest_of(work));
   }
-  request.weight_place =
-      place_weights(job.directory->config(), request.tasks,
-                    generation_room(*job.directory, request.streams, device, ranks));
+  place_weights(job.directory->config(), request.tasks,
+                generation_room(*job.directory, request.streams, device, ranks));
   return request;
 }
 
@@ -151,7 +150,6 @@ int64_t group_tokens(const EvaluateOptions& options, const WeightDirectory& dire
 
 std::string digest_of(const EvaluationJob& job, const ScoreRequest& request,
                       GenerationRequest generation, const c10::Device& device) {
-  generation.weight_place = {};  // which changes no answer, as ranks and memory do
   if (!generation.tokenizer.empty())
     generation.tokenizer = hash_file(generation.tokenizer).sha256;  // wherever it is
   return sha256_hex(concat(program_version(), "\n", weights_fingerprint(*job.directory), "\n",

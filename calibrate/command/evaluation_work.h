@@ -73,12 +73,12 @@ struct EvaluationWork {
 
 inline constexpr size_t kControlTrees = 1;
 
-// Reads and cuts it all.  Throws Error naming file and place for what is not of its format, and
-// when a text needs a tokenizer that is not there; UsageError for a task of --max-loss that there
-// is not.
 // Tokens of the longest prompt with its answer.
 int64_t longest_of(const GenerationWork& work);
 
+// Reads and cuts it all.  Throws Error naming file and place for what is not of its format, and
+// when a text needs a tokenizer that is not there; UsageError for a task of --max-loss that there
+// is not.
 EvaluationWork read_work(const EvaluateOptions& options, const ModelConfig& config);
 
 }  // namespace kvcalib

@@ -28,8 +28,8 @@ void members(Archive& archive, T& task) {
 
 template <typename Archive, SameAs<GenerationRequest> T>
 void members(Archive& archive, T& request) {
-  archive(request.streams, request.decoding, request.end, request.weight_place, request.length,
-          request.tokenizer, request.tasks);
+  archive(request.streams, request.decoding, request.end, request.length, request.tokenizer,
+          request.tasks);
 }
 
 template <typename Archive, SameAs<Continuation> T>

@@ -26,7 +26,6 @@ struct GenerationRequest {
   std::vector<GenerationStream> streams;
   DecodingRule decoding;
   std::optional<int32_t> end;
-  WeightPlace weight_place = WeightPlace::kEveryDevice;
   int64_t length = 0;     // of the longest prompt of all with its answer, which K is rotated for
   std::string tokenizer;  // the SentencePiece model that makes text of ids
   std::vector<GenerationTask> tasks;

@@ -88,6 +88,29 @@ WeightPlace place_weights(const ModelConfig& config, const std::vector<Generatio
 
 namespace {
 
+const char* where_weights_are(WeightPlace place) {
+  switch (place) {
+    case WeightPlace::kEveryDevice:
+      return "the weights stay on every device";
+    case WeightPlace::kDivided:
+      return "the layers are divided among the ranks";
+    case WeightPlace::kFiles:
+      break;
+  }
+  return "the weights do not fit beside the caches: every token takes a reading of them";
+}
+
+// Measured when nobody holds weights any more or already.
+GenerationRoom agreed_room(const WeightDirectory& directory, const GenerationRequest& request,
+                           const RankRun& run) {
+  Communicator& ranks = *run.communicator;
+  ranks.barrier();
+  GenerationRoom room =
+      generation_room(directory, request.streams, run.settings.device, ranks.size());
+  room.free_bytes = agreed_bytes(room.free_bytes, room.device, ranks);
+  return room;
+}
+
 // Generates what of a task is a rank's own.
 class TaskGenerator {
  public:
@@ -98,26 +121,30 @@ class TaskGenerator {
         request_(request),
         rank_(run.communicator->rank()),
         tokenizer_(request.tokenizer),
-        room_(generation_room(directory, request.streams, run.settings.device,
-                              run.communicator->size())),
+        room_(agreed_room(directory, request, run)),
+        place_(place_weights(config_, request.tasks, room_)),
         generator_(directory,
                    {.streams = request.streams,
                     .decoding = request.decoding,
                     .end = request.end,
-                    .place = request.weight_place},
-                   run.settings, *run.communicator) {
-    room_.free_bytes = agreed_bytes(room_.free_bytes, room_.device, *run.communicator);
-  }
+                    .place = place_},
+                   run.settings, *run.communicator) {}
+
+  WeightPlace place() const { return place_; }
 
   TaskContinuations run(const GenerationTask& task, const TellGeneration& tell) {
     const bool alone = generator_.groups() == 1;
     std::vector<std::vector<GenerationPrompt>> prompts;
     for (int64_t rank = 0; rank < room_.ranks; ++rank)
       if (!alone || rank == rank_) prompts.push_back(prompts_of_rank(task, rank, room_.ranks));
+    const int64_t streams = room_.streams.all();
     std::vector<GenerationGroup> groups;
     for (const std::vector<GenerationPrompt>& own : prompts) {
       GenerationGroup& group = groups.emplace_back(GenerationGroup{own, {}});
-      if (!own.empty()) group.plan = plan_generation(config_, own, room_, request_.weight_place);
+      if (own.empty()) continue;
+      group.plan = plan_generation(config_, own, room_, place_);
+      // However many ranks and however much memory there are.
+      group.plan.gemm_rows = useful_rows(std::ssize(task.prompts), streams, room_.device) * streams;
     }
     const AnswerRule rule(task.extract);
     const auto is_settled = [&](size_t /*prompt*/, size_t /*stream*/,
@@ -141,7 +168,8 @@ class TaskGenerator {
   const GenerationRequest& request_;
   const int64_t rank_;
   const Tokenizer tokenizer_;
-  GenerationRoom room_;
+  const GenerationRoom room_;
+  const WeightPlace place_;
   Generator generator_;
 };
 
@@ -151,6 +179,7 @@ void generate(const WeightDirectory& directory, const Runtime& runtime,
               const GenerationRequest& request, const RankRun& run, const TellGeneration& tell,
               const TakeContinuations& take) {
   TaskGenerator generator(directory, runtime, request, run);
+  if (tell) tell(where_weights_are(generator.place()), true);
   for (const GenerationTask& task : request.tasks) take(task, generator.run(task, tell));
 }
 

@@ -126,6 +126,8 @@ std::optional<std::string> GroupFiles::find_answers(size_t place) const {
   return is_there(folder_ / name) ? std::optional(read(name)) : std::nullopt;
 }
 
+fs::path GroupFiles::answers_file(size_t place) const { return folder_ / name_of_answers(place); }
+
 void GroupFiles::keep_answers(size_t place, std::string_view continuations) const {
   write(name_of_answers(place), continuations);
 }

@@ -36,6 +36,7 @@ class GroupFiles {
   // The same of a task's continuations as bytes, by its place among those that are generated;
   // nothing where they were not kept.
   std::optional<std::string> find_answers(size_t place) const;
+  std::filesystem::path answers_file(size_t place) const;
   void keep_answers(size_t place, std::string_view continuations) const;
   // When the output is written.
   void remove() const;

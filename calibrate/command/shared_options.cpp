@@ -75,10 +75,9 @@ ScaleMethod read_method(const Parser& parser, const std::string& given) {
 }
 
 void take_method(const Parser& parser, const GivenMethod& given, ScaleOptions& scales) {
-  if (!given.name.empty() && given.is_symmetric)
-    parser.fail("--symmetric and --method exclude each other");
+  if (given.name && given.is_symmetric) parser.fail("--symmetric and --method exclude each other");
   if (given.is_symmetric) scales.method = ScaleMethod::kSymmetric;
-  if (!given.name.empty()) scales.method = read_method(parser, given.name);
+  if (given.name) scales.method = read_method(parser, *given.name);
 }
 
 void add_quiet(Parser& parser, bool& quiet) {

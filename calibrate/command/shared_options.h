@@ -30,7 +30,7 @@ void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& r
 
 // What a line says of the method that scales are made by.
 struct GivenMethod {
-  std::string name;
+  std::optional<std::string> name;
   bool is_symmetric = false;  // by --symmetric
 };
 

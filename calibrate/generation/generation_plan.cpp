@@ -42,7 +42,7 @@ std::vector<int64_t> own_blocks(std::span<const GenerationPrompt> prompts, int64
 
 // Memory of everything but weights that stay and the cache.
 uint64_t other_bytes(const ModelConfig& config, const GenerationPlan& plan,
-                     const GenerationRoom& room) {
+                     const GenerationRoom& room, int64_t groups) {
   const bool on_cpu = room.device.is_cpu();
   const int64_t rows = std::max(plan.prompt_tokens, plan.rows * room.streams.all());
   const MemoryPlan pass = plan_memory(config, room.stored_layer_bytes, 1, rows, 1,
@@ -51,6 +51,7 @@ uint64_t other_bytes(const ModelConfig& config, const GenerationPlan& plan,
   int64_t bytes = config.vocab * config.hidden * element;  // the embedding
   bytes += output_head_bytes(config, on_cpu, 1);
   if (on_cpu) bytes += packed_bytes(config.hidden, config.vocab);
+  if (groups > 1) bytes += rows * config.hidden * element;  // what the rank before gives
   // Keys and values of prompts' paths, as they are gathered.
   bytes += 2 * kKeysPerToken * plan.prompt_tokens * config.kv_heads * config.head_dim * element;
   return pass.total() + static_cast<uint64_t>(bytes);
@@ -64,8 +65,7 @@ class Planner {
       : config_(config),
         room_(room),
         groups_(place == WeightPlace::kDivided ? room.ranks : 1),
-        most_rows_(std::clamp<int64_t>(most_rows(room.device) / room.streams.all(), 1,
-                                       std::max<int64_t>(1, std::ssize(prompts)))),
+        most_rows_(useful_rows(std::ssize(prompts), room.streams.all(), room.device)),
         block_bytes_(static_cast<uint64_t>(room.streams.int8) *
                          cache_block_bytes(config, most_layers(), true, room.device) +
                      static_cast<uint64_t>(room.streams.sixteen_bits) *
@@ -103,7 +103,8 @@ class Planner {
     for (int64_t row = 0; row < std::min(rows, std::ssize(own_blocks_)); ++row)
       plan_.blocks += own_blocks_[static_cast<size_t>(row)];
     plan_.cache_bytes = static_cast<uint64_t>(plan_.blocks * groups_) * block_bytes_;
-    plan_.other_bytes = other_bytes(config_, plan_, room_);
+    plan_.gemm_rows = rows * room_.streams.all();
+    plan_.other_bytes = other_bytes(config_, plan_, room_, groups_);
   }
 
   const ModelConfig& config_;
@@ -126,6 +127,10 @@ int64_t common_prefix(std::span<const GenerationPrompt> prompts) {
     end = std::mismatch(first.begin(), end, prompt.ids.begin(), last).first;
   }
   return (end - first.begin()) / kBlockTokens * kBlockTokens;
+}
+
+int64_t useful_rows(int64_t prompts, int64_t streams, const c10::Device& device) {
+  return std::clamp<int64_t>(most_rows(device) / streams, 1, std::max<int64_t>(1, prompts));
 }
 
 LayerRange layers_of_rank(const ModelConfig& config, int64_t rank, int64_t ranks) {

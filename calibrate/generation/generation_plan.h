@@ -33,6 +33,7 @@ struct GenerationPlan {
       0;  // that all prompts begin with and that are computed once: whole blocks
   int64_t prompt_tokens = 0;  // that go through the layers together, of all streams
   int64_t length = 0;         // of the longest prompt with its continuation
+  int64_t gemm_rows = 0;      // of a step, that GPUs choose their algorithms for
   uint64_t weight_bytes = 0, cache_bytes = 0, other_bytes = 0;  // caches: of all groups
 
   uint64_t total() const { return weight_bytes + cache_bytes + other_bytes; }
@@ -56,6 +57,9 @@ struct GenerationRoom {
   uint64_t free_bytes = 0;          // of the device
   int64_t ranks = 1;                // each with a device of that room and a group of prompts
 };
+
+// Sequences at once that are of use for so many prompts, each in so many streams.
+int64_t useful_rows(int64_t prompts, int64_t streams, const c10::Device& device);
 
 // Layers of a rank, of which each has one at least where they are divided.
 LayerRange layers_of_rank(const ModelConfig& config, int64_t rank, int64_t ranks);

@@ -63,7 +63,9 @@ class Generator::Run {
         workspace_(config_, most_rows_, options()),
         hidden_(at::empty({most_rows_, config_.hidden}, options())) {
     TORCH_CHECK(std::ssize(groups) == ranks(), "generator: ", groups.size(), " groups of prompts");
-    decoding_context_.gemm_rows = gemm_rows(decoding_rows(groups));
+    int64_t rows = 1;
+    for (const GenerationGroup& group : groups) rows = std::max(rows, group.plan.gemm_rows);
+    decoding_context_.gemm_rows = gemm_rows(rows);
     for (const GenerationGroup& group : groups)
       groups_.emplace_back(group, generator.settings_.streams, generator.settings_.decoding,
                            config_, generator.own_layers(), device_);

@@ -71,7 +71,8 @@ double percent_off(uint64_t planned, uint64_t measured) {
 Nearness nearness(const ServingMemory& planned, const Measurement& measured) {
   if (std::abs(measured.others_bytes) > kUnsettled) return Nearness::kDisturbed;
   if (!measured.held) return Nearness::kNoRoom;
-  const double off = percent_off(planned.total(), measured.taken.total());
+  const double off = percent_off(planned.total() - planned.context,
+                                 measured.taken.total() - measured.taken.context);
   return std::fabs(off) <= kNearPercent ? Nearness::kWithin : Nearness::kBeyond;
 }
 

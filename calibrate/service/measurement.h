@@ -21,7 +21,8 @@ struct Measurement {
 
 // How near a measurement is to its plan.
 enum class Nearness {
-  kWithin,     // the sums differ by kNearPercent at most
+  kWithin,     // without the context, which is this program's own and not the runtime's, the sums
+               // differ by kNearPercent at most
   kBeyond,     // by more
   kDisturbed,  // others took or gave back memory meanwhile: the figures say nothing
   kNoRoom,

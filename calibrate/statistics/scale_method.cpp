@@ -89,7 +89,8 @@ std::map<std::string, double> read_parameters(std::string_view list, std::string
         std::from_chars(number.data(), number.data() + number.size(), value);
     if (failure != std::errc{} || end != number.data() + number.size())
       throw Error(concat("scale method '", text, "': '", part, "', expected PARAMETER=NUMBER"));
-    parameters[std::string(part.substr(0, equals))] = value;
+    if (!parameters.emplace(part.substr(0, equals), value).second)
+      throw Error(concat("scale method '", text, "': ", part.substr(0, equals), " is given twice"));
     if (comma == std::string_view::npos) return parameters;
     rest = rest.substr(comma + 1);
   }

@@ -124,11 +124,15 @@ void NcclCommunicator::pass_on(const at::Tensor& given, const at::Tensor& taken)
   const auto stream = at::cuda::getCurrentCUDAStream();
   const int next = static_cast<int>(rank_) + 1, previous = static_cast<int>(rank_) - 1;
   const std::lock_guard lock(calls_);
+  ncclComm* const communicator = live();
   NCCL_CHECK(ncclGroupStart());
-  if (next < size_) NCCL_CHECK(ncclSend(given.data_ptr(), bytes, ncclUint8, next, live(), stream));
+  ncclResult_t sent = ncclSuccess, received = ncclSuccess;
+  if (next < size_) sent = ncclSend(given.data_ptr(), bytes, ncclUint8, next, communicator, stream);
   if (previous >= 0)
-    NCCL_CHECK(ncclRecv(taken.data_ptr(), bytes, ncclUint8, previous, live(), stream));
+    received = ncclRecv(taken.data_ptr(), bytes, ncclUint8, previous, communicator, stream);
   NCCL_CHECK(ncclGroupEnd());
+  NCCL_CHECK(sent);
+  NCCL_CHECK(received);
 }
 
 void NcclCommunicator::barrier() {

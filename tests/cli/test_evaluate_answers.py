@@ -3,9 +3,10 @@
 
 import shutil
 import unittest
+from pathlib import Path
 
 from evaluation import EvaluationTest, named, own_text, read_items, read_report, report_bytes, tokenizer_of
-from program import TINY
+from program import PROGRAM, TINY, run_program
 from reference.evaluate import Cache, from_directory, read_scales
 from reference.generate import greedy
 
@@ -60,6 +61,30 @@ class Answers(EvaluationTest):
                           max_new_tokens=NEW)
         item, = read_items(self.report("--tasks", alone, "--scales", self.right_scales, name="alone"))
         self.assertEqual(item["answers"], expected[3]["answers"])
+
+    def run_with_memory(self, megabytes: int, *command):
+        """A program on a machine of which so much is free, as it sees it."""
+        facts = self.folder / "meminfo"
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        facts.write_text("".join(f"MemAvailable: {megabytes * 1024} kB\n" if line.startswith("MemAvailable:")
+                                 else line + "\n" for line in lines))
+        shell = 'mount --bind "$1" /proc/meminfo && shift && exec "$@"'
+        return run_program("unshare", "-m", "sh", "-c", shell, "sh", facts, *command)
+
+    def test_are_the_same_where_layers_are_divided_among_ranks(self):
+        if not shutil.which("unshare") or self.run_with_memory(500, "true").code != 0:
+            self.skipTest("a process here cannot be given another /proc/meminfo")
+        self.answers(name="expected")
+        arguments = ("--weights", TINY / "weights", "--tasks", self.questions(), "--scales", self.right_scales,
+                     "--devices", "cpu:4", "--output", self.folder / "divided", "--force")
+        for megabytes in range(600, 440, -20):
+            run = self.run_with_memory(megabytes, PROGRAM, "evaluate", *arguments)
+            self.assertEqual(run.code, 0, run.err)
+            if "the layers are divided among the ranks" in run.err:
+                break
+        else:
+            self.fail("the weights were never divided")
+        self.assertEqual(report_bytes(self.folder / "divided"), report_bytes(self.folder / "expected"))
 
     def test_stop_where_nothing_can_change(self):
         """A text that is settled is a beginning of the one that is not, and is read alike."""

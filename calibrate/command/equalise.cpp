@@ -41,15 +41,23 @@ void refuse_int4(const fs::path& weights) {
                        "fp16 or bf16 and quantise that"));
 }
 
-// An earlier output is a directory whose statistics say that they were equalised.
-std::optional<std::string> foreign_to_equalised(const fs::path& directory) {
-  const std::vector<std::string> names = list_directory(directory);
-  if (names.empty()) return std::nullopt;
-  try {
-    if (read_statistics(directory / kStatisticsFileName).provenance.equalised) return std::nullopt;
-  } catch (const Error&) {
-  }
-  return names.front();
+// An earlier output: its statistics say that they were equalised, and it holds nothing but files
+// that these weights or a calibration would bring again.
+ForeignEntry foreign_to_equalised(const fs::path& weights) {
+  return [weights](const fs::path& directory) -> std::optional<std::string> {
+    const OutputNames results = delivery_names(find_runtime(kTurboMind));
+    const std::vector<std::string> names = list_directory(directory);
+    for (const std::string& name : names)
+      if (!is_plain_file(directory / name) || (!results.is_ours(name) && !is_there(weights / name)))
+        return name;
+    if (names.empty()) return std::nullopt;
+    try {
+      if (read_statistics(directory / kStatisticsFileName).provenance.equalised)
+        return std::nullopt;
+    } catch (const Error&) {
+    }
+    return names.front();
+  };
 }
 
 void check_places(const EqualiseOptions& options) {
@@ -73,8 +81,28 @@ void refuse_equalised(const StatisticsFile& statistics, const WeightDirectory& w
                        "of the weights as they are now are in ", file.string()));
 }
 
+// What would lead into the backup, or the backup into what is new.
+void refuse_inner_links(const fs::path& weights, const std::string& name) {
+  constexpr int kMostHops = 40;
+  fs::path path = weights / name;
+  for (int hop = 0; hop < kMostHops; ++hop) {
+    const std::optional<std::string> target = link_target(path);
+    if (!target) return;
+    path = path.parent_path() / *target;
+    if (is_within(path.parent_path(), weights))
+      throw Error(concat((weights / name).string(), ": is a link that leads into the directory ",
+                         "itself, which is exchanged; put the file in its place, or give --output ",
+                         "DIR"));
+  }
+}
+
 void check_in_place(const EqualiseOptions& options, const EqualisedTree& tree) {
   if (!options.output.in_place) return;
+  if (is_within(fs::current_path(), options.weights))
+    throw Error(concat(options.weights.string(), ": the current directory lies in it, and would ",
+                       "be that of the backup afterwards; go elsewhere first"));
+  for (const auto& [name, tensors] : tree.tensors) refuse_inner_links(options.weights, name);
+  for (const std::string& name : tree.same) refuse_inner_links(options.weights, name);
   if (WeightsTransaction::is_pending(options.weights))
     throw Error(concat(options.weights.string(),
                        ": an in-place run is at work here or was killed; ",
@@ -95,7 +123,7 @@ void tell_count(int64_t keys, int64_t values, const Equalisation& plan, const st
 }
 
 std::vector<std::string> warnings_of(const WeightDirectory& weights, const Equalisation& plan,
-                                     const EqualisedTree& tree) {
+                                     const EqualisedTree& tree, bool in_place) {
   std::vector<std::string> warnings = weights.warnings();
   tell_count(plan.keys.still, plan.values.still, plan,
              "never left 0 in the calibration and are left alone", warnings);
@@ -108,7 +136,8 @@ std::vector<std::string> warnings_of(const WeightDirectory& weights, const Equal
     warnings.push_back(concat(tree.scales.size(), " KV scale files of the weights before are left ",
                               "out; make new ones with kvcalib export"));
   for (const std::string& name : tree.left_out)
-    warnings.push_back(concat((weights.path() / name).string(), ": is left out"));
+    warnings.push_back(concat((weights.path() / name).string(), ": is left out",
+                              in_place ? " and in the backup alone" : ""));
   if (const IniFile* config = weights.runtime_config();
       config != nullptr && config->integer("quant_policy", 0) != 0)
     warnings.push_back(concat("quant_policy = ", config->integer("quant_policy"), " is kept; do ",
@@ -155,7 +184,7 @@ struct Run {
   const EqualisedTree& tree;
 
   std::string place() const {
-    return (options.output.in_place ? options.weights : *options.output.output).string();
+    return (options.output.in_place ? resolved(options.weights) : *options.output.output).string();
   }
 
   void write(const fs::path& partial) const {
@@ -202,7 +231,7 @@ void equalise(const EqualiseOptions& options, Output& output,
   const Equalisation plan = plan_equalisation(
       *weights, statistics.statistics, options.exact ? FactorRule::kExact : FactorRule::kFree,
       [] { return leaving_signal() != 0; });
-  warn(std::cerr, warnings_of(*weights, plan, tree));
+  warn(std::cerr, warnings_of(*weights, plan, tree, options.output.in_place));
   const Run run{options, *weights, statistics, plan, tree};
   output.write_tree([&](const fs::path& partial) { run.write(partial); });
   inputs.check();
@@ -222,7 +251,8 @@ int run_equalise(const EqualiseOptions& options) {
     equalise(options, output,
              [&] { return concat("as it was: ", output.backup().string(), "\n"); });
   } else {
-    OutputDirectory output(*options.output.output, options.output.force, foreign_to_equalised);
+    OutputDirectory output(*options.output.output, options.output.force,
+                           foreign_to_equalised(options.weights));
     equalise(options, output, [] { return std::string(); });
   }
   return 0;

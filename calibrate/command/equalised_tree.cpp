@@ -43,6 +43,9 @@ std::set<std::string> names_of_weights(const WeightDirectory& weights) {
   return names;
 }
 
+// Smaller files are copied: some programs write into those that are there, as into config.ini.
+constexpr uint64_t kFewestLinkedBytes = uint64_t{64} << 10;
+
 // A second name for a file; false where there is no such thing.
 bool link_file(const fs::path& from, const fs::path& to) {
   std::error_code failure;
@@ -96,7 +99,7 @@ void write_tree(const WeightDirectory& weights, const EqualisedTree& tree,
         make_symbolic_link(*target, to);
         return true;
       }
-      if (link_file(from, to)) return true;
+      if (RangedFile(from).bytes() >= kFewestLinkedBytes && link_file(from, to)) return true;
     }
     write_new_file(to, [&](ByteSink& sink) {
       copy_equalised(weights, from, changes ? found->second : std::vector<EqualisedTensor>{},

@@ -77,7 +77,7 @@ void copy_equalised(const WeightDirectory& weights, const std::filesystem::path&
       if (!multiply_weights(piece, before / element_bytes(range.type), axis, factors))
         throw Error(concat(file.string(), range.name.empty() ? "" : ": tensor ", range.name,
                            ": holds NaN or Inf, or a weight that its factor makes one; deploy the ",
-                           "model again, or take --exact, which leaves such channels alone"));
+                           "model again, or calibrate with more windows"));
     });
   }
   copy.part(done, copy.bytes(), as_it_is);

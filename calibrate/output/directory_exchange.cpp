@@ -91,7 +91,10 @@ void DirectoryExchange::probe() {
 
 // Finishes or clears what a killed run left.
 void DirectoryExchange::settle() {
-  if (is_there(directory_ / kMark)) remove_file(directory_ / kMark);
+  if (is_there(directory_ / kMark)) {
+    remove_file(directory_ / kMark);
+    sync_directory(directory_);
+  }
   if (!is_there(partial_)) return;
   if (is_there(partial_ / kMark) || list_directory(partial_).empty())
     clear_partial();

@@ -2,6 +2,7 @@
 """kvcalib equalise: the same function with an even cache, by the formulas, for every layout of weights."""
 
 import dataclasses
+import os
 import shutil
 import signal
 import unittest
@@ -335,6 +336,30 @@ class Refusals(EqualiseTest):
         self.equalise(weights, self.calibrated())
         self.assert_refused("--force", *given, "--output", self.folder / "even")
         self.equalise(weights, self.calibrated(), "--force")
+        for name in ("notes.txt", "adapter_model.bin"):
+            (self.folder / "even" / name).write_text("mine")
+            self.assert_refused(name, *given, "--output", self.folder / "even", "--force")
+            (self.folder / "even" / name).unlink()
+        (self.folder / "even/folder").mkdir()
+        self.assert_refused("folder", *given, "--output", self.folder / "even", "--force")
+
+    def test_in_place_of_what_would_be_in_the_backup(self):
+        weights = self.tiny()
+        given = ("--weights", weights, "--stats", self.calibrated() / NAME, "--in-place")
+        (weights / "store").mkdir()
+        for name, target in (("norm.weight", weights / "store/norm.weight"),
+                             ("layers.0.attention.wo.0.weight", "store/layers.0.attention.wo.0.weight")):
+            (weights / name).rename(weights / "store" / name)
+            (weights / name).symlink_to(target)
+            self.assert_refused("leads into the directory itself", *given)
+            (weights / name).unlink()
+            (weights / "store" / name).rename(weights / name)
+        here = Path.cwd()
+        try:
+            os.chdir(weights)
+            self.assert_refused("go elsewhere first", *given)
+        finally:
+            os.chdir(here)
 
     def test_of_damaged_weights(self):
         weights = self.tiny()

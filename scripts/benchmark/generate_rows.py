@@ -43,7 +43,8 @@ def generation(session: Session) -> list[Row]:
     model, rows = session.once(choose_model), []
     for size in sizes(session):
         runs = measure(session, model, size)
-        rows.append(beside_floor(model, size, runs))
+        if session.on_gpu or size.prompts == 1:  # on a CPU the arithmetic of more rows outweighs their bytes
+            rows.append(beside_floor(model, size, runs))
         if size.compared:
             rows.append(beside_hugging_face(session, model, size, runs["both"]))
     return [*rows, int8_beside_16_bits(session, model, size, runs)]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Times `generate` of Hugging Face's transformers on the prompts of a task file of rule gen (scripts/make_tasks.py), or on
-random prompts of one length: greedy, one stream with its own 16-bit or fp32 cache, batched by length and padded on the
-left, without import and load.
+"""Times `generate` of Hugging Face's transformers on the prompts of a task file of rule gen (scripts/make_tasks.py), or
+on random prompts of one length: greedy, one stream with its own 16-bit or fp32 cache, batched by length and padded on
+the left, without import and load.
 
 Prompts of a task end at the end token or its max_new_tokens; random ones have no end. A model with a tokenizer.model is
 tokenised by SentencePiece, as kvcalib does it. Several batch sizes are measured, and the one with the lowest median
@@ -10,7 +10,6 @@ counts. One JSON object goes to stdout, progress to stderr.
 """
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -20,22 +19,22 @@ from pathlib import Path
 import bench_hf
 from benchmark.shapes import (GIGABYTE, Failure, add_device_options, machine, positive, positive_list, require_device,
                               run_and_report, say)
+from benchmark.task_files import read_task
 
 
-def read_task(options: argparse.Namespace) -> tuple[list[list[int]], int]:
+def fault(header: dict, items: list[dict]) -> str | None:
+    if "max_new_tokens" not in header or any("ids" not in item and "prompt" not in item for item in items):
+        return "it has no 'max_new_tokens', or items without 'prompt' and 'ids'"
+    return None
+
+
+def task_prompts(options: argparse.Namespace) -> tuple[list[list[int]], int]:
     """The prompts' tokens and how many are generated at most."""
-    lines = [line for line in options.task.read_text(encoding="utf-8").split("\n") if line]
-    try:
-        header, *items = map(json.loads, lines[:None if options.limit is None else options.limit + 1])
-        if header["format"] != "kvcalib-task" or header["rule"] != "gen" or not items:
-            raise ValueError("its header, rule or items are not a task file's of rule gen")
-        most_new = options.new or header["max_new_tokens"]
-        if all("ids" in item for item in items):
-            return [item["ids"] for item in items], most_new
-        prompts = [item["prompt"] for item in items]
-    except (ValueError, KeyError, TypeError) as failure:
-        raise Failure(f"{options.task}: {failure}; expected a task file of rule gen") from None
-    return encode(options, prompts), most_new
+    header, items = read_task(options.task, options.limit, ("gen",), fault, "a task file of rule gen")
+    most_new = options.new or header["max_new_tokens"]
+    if all("ids" in item for item in items):
+        return [item["ids"] for item in items], most_new
+    return encode(options, [item["prompt"] for item in items]), most_new
 
 
 def encode(options: argparse.Namespace, prompts: list[str]) -> list[list[int]]:
@@ -102,7 +101,7 @@ def run(options: argparse.Namespace) -> dict:
     load_seconds = time.perf_counter() - started
     say(f"import {import_seconds:.2f} s, weights {load_seconds:.2f} s")
     if options.task:
-        (prompts, most_new), end = read_task(options), model.config.eos_token_id
+        (prompts, most_new), end = task_prompts(options), model.config.eos_token_id
         end = end if isinstance(end, list) else [end]
     else:
         prompts, most_new, end = random_prompts(options, model.config.vocab_size), options.new, []
@@ -130,7 +129,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--limit", type=positive, metavar="N", help="only its first N prompts")
     parser.add_argument("--prompts", type=positive, default=16, metavar="N",
                         help="random prompts, without --task; default %(default)s")
-    parser.add_argument("--length", type=positive, default=1024, metavar="N", help="tokens of each; default %(default)s")
+    parser.add_argument("--length", type=positive, default=1024, metavar="N",
+                        help="tokens of each; default %(default)s")
     parser.add_argument("--new", type=positive, metavar="N",
                         help="tokens that are generated at most; default: the task's, of random prompts 32")
     add_device_options(parser)

@@ -10,7 +10,6 @@ stderr.
 """
 
 import argparse
-import json
 import logging
 import statistics
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 import bench_hf
 from benchmark.shapes import (GIGABYTE, Failure, add_device_options, machine, positive, positive_list, require_device,
                               run_and_report, say)
+from benchmark.task_files import read_task
 
 
 def import_libraries() -> float:
@@ -36,19 +36,10 @@ def import_libraries() -> float:
     return seconds + time.perf_counter() - started
 
 
-def read_task(path: Path, limit: int | None) -> tuple[dict, list[dict]]:
-    """A task file's header and its first `limit` items."""
-    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line]
-    try:
-        header, *items = map(json.loads, lines[:None if limit is None else limit + 1])
-        if header["format"] != "kvcalib-task" or header["rule"] not in ("ppl", "ppl/(n-1)", "ll") or not items:
-            raise ValueError("its header, rule or items are not a task file's")
-        if any("texts" not in item or header["rule"] == "ll" and "from" not in item for item in items):
-            raise ValueError("its items have no 'texts', or no 'from' for the rule ll")
-    except (ValueError, KeyError, TypeError) as failure:
-        raise Failure(f"{path}: {failure}; expected a task file with texts, as scripts/make_tasks.py writes it "
-                      "without --tokenizer") from None
-    return header, items
+def fault(header: dict, items: list[dict]) -> str | None:
+    if any("texts" not in item or header["rule"] == "ll" and "from" not in item for item in items):
+        return "its items have no 'texts', or no 'from' for the rule ll"
+    return None
 
 
 def requests_of(header: dict, items: list[dict]) -> list[tuple[str, str]]:
@@ -111,7 +102,8 @@ def measure(model, batch: int, requests: list[tuple[str, str]], options: argpars
 def run(options: argparse.Namespace) -> dict:
     import_seconds = import_libraries()
     require_device(options.device)
-    tasks = [read_task(path, options.limit) for path in options.tasks]
+    tasks = [read_task(path, options.limit, ("ppl", "ppl/(n-1)", "ll"), fault, "a task file with texts, as "
+                       "scripts/make_tasks.py writes it without --tokenizer") for path in options.tasks]
     requests = [request for task in tasks for request in requests_of(*task)]
     started = time.perf_counter()
     model = bench_hf.load_model(options, "AutoModelForCausalLM")

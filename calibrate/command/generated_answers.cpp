@@ -8,6 +8,7 @@
 #include "sharding/files/error.h"
 
 namespace kvcalib {
+
 std::vector<TaskContinuations> take_kept_answers(const std::optional<GroupFiles>& files,
                                                  GenerationRequest& request) {
   std::vector<TaskContinuations> answers(request.tasks.size());

@@ -3,8 +3,8 @@
 
 #include <ATen/ops/full.h>
 
+#include <algorithm>
 #include <chrono>
-#include <functional>
 #include <iomanip>
 #include <limits>
 #include <optional>
@@ -30,12 +30,6 @@ std::string progress_text(const std::string& task, const GenerationProgress& pro
   return concat(task, ": answers ", progress.finished, " of ", progress.continuations, ", ",
                 std::setprecision(3), static_cast<double>(progress.tokens) / seconds_since(start),
                 " tokens/s");
-}
-
-void for_each_group(const std::vector<GenerationTask>& tasks, int64_t ranks,
-                    const std::function<void(std::span<const GenerationPrompt>)>& use) {
-  for (const GenerationTask& task : tasks)
-    for (int64_t rank = 0; rank < ranks; ++rank) use(prompts_of_rank(task, rank, ranks));
 }
 
 // The least that any rank has, in whole MiB: ranks that share layers plan alike.
@@ -71,18 +65,18 @@ GenerationRoom generation_room(const WeightDirectory& directory,
 
 WeightPlace place_weights(const ModelConfig& config, const std::vector<GenerationTask>& tasks,
                           const GenerationRoom& room) {
-  WeightPlace place = WeightPlace::kFiles;
-  for (const WeightPlace tried : {WeightPlace::kEveryDevice, WeightPlace::kDivided}) {
-    if (place != WeightPlace::kFiles) break;
-    bool all_fit = tried == WeightPlace::kEveryDevice || room.ranks > 1;
-    for_each_group(tasks, room.ranks, [&](std::span<const GenerationPrompt> prompts) {
-      all_fit = all_fit && fits(config, prompts, room, tried);
-    });
-    if (all_fit) place = tried;
-  }
-  for_each_group(tasks, room.ranks, [&](std::span<const GenerationPrompt> prompts) {
-    plan_generation(config, prompts, room, place);
-  });
+  std::vector<std::vector<GenerationPrompt>> groups;
+  for (const GenerationTask& task : tasks)
+    for (int64_t rank = 0; rank < room.ranks; ++rank)
+      groups.push_back(prompts_of_rank(task, rank, room.ranks));
+  const auto all_fit = [&](WeightPlace place) {
+    return std::all_of(groups.begin(), groups.end(),
+                       [&](const auto& prompts) { return fits(config, prompts, room, place); });
+  };
+  const WeightPlace place = all_fit(WeightPlace::kEveryDevice) ? WeightPlace::kEveryDevice
+                            : all_fit(WeightPlace::kDivided)   ? WeightPlace::kDivided
+                                                               : WeightPlace::kFiles;
+  for (const auto& prompts : groups) plan_generation(config, prompts, room, place);
   return place;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/output/directory_exchange.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <optional>
@@ -17,16 +16,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kMark = ".kvcalib-unfinished";
 
-void tell(const StepHook& step, std::string_view what) {
-  if (step) step(what);
-}
-
-dev_t device_of(const fs::path& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) throw_system_error(path, "cannot be read");
-  return status.st_dev;
-}
-
 // The next DIR.backup.
 fs::path backup_of(const fs::path& directory) {
   for (int64_t number = 1;; ++number) {
@@ -39,7 +28,7 @@ fs::path exchangeable(const fs::path& directory) {
   fs::path path = resolved(directory);
   if (!is_plain_directory(path))
     throw Error(concat(directory.string(), ": no directory, expected one with weights"));
-  if (device_of(path) != device_of(path.parent_path()))
+  if (is_mount_point(path))
     throw Error(concat(directory.string(), ": is a mount point, which cannot be replaced at once; ",
                        "give --output DIR"));
   return path;
@@ -171,14 +160,6 @@ void DirectoryExchange::commit() {
     keep_previous();
   } catch (const std::exception& failure) {
     if (!exchanged_) throw;
-    throw Error(concat(failure.what(), "; ", standing()));
-  }
-}
-
-void DirectoryExchange::after_commit(const std::function<void()>& rest) const {
-  try {
-    rest();
-  } catch (const std::exception& failure) {
     throw Error(concat(failure.what(), "; ", standing()));
   }
 }

@@ -41,7 +41,9 @@ class DirectoryExchange final {
   // so.
   void commit();
   // As OutputTransaction's.
-  void after_commit(const std::function<void()>& rest) const;
+  void after_commit(const std::function<void()>& rest) const {
+    run_after_commit(rest, [this] { return standing(); });
+  }
   const std::vector<std::string>& warnings() const { return warnings_; }
 
   // Where the old directory is, after commit().

@@ -53,6 +53,15 @@ bool is_plain_file(const fs::path& path) { return kind_at(path) == FileKind::kFi
 
 bool is_plain_directory(const fs::path& path) { return kind_at(path) == FileKind::kDirectory; }
 
+bool is_mount_point(const fs::path& directory) {
+  const auto device_of = [](const fs::path& path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) throw_system_error(path, "cannot be read");
+    return status.st_dev;
+  };
+  return device_of(directory) != device_of(directory.parent_path());
+}
+
 fs::path resolved(const fs::path& path) {
   std::error_code failure;
   fs::path found = fs::weakly_canonical(fs::absolute(path, failure), failure);

@@ -21,6 +21,9 @@ namespace kvcalib {
 bool is_there(const std::filesystem::path& path);
 bool is_plain_file(const std::filesystem::path& path);
 bool is_plain_directory(const std::filesystem::path& path);
+// Whether a directory is on another file system than what holds it: it cannot be renamed.  Throws
+// Error where that cannot be told.
+bool is_mount_point(const std::filesystem::path& directory);
 
 // Where a path leads, absolute and without links, dots and a slash at its end; it need not be
 // there.  Throws Error where that cannot be told.

@@ -19,16 +19,6 @@ namespace fs = std::filesystem;
 
 constexpr int kLockAttempts = 100;
 
-void tell(const StepHook& step, std::string_view what) {
-  if (step) step(what);
-}
-
-dev_t device_of(const fs::path& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) throw_system_error(path, "cannot be read");
-  return status.st_dev;
-}
-
 // Where the directory will be.
 fs::path place_of(const fs::path& directory) {
   const fs::path path = resolved(directory);
@@ -100,7 +90,7 @@ void OutputDirectory::check_place() const {
   if (!is_plain_directory(directory_)) {
     throw Error(concat(path, ": exists and is no directory; name a new one"));
   }
-  if (device_of(directory_) != device_of(directory_.parent_path())) {
+  if (is_mount_point(directory_)) {
     throw Error(concat(path, ": is a mount point, which cannot be replaced at once; name a new ",
                        "directory inside it"));
   }

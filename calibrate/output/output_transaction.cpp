@@ -5,7 +5,8 @@
 
 namespace kvcalib {
 
-void OutputTransaction::after_commit(const std::function<void()>& rest) const {
+void run_after_commit(const std::function<void()>& rest,
+                      const std::function<std::string()>& standing) {
   try {
     rest();
   } catch (const std::exception& failure) {

@@ -15,6 +15,15 @@ namespace kvcalib {
 // of times, too many to preload a library into a program and watch it from outside.
 using StepHook = std::function<void(std::string_view step)>;
 
+inline void tell(const StepHook& step, std::string_view what) {
+  if (step) step(what);
+}
+
+// Runs what follows a commit.  When that fails the new files stay: throws Error that says so, by
+// `standing`.
+void run_after_commit(const std::function<void()>& rest,
+                      const std::function<std::string()>& standing);
+
 // A set of files that appears whole or not at all.  What is not committed is taken back on
 // destruction, and before the process leaves by a signal.
 class OutputTransaction {
@@ -34,8 +43,9 @@ class OutputTransaction {
   // in force all the same, saying so.
   virtual void commit() = 0;
 
-  // Runs what follows commit().  When that fails the files stay: throws Error that says so.
-  void after_commit(const std::function<void()>& rest) const;
+  void after_commit(const std::function<void()>& rest) const {
+    run_after_commit(rest, [this] { return standing(); });
+  }
 
   // What the user should know of what is written, a sentence each.
   const std::vector<std::string>& warnings() const { return warnings_; }

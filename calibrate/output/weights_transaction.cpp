@@ -23,10 +23,6 @@ constexpr const char* kCurrent = "current";  // symbolic link to one of the two
 constexpr const char* kScratch = "scratch";  // what is about to be renamed to its place
 constexpr size_t kProbeBytes = 65536;
 
-void tell(const StepHook& step, const std::string& what) {
-  if (step) step(what);
-}
-
 std::string link_text(const std::string& name) { return concat(kFolder, '/', kCurrent, '/', name); }
 
 // Names in `directory` that are links into the transaction's folder.

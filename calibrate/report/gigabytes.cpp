@@ -7,8 +7,10 @@
 
 namespace kvcalib {
 
-std::string gigabytes(uint64_t bytes, int digits) {
-  return concat(std::fixed, std::setprecision(digits), static_cast<double>(bytes) / 1e9, " GB");
+std::string gigabytes(uint64_t bytes, int digits) { return bare_gigabytes(bytes, digits) + " GB"; }
+
+std::string bare_gigabytes(uint64_t bytes, int digits) {
+  return concat(std::fixed, std::setprecision(digits), static_cast<double>(bytes) / 1e9);
 }
 
 }  // namespace kvcalib

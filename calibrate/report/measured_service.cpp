@@ -15,10 +15,6 @@
 namespace kvcalib {
 namespace {
 
-std::string bare_gigabytes(uint64_t bytes) {
-  return concat(std::fixed, std::setprecision(2), static_cast<double>(bytes) / 1e9);
-}
-
 std::string percent(uint64_t planned, uint64_t measured) {
   if (planned == 0) return "";
   return concat(std::fixed, std::setprecision(1), std::showpos, percent_off(planned, measured));

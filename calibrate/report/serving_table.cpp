@@ -31,13 +31,12 @@ void add_table(std::ostream& text, const ServingPlan& plan) {
   for (const ServingColumn& column : kServingColumns)
     text << std::setw(kColumnWidth) << column.title;
   text << std::setw(kTokensWidth) << "tokens"
-       << "\n"
-       << std::fixed << std::setprecision(2);
+       << "\n";
   for (const ServingPlan::Row& row : plan.rows) {
     text << std::setw(kSessionsWidth) << row.sessions << std::setw(kTypeWidth)
          << cache_name(plan.config, row.type);
     for (const ServingColumn& column : kServingColumns)
-      text << std::setw(kColumnWidth) << static_cast<double>(column.bytes(row.memory)) / 1e9;
+      text << std::setw(kColumnWidth) << bare_gigabytes(column.bytes(row.memory));
     text << std::setw(kTokensWidth) << row.memory.cached_tokens << remark(plan, row) << "\n";
   }
 }

@@ -15,28 +15,22 @@ struct Range {
   float high = 0.0f;  // >= 0
 };
 
-Range range_of(const ChannelStatistics& channels) {
-  Range range;
-  for (const float minimum : channels.minimum) range.low = std::min(range.low, minimum);
-  for (const float maximum : channels.maximum) range.high = std::max(range.high, maximum);
-  return range;
-}
-
-// -0 would be another byte pattern of the same zero.
-float plain_zero(float value) { return value == 0.0f ? 0.0f : value; }
-
 constexpr const char* kMargin = "margin";
-constexpr double kLeastMargin = 1.0, kMostMargin = 2.0;
 
 // Widened where the method has a margin.
 Range range_of(const ChannelStatistics& channels, const ScaleMethod& method) {
-  Range range = range_of(channels);
+  Range range;
+  for (const float minimum : channels.minimum) range.low = std::min(range.low, minimum);
+  for (const float maximum : channels.maximum) range.high = std::max(range.high, maximum);
   const auto margin = method.parameters.find(kMargin);
   if (margin == method.parameters.end()) return range;
   range.low *= static_cast<float>(margin->second);
   range.high *= static_cast<float>(margin->second);
   return range;
 }
+
+// -0 would be another byte pattern of the same zero.
+float plain_zero(float value) { return value == 0.0f ? 0.0f : value; }
 
 TensorScale asymmetric(const ChannelStatistics& channels, const ScaleMethod& method) {
   const Range range = range_of(channels, method);
@@ -49,19 +43,26 @@ TensorScale symmetric(const ChannelStatistics& channels, const ScaleMethod& meth
   return {std::max(std::max(-range.low, range.high) / 127.0f, kSmallestScale), 0.0f};
 }
 
+// What the parameters of a method may be.
+struct Bounds {
+  double least = 0, most = 0;
+};
+constexpr Bounds kMargins{1, 2};
+
 // A method with the parameters that it has unless told others.
 struct Row {
   ScaleMethod method;
   bool symmetric;
   TensorScale (*scale_of)(const ChannelStatistics& channels, const ScaleMethod& method);
+  Bounds bounds = {};
 };
 
 const std::vector<Row>& rows() {
   static const std::vector<Row> kRows = {
       {ScaleMethod::kAsymmetric, false, asymmetric},
       {ScaleMethod::kSymmetric, true, symmetric},
-      {{"minmax-margin", {{kMargin, 1.05}}}, false, asymmetric},
-      {{"symmetric-margin", {{kMargin, 1.05}}}, true, symmetric},
+      {{"minmax-margin", {{kMargin, 1.05}}}, false, asymmetric, kMargins},
+      {{"symmetric-margin", {{kMargin, 1.05}}}, true, symmetric, kMargins},
   };
   return kRows;
 }
@@ -109,16 +110,17 @@ std::vector<ScaleMethod> ScaleMethod::all() {
 
 ScaleMethod ScaleMethod::parse(std::string_view text) {
   const size_t colon = text.find(':');
-  ScaleMethod method = row_of({std::string(text.substr(0, colon)), {}}).method;
+  const Row& row = row_of({std::string(text.substr(0, colon)), {}});
+  ScaleMethod method = row.method;
   if (colon == std::string_view::npos) return method;
   for (const auto& [parameter, value] : read_parameters(text.substr(colon + 1), text)) {
     const auto known = method.parameters.find(parameter);
     if (known == method.parameters.end())
       throw Error(concat("scale method '", text, "': it has no parameter '", parameter,
                          "', expected ", method.text()));
-    if (!(value >= kLeastMargin && value <= kMostMargin))
+    if (!(value >= row.bounds.least && value <= row.bounds.most))
       throw Error(concat("scale method '", text, "': ", parameter, " is ", value, ", expected ",
-                         kLeastMargin, " to ", kMostMargin));
+                         row.bounds.least, " to ", row.bounds.most));
     known->second = value;
   }
   return method;

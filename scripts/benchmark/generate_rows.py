@@ -73,4 +73,5 @@ def beside_hugging_face(session: Session, model: Model, size: Size, run: dict) -
     other = found["tokens_per_second"]
     return Row(NAME, f"prompts and {NEW_TOKENS} tokens of each, two streams, {model.shape.name}, {size.text}",
                Goal(5 if session.on_gpu else 1.5, "x", at_least=True), own / other, f"{own:.0f} tokens/s",
-               f"transformers' generate, one stream and half the tokens, its best batch, {other:.0f} tokens/s", details={"others": [found]})
+               f"transformers' generate, one stream and half the tokens, its best batch, {other:.0f} tokens/s",
+               details={"others": [found]})

@@ -12,6 +12,7 @@
 #include "sharding/ranks/make_communicator.h"
 #include "sharding/streaming/device.h"
 #include "tests/benchmarks/bench_engine.h"
+#include "tests/generation/even_int8.h"
 
 namespace kvcalib {
 namespace {
@@ -53,12 +54,6 @@ uint64_t most_memory(const c10::Device& device) {
   return device.is_cpu() ? uint64_t{1} << 34 : gpu_memory().total_bytes / 20 * 19;
 }
 
-CacheFormat some_int8(const ModelConfig& config) {
-  const auto count = static_cast<size_t>(config.layers * config.kv_heads * config.head_dim);
-  const ChannelScales scales{std::vector<float>(count, 0.05f), std::vector<float>(count, 0.0f)};
-  return {CacheFormat::Kind::kInt8, scales, scales};
-}
-
 // Prompts of one length, which all decode together.
 class GenerateRunner {
  public:
@@ -76,7 +71,7 @@ class GenerateRunner {
     const c10::Device device = benchmark_.device;
     GenerationSettings settings;
     if (sixteen_bits) settings.streams.push_back({"16 bits", {}});
-    if (int8) settings.streams.push_back({"int8", some_int8(config)});
+    if (int8) settings.streams.push_back({"int8", even_int8(config, 0.05f)});
     const StreamCounts counts{int8 ? 1 : 0, sixteen_bits ? 1 : 0};
     const GenerationPlan plan = plan_generation(
         config, prompts_, {counts, device, stored_layer_bytes(directory_), most_memory(device)},

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "sharding/formats/turbomind_directory.h"
+#include "tests/generation/even_int8.h"
 
 namespace kvcalib {
 namespace {
@@ -19,12 +20,7 @@ class PrefillAndDecoding : public testing::Test {
     while (text_.size() < 90) text_.push_back(static_cast<int32_t>(3 + random() % 2000));
   }
 
-  CacheFormat int8() const {
-    const ModelConfig& model = directory_.config();
-    const auto count = static_cast<size_t>(model.layers * model.kv_heads * model.head_dim);
-    const ChannelScales scales{std::vector<float>(count, 0.1f), std::vector<float>(count, 0.0f)};
-    return {CacheFormat::Kind::kInt8, scales, scales};
-  }
+  CacheFormat int8() const { return even_int8(directory_.config(), 0.1f); }
 
   // The largest difference between decoding the last tokens and taking them into the prompt.
   double difference(const CacheFormat& format, const DecodingRule& rule) {

@@ -13,6 +13,7 @@
 #include "calibrate/generation/stream_cache.h"
 #include "sharding/ranks/make_communicator.h"
 #include "tests/engine/plain_forward.h"
+#include "tests/generation/even_int8.h"
 #include "tests/message_of.h"
 #include "tests/ranks/rank_threads.h"
 #include "tests/streaming/plain_directory.h"
@@ -51,11 +52,7 @@ class GeneratorTest : public testing::Test {
   const ModelConfig& model() const { return directory_.config(); }
 
   // All channels alike, which clip some values.
-  CacheFormat int8() const {
-    const auto count = static_cast<size_t>(model().layers * model().kv_heads * model().head_dim);
-    const ChannelScales scales{std::vector<float>(count, kScale), std::vector<float>(count, kZero)};
-    return {CacheFormat::Kind::kInt8, scales, scales};
-  }
+  CacheFormat int8() const { return even_int8(model(), kScale, kZero); }
 
   GenerationRoom room(uint64_t free_bytes) const {
     return {{.int8 = 1, .sixteen_bits = 1}, at::kCPU, stored_layer_bytes(directory_), free_bytes};

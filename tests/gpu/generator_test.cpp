@@ -7,6 +7,7 @@
 
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/ranks/make_communicator.h"
+#include "tests/generation/even_int8.h"
 #include "tests/generation/forced_decoding.h"
 #include "tests/gpu/device_array.h"
 
@@ -31,12 +32,7 @@ class GpuGenerator : public kernels::GpuTest {
       prompts_.push_back({more(common, own), kNew});
   }
 
-  CacheFormat int8() const {
-    const ModelConfig& model = directory_.config();
-    const auto count = static_cast<size_t>(model.layers * model.kv_heads * model.head_dim);
-    const ChannelScales scales{std::vector<float>(count, 0.1f), std::vector<float>(count, 0.0f)};
-    return {CacheFormat::Kind::kInt8, scales, scales};
-  }
+  CacheFormat int8() const { return even_int8(directory_.config(), 0.1f); }
 
   Continuations run(const c10::Device& device, const DecodingRule& rule = {}, int64_t rows = 0,
                     WeightPlace place = WeightPlace::kEveryDevice) const {

@@ -6,25 +6,15 @@
 #include <algorithm>
 
 #include "calibrate/runtimes/turbomind/serving_memory.h"
+#include "tests/runtimes/model_7b.h"
 
 namespace kvcalib {
 namespace {
 
-ModelConfig model_7b() {
-  ModelConfig config;
-  config.layers = 32;
-  config.hidden = 4096;
-  config.heads = config.kv_heads = 32;
-  config.head_dim = 128;
-  config.intermediate = 11008;
-  config.vocab = 32000;
-  return config;
-}
-
 ServingMemory memory_of(const char* name, const MemorySettings& settings, int64_t sessions,
                         CacheType type) {
   const ServingLoad load{2, sessions, kUsualSessionTokens, 1000, uint64_t{80} << 30U};
-  return serving_memory(model_7b(), find_turbomind_release(name), settings, load, type);
+  return serving_memory(fixture::model_7b(), find_turbomind_release(name), settings, load, type);
 }
 
 ServingMemory memory_of(const char* name, int64_t sessions, CacheType type) {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "tests/message_of.h"
+#include "tests/runtimes/model_7b.h"
 
 namespace kvcalib {
 namespace {
@@ -25,16 +26,8 @@ ModelConfig model_104b() {
   return config;
 }
 
-ModelConfig model_7b() {
-  ModelConfig config;
-  config.layers = 32;
-  config.hidden = 4096;
-  config.heads = config.kv_heads = 32;
-  config.head_dim = 128;
-  config.intermediate = 11008;
-  config.vocab = 49954;
-  return config;
-}
+// With the vocabulary of the published table.
+ModelConfig model_7b() { return fixture::model_7b(49954); }
 
 ServingLoad load(int64_t ranks, int64_t sessions, int64_t prompt) {
   return {ranks, sessions, kUsualSessionTokens, prompt, uint64_t{80} << 30U};

@@ -3,22 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/runtimes/model_7b.h"
 #include "tests/service/fake_holder.h"
 
 namespace kvcalib {
 namespace {
 
 ServingMemory planned(const char* name, int64_t sessions, CacheType type) {
-  ModelConfig model;
-  model.layers = 32;
-  model.hidden = 4096;
-  model.heads = model.kv_heads = 32;
-  model.head_dim = 128;
-  model.intermediate = 11008;
-  model.vocab = 32000;
   const TurboMindRelease& release = find_turbomind_release(name);
   const ServingLoad load{1, sessions, kUsualSessionTokens, 2048, uint64_t{80} << 30U};
-  return serving_memory(model, release, memory_settings(release, nullptr), load, type);
+  return serving_memory(fixture::model_7b(), release, memory_settings(release, nullptr), load,
+                        type);
 }
 
 TEST(Measurement, TakesEveryAllocationAsOftenAsItIsPlanned) {

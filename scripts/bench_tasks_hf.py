@@ -36,10 +36,13 @@ def import_libraries() -> float:
     return seconds + time.perf_counter() - started
 
 
-def fault(header: dict, items: list[dict]) -> str | None:
-    if any("texts" not in item or header["rule"] == "ll" and "from" not in item for item in items):
-        return "its items have no 'texts', or no 'from' for the rule ll"
-    return None
+def read_scored_task(path: Path, limit: int | None) -> tuple[dict, list[dict]]:
+    def fault(header: dict, items: list[dict]) -> str | None:
+        if any("texts" not in item or header["rule"] == "ll" and "from" not in item for item in items):
+            return "its items have no 'texts', or no 'from' for the rule ll"
+        return None
+    return read_task(path, limit, ("ppl", "ppl/(n-1)", "ll"), fault,
+                     "a task file with texts, as scripts/make_tasks.py writes it without --tokenizer")
 
 
 def requests_of(header: dict, items: list[dict]) -> list[tuple[str, str]]:
@@ -102,8 +105,7 @@ def measure(model, batch: int, requests: list[tuple[str, str]], options: argpars
 def run(options: argparse.Namespace) -> dict:
     import_seconds = import_libraries()
     require_device(options.device)
-    tasks = [read_task(path, options.limit, ("ppl", "ppl/(n-1)", "ll"), fault, "a task file with texts, as "
-                       "scripts/make_tasks.py writes it without --tokenizer") for path in options.tasks]
+    tasks = [read_scored_task(path, options.limit) for path in options.tasks]
     requests = [request for task in tasks for request in requests_of(*task)]
     started = time.perf_counter()
     model = bench_hf.load_model(options, "AutoModelForCausalLM")

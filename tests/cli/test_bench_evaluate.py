@@ -107,10 +107,10 @@ class TasksHuggingFace(BenchmarkTest):
         script = self.script()
         self.write("ll", {"texts": ["a\u2028b", "cd"], "from": [2, 1], "gold": 1},
                    {"texts": ["e"], "from": [0], "gold": 0})
-        header, items = script.read_task(self.tasks, 1)
+        header, items = script.read_scored_task(self.tasks, 1)
         self.assertEqual(script.requests_of(header, items), [("a\u2028", "b"), ("c", "d")])
         self.write("ppl", {"texts": ["ab", "cd"], "gold": 1})
-        self.assertEqual(script.requests_of(*script.read_task(self.tasks, None)), [("", "ab"), ("", "cd")])
+        self.assertEqual(script.requests_of(*script.read_scored_task(self.tasks, None)), [("", "ab"), ("", "cd")])
 
     def test_accuracy_is_by_the_rule(self):
         items = [{"texts": ["", ""], "gold": 1}, {"texts": ["", "", ""], "gold": 0}]
@@ -131,7 +131,7 @@ class TasksHuggingFace(BenchmarkTest):
                            ("gen", {"texts": []})):
             self.write(rule, item)
             with self.assertRaisesRegex(script.Failure, "task.jsonl.*expected a task file"):
-                script.read_task(self.tasks, None)
+                script.read_scored_task(self.tasks, None)
 
 
 if __name__ == "__main__":

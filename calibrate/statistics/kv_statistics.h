@@ -35,16 +35,24 @@ struct ChannelPlace {
 
 struct KvTensor;
 
+// Directions in which the reach of a rotary pair is known: u(i) = (cos 2 pi i / 32, sin 2 pi i /
+// 32).
+inline constexpr int64_t kReachDirections = 32;
+
 // The ranges of K and V over all tokens of all windows: what any scale can be made from.
 struct KvStatistics {
   KvStatistics() = default;
-  // Empty ranges: minimum +inf, maximum -inf.
+  // Empty ranges: minimum +inf, maximum -inf.  No reach.
   KvStatistics(int64_t layers, int64_t kv_heads, int64_t head_dim);
 
   int64_t layers = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   TensorStatistics keys, values;
+  // The largest k . u(i) of the rotary pairs k = (channel 2j, channel 2j + 1) of K before they are
+  // rotated: what tells the ranges at positions that no window had.  [layers, kv_heads, head_dim /
+  // 2, kReachDirections] row-major; empty where it is not known.
+  std::vector<float> key_reach;
 
   // The channels of kv heads [rank * kv_heads / ranks, (rank + 1) * kv_heads / ranks) of `layer`.
   ChannelStatistics part(const KvTensor& tensor, int64_t layer, int64_t rank, int64_t ranks) const;

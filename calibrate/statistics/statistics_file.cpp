@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "sharding/files/error.h"
@@ -28,8 +29,9 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kFormat = "kvcalib-kv-statistics";
-constexpr const char* kVersion = "1";
-constexpr size_t kHashDigits = 64;  // of SHA-256
+constexpr const char* kVersion = "2";
+constexpr const char* kFirstVersion = "1";  // the four ranges alone
+constexpr size_t kHashDigits = 64;          // of SHA-256
 
 static_assert(std::endian::native == std::endian::little, "files are little-endian");
 
@@ -43,6 +45,28 @@ constexpr std::array<Plane, 2> kPlanes = {
 
 std::string plane_name(const KvTensor& tensor, const Plane& plane) {
   return concat(tensor.name, ".", plane.name);
+}
+
+// A tensor of the file, and where its values are in statistics that have the file's shape.
+template <typename Values>
+struct FileTensor {
+  std::vector<int64_t> shape;
+  Values* values = nullptr;
+  bool is_optional = false;  // the file need not have it
+};
+
+template <typename Statistics>
+auto tensors_of(Statistics& statistics) {
+  using Values = std::remove_reference_t<decltype((statistics.key_reach))>;
+  const int64_t layers = statistics.layers, heads = statistics.kv_heads, dim = statistics.head_dim;
+  std::map<std::string, FileTensor<Values>> tensors;
+  for (const KvTensor& tensor : kKvTensors)
+    for (const Plane& plane : kPlanes)
+      tensors[plane_name(tensor, plane)] = {{layers, heads, dim},
+                                            &(statistics.*tensor.statistics.*plane.values)};
+  tensors["key.reach"] = {
+      {layers, heads, dim / 2, kReachDirections}, &statistics.key_reach, /*is_optional=*/true};
+  return tensors;
 }
 
 std::string metadata(const Safetensors& file, const std::string& key) {
@@ -126,9 +150,11 @@ Provenance read_provenance(const Safetensors& file, const std::string& origin) {
     throw Error(concat(origin, ": not kvcalib's statistics; expected the kv_stats.safetensors of ",
                        "a calibration"));
   }
-  if (metadata(file, "version") != kVersion) {
-    throw Error(concat(origin, ": statistics of version '", excerpt(metadata(file, "version")),
-                       "', this program reads version ", kVersion, "; calibrate again"));
+  const std::string version = metadata(file, "version");
+  if (version != kVersion && version != kFirstVersion) {
+    throw Error(concat(origin, ": statistics of version '", excerpt(version),
+                       "', this program reads versions ", kFirstVersion, " and ", kVersion,
+                       "; calibrate again"));
   }
   try {
     return read_provenance(
@@ -138,18 +164,25 @@ Provenance read_provenance(const Safetensors& file, const std::string& origin) {
   }
 }
 
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += concat(text.empty() ? "[" : ", ", size);
+  return text + "]";
+}
+
+// Nothing for one that is not there and need not be.
 std::vector<float> read_tensor(const Safetensors& file, const std::string& origin,
-                               const std::string& name, const ModelConfig& model) {
+                               const std::string& name,
+                               const FileTensor<std::vector<float>>& wanted) {
   const auto found = file.tensors.find(name);
   if (found == file.tensors.end()) {
+    if (wanted.is_optional) return {};
     throw Error(concat(origin, ": has no tensor '", name, "'; calibrate again"));
   }
   const SafetensorsTensor& tensor = found->second;
-  if (tensor.dtype != "F32" ||
-      tensor.shape != std::vector<int64_t>{model.layers, model.kv_heads, model.head_dim}) {
-    throw Error(concat(origin, ": tensor '", name, "' is not F32 [", model.layers, ", ",
-                       model.kv_heads, ", ", model.head_dim, "], the model's layers, kv heads and ",
-                       "head size; calibrate again"));
+  if (tensor.dtype != "F32" || tensor.shape != wanted.shape) {
+    throw Error(concat(origin, ": tensor '", name, "' is not F32 ", shape_text(wanted.shape),
+                       ", as the model's layers, kv heads and head size make it; calibrate again"));
   }
   std::vector<float> values(tensor.bytes.size() / sizeof(float));
   std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
@@ -170,23 +203,34 @@ void check_ranges(const KvStatistics& statistics, const std::string& origin,
   }
 }
 
+void check_reach(const KvStatistics& statistics, const std::string& origin) {
+  for (size_t i = 0; i < statistics.key_reach.size(); ++i) {
+    const float reach = statistics.key_reach[i];
+    if (std::isfinite(reach)) continue;
+    const auto [layer, head, channel] = statistics.place(i / kReachDirections * 2);
+    throw Error(concat(origin, ": tensor 'key.reach', layer ", layer, ", head ", head,
+                       ", rotary pair ", channel / 2, ": holds ", reach,
+                       ", expected finite numbers; calibrate again"));
+  }
+}
+
 }  // namespace
 
 void StatisticsFile::write(ByteSink& sink) const {
-  std::map<std::string, std::span<const float>> planes;
-  for (const KvTensor& tensor : kKvTensors)
-    for (const Plane& plane : kPlanes)
-      planes[plane_name(tensor, plane)] = statistics.*tensor.statistics.*plane.values;
+  auto tensors = tensors_of(statistics);
+  std::erase_if(tensors, [](const auto& tensor) {
+    return tensor.second.is_optional && tensor.second.values->empty();
+  });
 
   SafetensorsHeader header;
   header.metadata = {
       {"format", kFormat},
       {"version", kVersion},
       {"provenance", to_json(provenance).dump(-1, ' ', false, json::error_handler_t::replace)}};
-  for (const auto& [name, values] : planes)
-    header.tensors[name] = {"F32", {statistics.layers, statistics.kv_heads, statistics.head_dim}};
+  for (const auto& [name, tensor] : tensors) header.tensors[name] = {"F32", tensor.shape};
   SafetensorsWriter writer(sink, std::move(header));
-  for (const auto& [name, values] : planes) writer.append(name, std::as_bytes(values));
+  for (const auto& [name, tensor] : tensors)
+    writer.append(name, std::as_bytes(std::span(*tensor.values)));
   writer.finish();
 }
 
@@ -199,10 +243,9 @@ StatisticsFile parse_statistics(std::string_view bytes, const std::string& origi
   statistics.layers = model.layers;
   statistics.kv_heads = model.kv_heads;
   statistics.head_dim = model.head_dim;
-  for (const KvTensor& tensor : kKvTensors)
-    for (const Plane& plane : kPlanes)
-      statistics.*tensor.statistics.*plane.values =
-          read_tensor(file, origin, plane_name(tensor, plane), model);
+  for (const auto& [name, tensor] : tensors_of(statistics))
+    *tensor.values = read_tensor(file, origin, name, tensor);
+  check_reach(statistics, origin);
   for (const KvTensor& tensor : kKvTensors) check_ranges(statistics, origin, tensor);
   return result;
 }

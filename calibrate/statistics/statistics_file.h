@@ -57,14 +57,17 @@ struct StatisticsFile {
   Provenance provenance;
 
   // The file's bytes: F32 tensors key.minimum, key.maximum, value.minimum and value.maximum
-  // [layers, kv_heads, head_dim], and the metadata format = "kvcalib-kv-statistics", version = "1",
-  // provenance = a JSON object.  Equal content gives equal bytes.
+  // [layers, kv_heads, head_dim], where it is known key.reach [layers, kv_heads, head_dim / 2, 32],
+  // and the metadata format = "kvcalib-kv-statistics", version = "2", provenance = a JSON object.
+  // Equal content gives equal bytes.
   void write(ByteSink& sink) const;
 };
 
-// Throw Error naming the file for another format or version, a provenance that lacks something or
+// Read version 1, too, which had the four ranges alone.  Throw Error naming the file for another
+// format or version, a provenance that lacks something or
 // states what no calibration writes, tensors of other shapes than its model, and naming tensor,
-// layer, head and channel for a range that is not finite or has its minimum above its maximum.
+// layer, head and channel for a range that is not finite or has its minimum above its maximum, or
+// a reach that is not finite.
 StatisticsFile parse_statistics(std::string_view bytes, const std::string& origin);
 StatisticsFile read_statistics(const std::filesystem::path& path);
 

@@ -118,7 +118,7 @@ TEST(StatisticsFile, SaysWhereItWasDerived) {
 TEST(StatisticsFile, HoldsTheDocumentedTensors) {
   const Safetensors file = Safetensors::parse(example_bytes(), "s");
   EXPECT_EQ(file.metadata.at("format"), "kvcalib-kv-statistics");
-  EXPECT_EQ(file.metadata.at("version"), "1");
+  EXPECT_EQ(file.metadata.at("version"), "2");
   ASSERT_EQ(file.tensors.size(), 4u);
   for (const char* name : {"key.minimum", "key.maximum", "value.minimum", "value.maximum"}) {
     EXPECT_EQ(file.tensors.at(name).dtype, "F32");
@@ -129,8 +129,31 @@ TEST(StatisticsFile, HoldsTheDocumentedTensors) {
 TEST(StatisticsFile, RefusesAnotherFormatOrVersion) {
   EXPECT_HOLDS("dir/kv_stats.safetensors: not kvcalib's statistics",
                refusal([](Safetensors& file) { file.metadata.erase("format"); }));
-  EXPECT_HOLDS("statistics of version '2', this program reads version 1",
-               refusal([](Safetensors& file) { file.metadata["version"] = "2"; }));
+  EXPECT_HOLDS("statistics of version '3', this program reads versions 1 and 2",
+               refusal([](Safetensors& file) { file.metadata["version"] = "3"; }));
+}
+
+TEST(StatisticsFile, ReadsTheFirstVersion) {
+  Safetensors file = Safetensors::parse(example_bytes(), "s");
+  file.metadata["version"] = "1";
+  const KvStatistics read = parse_statistics(safetensors_bytes(file), "s").statistics;
+  EXPECT_EQ(read.keys, example_statistics().keys);
+  EXPECT_EQ(read.values, example_statistics().values);
+  EXPECT_TRUE(read.key_reach.empty());
+}
+
+TEST(StatisticsFile, HoldsTheReachWhereItIsKnown) {
+  KvStatistics statistics = example_statistics();
+  for (size_t i = 0; i < 2 * 2 * 2 * kReachDirections; ++i)
+    statistics.key_reach.push_back(0.25f * static_cast<float>(i));
+  const std::string bytes = to_safetensors(statistics, example_provenance());
+  EXPECT_EQ(parse_statistics(bytes, "s").statistics.key_reach, statistics.key_reach);
+  EXPECT_EQ(Safetensors::parse(bytes, "s").tensors.at("key.reach").shape,
+            (std::vector<int64_t>{2, 2, 2, kReachDirections}));
+  statistics.key_reach[2 * kReachDirections + 3] = std::numeric_limits<float>::infinity();
+  EXPECT_HOLDS("s: tensor 'key.reach', layer 0, head 1, rotary pair 0: holds inf", message_of([&] {
+                 parse_statistics(to_safetensors(statistics, example_provenance()), "s");
+               }));
 }
 
 // The message for the example's file whose provenance has `text` in the place of `from`.

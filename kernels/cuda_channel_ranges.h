@@ -6,6 +6,7 @@
 
 #include "kernels/cuda_chunk.h"
 #include "kernels/cuda_numeric.h"
+#include "kernels/cuda_running_maximum.h"
 
 namespace kvcalib::kernels {
 
@@ -95,9 +96,8 @@ class ChannelRanges {
     return finite;
   }
 
-  // Widens the running range.  Floats order like signed integers when they are positive and like
-  // reversed unsigned ones when they are negative.  What is read beforehand may be stale, hence too
-  // narrow, which costs an atomic in vain but loses nothing.
+  // Widens the running range.  What is read beforehand may be stale, hence too narrow, which costs
+  // an atomic in vain but loses nothing.
   __device__ void merge(float* running_minimum, float* running_maximum) const {
     float known_minimum[N], known_maximum[N];
 #pragma unroll
@@ -112,20 +112,8 @@ class ChannelRanges {
     for (int n = 0; n < N; ++n) {
       const float lowest = __fadd_rn(to_float(minimum.values[n]), 0.0f);  // -0 becomes +0
       const float highest = __fadd_rn(to_float(maximum.values[n]), 0.0f);
-      if (lowest < known_minimum[n]) {
-        if (lowest >= 0.0f) {
-          atomicMin(reinterpret_cast<int*>(running_minimum + n), __float_as_int(lowest));
-        } else {
-          atomicMax(reinterpret_cast<unsigned*>(running_minimum + n), __float_as_uint(lowest));
-        }
-      }
-      if (highest > known_maximum[n]) {
-        if (highest >= 0.0f) {
-          atomicMax(reinterpret_cast<int*>(running_maximum + n), __float_as_int(highest));
-        } else {
-          atomicMin(reinterpret_cast<unsigned*>(running_maximum + n), __float_as_uint(highest));
-        }
-      }
+      if (lowest < known_minimum[n]) lower_to(running_minimum + n, lowest);
+      if (highest > known_maximum[n]) raise_to(running_maximum + n, highest);
     }
   }
 

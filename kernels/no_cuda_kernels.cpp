@@ -5,6 +5,7 @@
 #include "kernels/decode_attention.h"
 #include "kernels/element_types.h"
 #include "kernels/head_norm.h"
+#include "kernels/pair_reach.h"
 #include "kernels/quantize_dequantize.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
@@ -33,6 +34,10 @@ void decode_attention(const DecodeAttentionArguments<T>& /*arguments*/, Stream /
 }
 template <typename T>
 void head_norm(const HeadNormArguments<T>& /*arguments*/, Stream /*stream*/) {
+  refuse();
+}
+template <typename T>
+void pair_reach(const PairReachArguments<T>& /*arguments*/, Stream /*stream*/) {
   refuse();
 }
 template <typename T>
@@ -67,6 +72,8 @@ template void decode_attention(const DecodeAttentionArguments<Half>&, Stream);
 template void decode_attention(const DecodeAttentionArguments<Bfloat16>&, Stream);
 template void head_norm(const HeadNormArguments<Half>&, Stream);
 template void head_norm(const HeadNormArguments<Bfloat16>&, Stream);
+template void pair_reach(const PairReachArguments<Half>&, Stream);
+template void pair_reach(const PairReachArguments<Bfloat16>&, Stream);
 template void quantize_dequantize(const QuantizeDequantizeArguments<Half>&, Stream);
 template void quantize_dequantize(const QuantizeDequantizeArguments<Bfloat16>&, Stream);
 template void rms_norm(const RmsNormArguments<Half>&, Stream);

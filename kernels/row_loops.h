@@ -28,6 +28,10 @@ struct RowLoops {
   bool (*holds_nonfinite)(const float* row, int64_t width);
   // The same, and widens the ranges.
   bool (*observe)(const float* row, int64_t width, float* minimum, float* maximum);
+  // Of rotated K [heads, 2 half]: turns its pairs back by their angles and widens their `reach`
+  // [kReachDirections, heads, half].  half: at most 128.
+  void (*widen_reach)(const float* keys, const float* cosine, const float* sine, int64_t heads,
+                      int64_t half, float* reach);
   // The largest bits without their sign.
   uint16_t (*largest_magnitude)(const uint16_t* bits, int64_t count);
   CacheLoops half_cache, bfloat16_cache, float_cache;

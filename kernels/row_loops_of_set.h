@@ -7,6 +7,7 @@
 
 #include "kernels/cache_loops_of_set.h"
 #include "kernels/exponential.h"
+#include "kernels/pair_reach.h"
 #include "kernels/row_loops.h"
 
 namespace kvcalib::kernels::cpu {
@@ -86,6 +87,46 @@ bool observe_row(const float* __restrict__ row, int64_t width, float* __restrict
   return nonfinite != 0;
 }
 
+void widen(const float* __restrict__ values, float sign, int64_t width, float* __restrict__ reach) {
+  for (int64_t j = 0; j < width; ++j) {
+    const float value = sign * values[j] + 0.0f;  // -0 becomes +0
+    reach[j] = value > reach[j] ? value : reach[j];
+  }
+}
+
+void widen_reach_of_row(const float* __restrict__ keys, const float* __restrict__ cosine,
+                        const float* __restrict__ sine, int64_t heads, int64_t half, float* reach) {
+  constexpr int64_t kMostPairs = 128;
+  constexpr int kQuarter = kReachDirections / 4;
+  float first[kMostPairs], second[kMostPairs], sum[kMostPairs], difference[kMostPairs];
+  const int64_t pairs = heads * half;
+  const auto widen_by = [&](int direction, const float* values, float sign) {
+    widen(values, sign, half, reach + direction * pairs);
+  };
+  for (int64_t head = 0; head < heads; ++head, keys += 2 * half, reach += half) {
+    for (int64_t j = 0; j < half; ++j) {
+      first[j] = cosine[j] * keys[2 * j] + sine[j] * keys[2 * j + 1];
+      second[j] = cosine[j] * keys[2 * j + 1] - sine[j] * keys[2 * j];
+    }
+    widen_by(0, first, 1.0f);
+    widen_by(2 * kQuarter, first, -1.0f);
+    widen_by(kQuarter, second, 1.0f);
+    widen_by(3 * kQuarter, second, -1.0f);
+    for (int i = 1; i < kQuarter; ++i) {
+      for (int64_t j = 0; j < half; ++j) {
+        const float along = kReachCosines[i] * first[j];
+        const float across = kReachCosines[kQuarter - i] * second[j];
+        sum[j] = across + along;
+        difference[j] = across - along;
+      }
+      widen_by(i, sum, 1.0f);
+      widen_by(2 * kQuarter + i, sum, -1.0f);
+      widen_by(2 * kQuarter - i, difference, 1.0f);
+      widen_by(4 * kQuarter - i, difference, -1.0f);
+    }
+  }
+}
+
 uint16_t largest_magnitude(const uint16_t* bits, int64_t count) {
   constexpr uint16_t kSignless = 0x7fff;
   uint16_t largest = 0;
@@ -107,6 +148,7 @@ constexpr RowLoops make_row_loops() {
           .rotate = rotate_row,
           .holds_nonfinite = row_holds_nonfinite,
           .observe = observe_row,
+          .widen_reach = widen_reach_of_row,
           .largest_magnitude = largest_magnitude,
           .half_cache = CacheLoopsOf<HalfRounding>::make(),
           .bfloat16_cache = CacheLoopsOf<Bfloat16Rounding>::make(),

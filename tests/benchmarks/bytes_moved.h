@@ -6,6 +6,7 @@
 #include "kernels/cache_store.h"
 #include "kernels/decode_attention.h"
 #include "kernels/nonfinite16.h"
+#include "kernels/pair_reach.h"
 #include "kernels/quantize_dequantize.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
@@ -74,6 +75,15 @@ int64_t bytes_moved(const DecodeAttentionArguments<T>& arguments) {
   const int64_t held = arguments.codes ? 1 : sizeof(T);
   return 2 * arguments.tasks() * arguments.most_keys * arguments.head_dim * held +
          2 * arguments.rows * arguments.heads * arguments.head_dim * int64_t{sizeof(T)};
+}
+
+// Read: k, positions, the used rows of cosine and sine, and the reach.  Written: the reach.
+template <typename T>
+int64_t bytes_moved(const PairReachArguments<T>& arguments) {
+  const int64_t angles = arguments.length * arguments.head_dim;
+  return arguments.tokens * (arguments.kv_heads * arguments.head_dim * int64_t{sizeof(T)} +
+                             int64_t{sizeof(int32_t)}) +
+         (angles + 2 * kReachDirections * arguments.pairs()) * int64_t{sizeof(float)};
 }
 
 // Read: gate and up.  Written: out.

@@ -65,6 +65,10 @@ class OneCpuThread {
     cpu::rotary_observe(arguments, 0, arguments.tokens);
   }
   template <typename T>
+  static void call(const PairReachArguments<T>& arguments) {
+    cpu::pair_reach(arguments, 0, arguments.tokens);
+  }
+  template <typename T>
   static void call(const SwigluArguments<T>& arguments) {
     cpu::swiglu(arguments, 0, arguments.tokens);
   }

@@ -75,6 +75,10 @@ class Gpu {
     rotary_observe(arguments, stream_);
   }
   template <typename T>
+  void call(const PairReachArguments<T>& arguments) {
+    pair_reach(arguments, stream_);
+  }
+  template <typename T>
   void call(const SwigluArguments<T>& arguments) {
     swiglu(arguments, stream_);
   }

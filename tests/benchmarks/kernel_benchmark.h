@@ -134,6 +134,20 @@ class RotaryOperands {
     return result;
   }
 
+  PairReachArguments<T> reach_arguments(float* reach) {
+    return {.qkv = qkv_.data(),
+            .positions = positions_.data(),
+            .cosine = cosine_.data(),
+            .sine = sine_.data(),
+            .tokens = Machine::kTokens,
+            .length = kWindow,
+            .row_stride = columns(),
+            .heads = shape_.heads,
+            .kv_heads = shape_.kv_heads,
+            .head_dim = shape_.head_dim,
+            .reach = reach};
+  }
+
  private:
   int64_t columns() const { return (shape_.heads + 2 * shape_.kv_heads) * shape_.head_dim; }
   int64_t channels() const { return shape_.kv_heads * shape_.head_dim; }
@@ -185,6 +199,15 @@ void benchmark_rotary_only(benchmark::State& state, Machine& machine, const Mode
                            bool with_bias) {
   RotaryOperands<Machine, T> operands(shape);
   measure(state, machine, operands.arguments(with_bias, false), [] {});
+}
+
+// How far K's pairs reach.
+template <typename Machine, typename T>
+void benchmark_pair_reach(benchmark::State& state, Machine& machine, const ModelShape& shape) {
+  RotaryOperands<Machine, T> operands(shape);
+  typename Machine::template Array<float> reach(
+      {0.0f}, kReachDirections * shape.kv_heads * shape.head_dim / 2);
+  measure(state, machine, operands.reach_arguments(reach.data()), [] {});
 }
 
 // K and V go through int8; not on the CPU.
@@ -264,6 +287,7 @@ void add_rows(const std::shared_ptr<Machine>& machine, const std::string& type) 
                 benchmark_rotary_observe<Machine, T>(state, on, model, bias);
               });
     }
+    add_row(machine, "pair_reach", shape, type, benchmark_pair_reach<Machine, T>);
     add_row(machine, "swiglu", shape, type, benchmark_swiglu<Machine, T>);
     const auto add_quantize = [&](const std::string& suffix, CacheCode code, bool counted) {
       add_row(machine, "quantize_" + suffix, shape, type,

@@ -95,6 +95,9 @@ struct Step {
       rotary_observe(qkv(), weights.qkv_bias, context.rotary, block.positions, shape(), hook.ranges,
                      hook.codes, faults.keys_and_values);
     });
+    if (hook.reach.defined())
+      run("reach",
+          [&] { pair_reach(qkv(), context.rotary, block.positions, shape(), hook.reach); });
   }
 
   void add_attention(const KvHook& hook) const {
@@ -204,6 +207,7 @@ void keys_and_values(const LayerContext& context, const LayerWeights& weights,
   if (config.query_key_norm) head_norm(kv, {}, weights.key_norm, shape, config.norm_eps);
   rotary_observe(kv, bias, context.rotary, block.positions, shape, hook.ranges, hook.codes,
                  faults.keys_and_values);
+  if (hook.reach.defined()) pair_reach(kv, context.rotary, block.positions, shape, hook.reach);
   call(hook, kv, shape);
 }
 

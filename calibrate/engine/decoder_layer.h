@@ -33,6 +33,9 @@ struct KvHook {
   std::function<at::Tensor(const at::Tensor& queries, const at::Tensor& keys,
                            const at::Tensor& values)>
       attend = nullptr;
+  // Widened by how far K's rotary pairs reach before they are rotated, see pair_reach; undefined:
+  // it is not wanted.
+  at::Tensor reach = {};
 };
 
 // What all layers of a pass have in common.

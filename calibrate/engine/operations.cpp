@@ -12,6 +12,7 @@
 
 #include "calibrate/engine/kernel_tensors.h"
 #include "kernels/head_norm.h"
+#include "kernels/pair_reach.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rotary_observe.h"
 #include "kernels/swiglu.h"
@@ -208,6 +209,56 @@ void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryT
       cpu_rotary_observe(arguments, ranges, nonfinite);
     else
       kernels::rotary_observe(arguments, current_stream(qkv));
+  });
+}
+
+namespace {
+
+void cpu_pair_reach(const kernels::PairReachArguments<float>& arguments, const at::Tensor& reach) {
+  float* const merged = pointer<float>(reach);
+  const auto size = static_cast<size_t>(reach.numel());
+  std::vector<std::vector<float>> threads(static_cast<size_t>(at::get_num_threads()));
+  over_tokens(arguments.tokens, [&](int64_t begin, int64_t end) {
+    std::vector<float>& own = threads[static_cast<size_t>(at::get_thread_num())];
+    if (own.empty()) own.assign(merged, merged + size);
+    kernels::PairReachArguments<float> mine = arguments;
+    mine.reach = own.data();
+    kernels::cpu::pair_reach(mine, begin, end);
+  });
+  for (const std::vector<float>& own : threads)
+    for (size_t i = 0; i < own.size(); ++i) merged[i] = std::max(merged[i], own[i]);
+}
+
+}  // namespace
+
+void pair_reach(const at::Tensor& qkv, const RotaryTensors& rotary, const at::Tensor& positions,
+                const QkvShape& shape, const at::Tensor& reach) {
+  check_matrix(qkv, qkv.size(0), (shape.heads + 2 * shape.kv_heads) * shape.head_dim);
+  check_matrix(rotary.cosine, rotary.sine.size(0), shape.head_dim / 2);
+  TORCH_CHECK(positions.is_contiguous() && positions.numel() == qkv.size(0),
+              "a position for every token");
+  TORCH_CHECK(reach.is_contiguous() &&
+                  reach.numel() == kernels::kReachDirections * shape.kv_heads * shape.head_dim / 2,
+              "the reach must be [directions, kv_heads, head_dim / 2]");
+  with_kernel_type(qkv, [&](auto kind) {
+    using T = decltype(kind);
+    const kernels::PairReachArguments<T> arguments{
+        .qkv = pointer<const T>(qkv),
+        .positions = pointer<const int32_t>(positions),
+        .cosine = pointer<const float>(rotary.cosine),
+        .sine = pointer<const float>(rotary.sine),
+        .tokens = qkv.size(0),
+        .length = rotary.cosine.size(0),
+        .row_stride = qkv.stride(0),
+        .heads = shape.heads,
+        .kv_heads = shape.kv_heads,
+        .head_dim = shape.head_dim,
+        .reach = pointer<float>(reach),
+    };
+    if constexpr (std::is_same_v<T, float>)
+      cpu_pair_reach(arguments, reach);
+    else
+      kernels::pair_reach(arguments, current_stream(qkv));
   });
 }
 

@@ -57,6 +57,12 @@ void rotary_observe(const at::Tensor& qkv, const at::Tensor& bias, const RotaryT
                     const at::Tensor& positions, const QkvShape& shape, const KvRanges& ranges,
                     const KvCodes& codes, const at::Tensor& nonfinite);
 
+// How far K's rotary pairs reach before they are rotated, of qkv [tokens, (heads + 2 kv_heads)
+// head_dim] as rotary_observe left it: widens `reach` float32 [kernels::kReachDirections, kv_heads,
+// head_dim / 2], see kernels::PairReachArguments.
+void pair_reach(const at::Tensor& qkv, const RotaryTensors& rotary, const at::Tensor& positions,
+                const QkvShape& shape, const at::Tensor& reach);
+
 // out [tokens, width] = silu(gate) * up of gate_up [tokens, 2 width].
 void swiglu(const at::Tensor& gate_up, const at::Tensor& out);
 

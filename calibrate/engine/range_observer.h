@@ -10,7 +10,8 @@
 
 namespace kvcalib {
 
-// The hook of a calibration: the ranges of K and V in all layers, on the device that computes.
+// The hook of a calibration: the ranges of K and V in all layers, and how far K's rotary pairs
+// reach, on the device that computes.
 class RangeObserver {
  public:
   RangeObserver(const ModelConfig& config, const at::Device& device);
@@ -19,12 +20,13 @@ class RangeObserver {
   // Whatever a warm-up left is forgotten.
   void reset();
 
-  // Every rank's ranges as one.
+  // Every rank's ranges and reach as one.
   KvStatistics merged(Communicator& communicator) const;
 
  private:
   const ModelConfig config_;
-  const KvRanges ranges_;  // [layers, kv_heads, head_dim] each
+  const KvRanges ranges_;   // [layers, kv_heads, head_dim] each
+  const at::Tensor reach_;  // [layers, kReachDirections, kv_heads, head_dim / 2]
 };
 
 }  // namespace kvcalib

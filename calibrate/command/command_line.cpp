@@ -60,6 +60,7 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   check_place(parser, options.output, !options.dry_run);
   check_micro_batch(parser, options.micro_batch_tokens);
   check_serving(parser, options.scales.serving_ranks);
+  check_session_length(parser, options.scales.session_length);
   if (options.data.empty() && !options.dry_run) parser.fail("--data FILE... is missing");
   return options;
 }

@@ -88,6 +88,7 @@ void add_results(Parser& parser, EvaluateOptions& options) {
        "ranks the weights are cut for)",
        "N"},
       1, options.serving_ranks);
+  add_session_length(parser, options.session_length);
 }
 
 void add_memory(Parser& parser, EvaluateOptions& options) {
@@ -104,6 +105,7 @@ void take_service(const Parser& parser, EvaluateOptions& options) {
                                   "devices", "quiet", "json"});
   check_loads(parser, options.service);
   check_serving(parser, options.serving_ranks);
+  check_session_length(parser, options.session_length);
   options.service.weights = options.weights;
   options.service.runtime = options.runtime;
   options.service.ranks = options.serving_ranks;
@@ -130,6 +132,7 @@ void check_evaluation(const Parser& parser, const EvaluateOptions& options) {
   check_limit(parser, "group", options.group_tokens, kMostTokens);
   check_micro_batch(parser, options.micro_batch_tokens);
   check_serving(parser, options.serving_ranks);
+  check_session_length(parser, options.session_length);
 }
 
 // TASK=POINTS; the task's name may hold the sign too.
@@ -192,8 +195,11 @@ EvaluateOptions parse_evaluate(const Heading& heading, const std::vector<std::st
   take_files(parser, options, files);
   take_losses(parser, options, losses);
   check_evaluation(parser, options);
-  if (options.statistics.empty() && (!methods.empty() || options.serving_ranks))
-    parser.fail(concat(methods.empty() ? "--serving-tp" : "--method",
+  if (options.statistics.empty() &&
+      (!methods.empty() || options.serving_ranks || options.session_length))
+    parser.fail(concat(!methods.empty()        ? "--method"
+                       : options.serving_ranks ? "--serving-tp"
+                                               : "--session-len",
                        " is for scales that are made here: give --stats FILE"));
   take_methods(parser, options, methods);
   return options;

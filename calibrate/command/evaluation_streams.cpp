@@ -129,6 +129,8 @@ StatisticsFile read_own_statistics(const std::filesystem::path& file,
   StatisticsFile statistics = read_statistics(file);
   check_same_model(statistics, file, weights);
   check_same_arithmetic(statistics, file, weights, options.runtime.row(), runtime);
+  statistics.statistics = runtime.served_ranges(
+      statistics, options.session_length.value_or(weights.config().session_length));
   return statistics;
 }
 

@@ -6,6 +6,8 @@
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
+#include "calibrate/statistics/session_ranges.h"
+#include "sharding/files/error.h"
 #include "sharding/formats/open_weights.h"
 
 namespace kvcalib {
@@ -17,7 +19,12 @@ int run_export(const ExportOptions& options) {
   const WeightDirectory& directory = *weights;
   const StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options.statistics, directory);
-  const Target target = resolve_target(directory, options.scales, statistics.provenance.length);
+  Target target = resolve_target(directory, options.scales, statistics.provenance.length);
+  if (target.session_length > known_length(statistics, target.session_length))
+    target.warnings.push_back(
+        concat(options.statistics.string(), ": does not tell what K's rotation does beyond its ",
+               "windows of ", statistics.provenance.length, " tokens, and sessions have ",
+               target.session_length, ": a range may be too narrow there; calibrate again"));
   check_same_arithmetic(statistics, options.statistics, directory, options.scales.runtime.row(),
                         *target.runtime);
   warn(std::cerr, target.warnings);

@@ -11,13 +11,17 @@
 namespace kvcalib {
 namespace {
 
-// Rows of a statistics file for the ranks that its weights were cut for, by the method that is used
-// unless another is asked for.
+// Rows of a statistics file for the ranks that its weights were cut for and the model's sessions,
+// by the method that is used unless another is asked for.
 std::vector<ScaleRow> rows_of_statistics(const std::filesystem::path& path) {
   const StatisticsFile file = read_statistics(path);
-  const int64_t ranks = file.provenance.model.stored_ranks;
-  return scale_rows(compute_scales(file.statistics, ranks, ScaleOptions{}.method), ranks,
-                    &file.statistics);
+  const ModelConfig& model = file.provenance.model;
+  const KvStatistics served = RuntimeChoice{}
+                                  .row()
+                                  .open(file.provenance.runtime)
+                                  ->served_ranges(file, model.session_length);
+  return scale_rows(compute_scales(served, model.stored_ranks, ScaleOptions{}.method),
+                    model.stored_ranks, &file.statistics);
 }
 
 // Rows of the scale files in a directory, with its statistics where it has them.

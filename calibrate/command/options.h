@@ -42,6 +42,7 @@ struct EqualiseOptions {
   std::filesystem::path weights;
   std::filesystem::path statistics;
   OutputOptions output;
+  std::optional<int64_t> session_length;  // tokens of the longest that is served; else the model's
   bool exact = false;
   bool quiet = false;
 };
@@ -98,7 +99,8 @@ struct EvaluateOptions {
   bool force = false;
   bool resume = false;
   RuntimeChoice runtime;
-  std::optional<int64_t> serving_ranks;  // of scales from statistics; else as the weights are cut
+  std::optional<int64_t> serving_ranks;   // of scales from statistics; else as the weights are cut
+  std::optional<int64_t> session_length;  // that scales from statistics are for; else the model's
   std::string devices;
   int64_t micro_batch_tokens = 0;
   int64_t group_tokens = 0;  // for each reading of the weights; 0: as many as there is memory for

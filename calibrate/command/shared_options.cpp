@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/shared_options.h"
 
+#include "calibrate/statistics/session_ranges.h"
 #include "sharding/files/error.h"
 #include "sharding/ranks/rank.h"
 
@@ -40,8 +41,21 @@ void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales,
        concat("how scales are made, of ", method_names(), " (default: ", scales.method.text(), ")"),
        "NAME"},
       method.name);
+  add_session_length(parser, scales.session_length);
   parser.flag("Output", "symmetric", "the same as --method symmetric", method.is_symmetric);
   add_force(parser, output.force, "existing scale files or an earlier output");
+}
+
+void add_session_length(Parser& parser, std::optional<int64_t>& tokens) {
+  parser.number<int64_t>({"Output", "session-len",
+                          "tokens of the longest session that will be served, for which K's ranges "
+                          "are derived (default: session_len, or a window's)",
+                          "N"},
+                         1, tokens);
+}
+
+void check_session_length(const Parser& parser, const std::optional<int64_t>& tokens) {
+  check_limit(parser, "session-len", tokens.value_or(1), kLongestSession);
 }
 
 void check_limit(const Parser& parser, const char* option, int64_t value, int64_t most) {

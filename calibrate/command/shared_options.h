@@ -34,6 +34,7 @@ struct GivenMethod {
   bool is_symmetric = false;  // by --symmetric
 };
 
+void add_session_length(Parser& parser, std::optional<int64_t>& tokens);
 void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales, GivenMethod& method);
 void add_trace(Parser& parser, std::optional<std::filesystem::path>& trace);
 void add_quiet(Parser& parser, bool& quiet);
@@ -42,6 +43,7 @@ void add_json(Parser& parser, bool& json);
 // Throw UsageError.  Numbers beyond a limit would leave those that they are multiplied with.
 void check_limit(const Parser& parser, const char* option, int64_t value, int64_t most);
 void check_serving(const Parser& parser, const std::optional<int64_t>& ranks);
+void check_session_length(const Parser& parser, const std::optional<int64_t>& tokens);
 void check_place(const Parser& parser, const OutputOptions& output, bool needed);
 
 // Throw UsageError for what no method is.

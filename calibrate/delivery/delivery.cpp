@@ -3,7 +3,28 @@
 
 #include <utility>
 
+#include "calibrate/statistics/session_ranges.h"
+
 namespace kvcalib {
+namespace {
+
+void set_scales(Delivery& delivery) {
+  const StatisticsFile& file = *delivery.statistics;
+  const Target& target = delivery.target;
+  const std::vector<KvScale> of_windows =
+      compute_scales(file.statistics, target.ranks, target.method);
+  delivery.session_length = known_length(file, target.session_length);
+  delivery.scales = compute_scales(target.runtime->served_ranges(file, delivery.session_length),
+                                   target.ranks, target.method);
+  for (size_t i = 0; i < of_windows.size(); ++i) {
+    const double factor = delivery.scales[i].k_scale / of_windows[i].k_scale;
+    const auto index = static_cast<int64_t>(i);
+    if (factor > delivery.widening.factor)
+      delivery.widening = {index / target.ranks, index % target.ranks, factor};
+  }
+}
+
+}  // namespace
 
 Delivery make_delivery(const WeightDirectory& weights, const Target& target,
                        StatisticsFile statistics, std::string place,
@@ -12,7 +33,7 @@ Delivery make_delivery(const WeightDirectory& weights, const Target& target,
   delivery.target = target;
   delivery.place = std::move(place);
   delivery.statistics = std::make_shared<const StatisticsFile>(std::move(statistics));
-  delivery.scales = compute_scales(delivery.statistics->statistics, target.ranks, target.method);
+  set_scales(delivery);
   delivery.cost = cost;
   delivery.beside_scales = target.runtime->beside_scales_in_words(weights);
 

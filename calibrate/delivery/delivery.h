@@ -23,12 +23,20 @@ struct DeliveredFile {
   FileContent content;
 };
 
+// How much wider K's step is for sessions beyond the windows: where it is the most.
+struct Widening {
+  int64_t layer = 0, rank = 0;
+  double factor = 1.0;
+};
+
 // What a run hands over, made whole before any of it is written: as make_delivery gives it, and
 // with summary.json, which tells of all of it, as summarise does.
 struct Delivery {
   Target target;
   std::string place;  // where the files go
   std::shared_ptr<const StatisticsFile> statistics;
+  int64_t session_length = 0;        // tokens that the scales are for
+  Widening widening;                 // 1: of the windows' own ranges
   std::vector<KvScale> scales;       // [layers, target.ranks]
   std::optional<RunCost> cost;       // of a calibration
   std::string beside_scales;         // what else the runtime reads of the files, in words

@@ -20,7 +20,7 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
   std::vector<std::string> warnings =
       check_served(*runtime, {config, ranks, embedding_rows, length, zero_points});
   return {std::move(runtime), ranks, held ? options.method : ScaleMethod::kSymmetric,
-          std::move(warnings)};
+          options.session_length.value_or(config.session_length), std::move(warnings)};
 }
 
 Target resolve_target(const WeightDirectory& weights, const ScaleOptions& options, int64_t length) {

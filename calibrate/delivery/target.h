@@ -20,6 +20,7 @@ struct ScaleOptions {
   std::optional<int64_t> serving_ranks;  // else as the weights are cut
   // The default stands for symmetric where the runtime holds no zero points.
   ScaleMethod method = ScaleMethod::kAsymmetric;
+  std::optional<int64_t> session_length = {};  // tokens of the longest served; else the model's
 };
 
 // What they are made for: a runtime, the ranks that serve, and the method.
@@ -27,6 +28,7 @@ struct Target {
   std::shared_ptr<const Runtime> runtime;  // a release of it
   int64_t ranks = 1;
   ScaleMethod method;
+  int64_t session_length = 0;         // tokens of the longest session; 0: not known
   std::vector<std::string> warnings;  // what the user should know and the release accepts
 };
 

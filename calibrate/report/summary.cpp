@@ -75,6 +75,22 @@ std::string format_cost(const RunCost& cost, const Provenance& provenance) {
   return text.str();
 }
 
+// What windows that are shorter than sessions would have missed.
+std::string format_session(const Delivery& delivery) {
+  const int64_t window = delivery.statistics->provenance.length;
+  if (delivery.session_length <= window) return {};
+  const auto& [layer, rank, factor] = delivery.widening;
+  std::ostringstream text;
+  text << "sessions of " << delivery.session_length << " tokens, windows of " << window
+       << ": K's ranges are derived for what its rotation does beyond them, ";
+  if (factor > 1.0)
+    text << "its steps up to " << std::fixed << std::setprecision(2) << factor
+         << " times as wide (layer " << layer << ", rank " << rank << ")\n";
+  else
+    text << "which widens none\n";
+  return text.str();
+}
+
 }  // namespace
 
 Summary summarise(Delivery delivery) {
@@ -105,6 +121,8 @@ nlohmann::ordered_json to_json(const Summary& summary) {
                                  {"runtime", target.runtime->release()},
                                  {"serving_tp", target.ranks},
                                  {"method", target.method.text()},
+                                 {"session_length", delivery.session_length},
+                                 {"widening_beyond_windows", delivery.widening.factor},
                                  {"weights_fingerprint", provenance.weights_fingerprint},
                                  {"weights_dtype", name(provenance.model.weight_type)},
                                  {"compute_dtype", provenance.compute_dtype},
@@ -140,6 +158,7 @@ std::string format_summary(const Summary& summary) {
   if (summary.outlying.size() > kSentencesShown)
     text << "stands out: and " << summary.outlying.size() - kSentencesShown
          << " more; kvcalib inspect shows all\n";
+  text << format_session(delivery);
   if (delivery.cost) text << format_cost(*delivery.cost, delivery.statistics->provenance);
   text << summary.rows.size() << " scale files (" << target.method.text() << ", "
        << target.runtime->title() << ", " << target.ranks << " ranks)"

@@ -3,9 +3,16 @@
 
 #include <utility>
 
+#include "calibrate/statistics/session_ranges.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
+
+KvStatistics Runtime::served_ranges(const StatisticsFile& file, int64_t session_length) const {
+  return kvcalib::served_ranges(
+      file, session_length,
+      [this](const ModelConfig& model, int64_t length) { return rotation(model, length); });
+}
 
 std::string in_lines(const std::vector<std::string>& sentences, const std::string& before) {
   std::string text;

@@ -85,6 +85,9 @@ class Runtime {
   // rules (ModelConfig::own_rotation) the runtime has no say.
   virtual Rotation rotation(const ModelConfig& config, int64_t length) const = 0;
 
+  // What sessions of `session_length` tokens find there, see statistics/session_ranges.h.
+  KvStatistics served_ranges(const StatisticsFile& file, int64_t session_length) const;
+
   // How it decodes over its int8 cache.
   virtual DecodingRule decoding() const = 0;
 

@@ -7,19 +7,22 @@ import unittest
 from program import TINY, ProgramTest, scales
 
 # SHA-256 over the names and bytes of the eight scale files: 6 windows x 256 tokens of the embedded text, seed 0.
-KNOWN = "a195242264091d42cfc82b59842c0f30ba071d8afcfa0a0d6cb584263ae82694"
+OF_WINDOWS = "a195242264091d42cfc82b59842c0f30ba071d8afcfa0a0d6cb584263ae82694"
+# The same for sessions of 2056 tokens, as its config.ini has them.
+OF_SESSIONS = ""
 
 
 class KnownAnswer(ProgramTest):
     def test_scale_files_of_the_embedded_model(self):
         for devices in ("cpu", "cpu:2", "cpu:4"):
-            with self.subTest(devices=devices):
-                output = self.calibrate(TINY / "weights", TINY / "text.jsonl", "--samples", 6, "--length", 256,
-                                        "--devices", devices, name=devices.replace(":", "-"))
-                digest = hashlib.sha256()
-                for name, data in sorted(scales(output).items()):
-                    digest.update(name.encode() + data)
-                self.assertEqual(digest.hexdigest(), KNOWN)
+            for known, session in ((OF_WINDOWS, ["--session-len", 256]), (OF_SESSIONS, [])):
+                with self.subTest(devices=devices, session=session):
+                    output = self.calibrate(TINY / "weights", TINY / "text.jsonl", "--samples", 6, "--length", 256,
+                                            "--devices", devices, *session, name=f"{devices}{len(session)}")
+                    digest = hashlib.sha256()
+                    for name, data in sorted(scales(output).items()):
+                        digest.update(name.encode() + data)
+                    self.assertEqual(digest.hexdigest(), known)
 
 
 if __name__ == "__main__":

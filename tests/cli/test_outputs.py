@@ -12,6 +12,7 @@ from program import (TINY, TINY_LAYERS, TINY_RANKS, ProgramTest, config_values, 
                      statistics)
 from reference import calibration
 from reference.models import random_model
+from reference.session import session_ranges
 
 REPORTS = {"config.ini", "config.patch", "kv_stats.safetensors", "summary.json"}
 
@@ -29,8 +30,16 @@ class Outputs(ProgramTest):
     def reference_scales(self, output: Path, **options) -> dict[str, bytes]:
         """What the scale files must hold, computed from the statistics beside them."""
         import torch
-        ranges = calibration.Ranges(statistics(output), torch.float16)
+        ranges = calibration.Ranges(self.served(output), torch.float16)
         return calibration.scale_files(ranges, options.pop("ranks", TINY_RANKS), **options)
+
+    def served(self, output: Path) -> dict:
+        """The ranges of K and V in sessions as long as the embedded model's."""
+        import torch
+        length = self.parse_json((output / "summary.json").read_text())["length"]
+        session = int(config_values(TINY / "weights")["session_len"])
+        frequencies = calibration.rotary_frequencies(calibration.Config.read(TINY / "weights"), "0.3.0", session)
+        return session_ranges(statistics(output), frequencies, length, session, torch.float16)
 
     def in_place(self, weights: Path, data: Path, *arguments):
         return kvcalib("calibrate", "--weights", weights, "--data", data, "--in-place", "--devices", "cpu",
@@ -148,7 +157,7 @@ class Outputs(ProgramTest):
     def test_margins_widen_the_range(self):
         import torch
         output = self.calibrate(TINY / "weights", self.windows(), "--method", "minmax-margin:margin=1.25")
-        wider = calibration.Ranges({name: 1.25 * values for name, values in statistics(output).items()}, torch.float16)
+        wider = calibration.Ranges({name: 1.25 * values for name, values in self.served(output).items()}, torch.float16)
         self.assertEqual(scales(output), calibration.scale_files(wider, TINY_RANKS))
         self.assertIn("minmax-margin:margin=1.25", (output / "summary.json").read_text())
         self.succeed("verify", output)

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from program import PRINT_RANGES, SHARED, ProgramTest, run_program, scales, shape_options, statistics
+from program import (PRINT_RANGES, SHARED, ProgramTest, config_values, run_program, scales, shape_options,
+                     statistics)
 from reference import calibration
 from reference.llama2c_tokenizer import Llama2cTokenizer
 from reference.models import random_model, read_hugging_face, read_llama2c
+from reference.session import session_ranges
 from reference.windows import random_windows
 
 TOLERANCE = 1e-5
@@ -49,9 +51,12 @@ class Reference(ProgramTest):
         if warns:
             self.assertIn(warns, run.err)
         found = statistics(output)
-        self.assertEqual(set(found), set(calibration.RANGE_NAMES))
+        self.assertEqual(set(found), {*calibration.RANGE_NAMES, "key.reach"})
         self.assert_rounded(found, expected)
-        reference_files = calibration.scale_files(calibration.Ranges(found, expected.dtype), serving_ranks,
+        session = int(config_values(weights)["session_len"])
+        frequencies = calibration.rotary_frequencies(calibration.Config.read(weights), runtime, session)
+        served = session_ranges(found, frequencies, windows.shape[1], session, expected.dtype)
+        reference_files = calibration.scale_files(calibration.Ranges(served, expected.dtype), serving_ranks,
                                                   runtime=runtime)
         self.assertEqual(scales(output), reference_files)
         self.assert_unrounded(weights, ids, runtime, expected)
@@ -84,6 +89,9 @@ class Reference(ProgramTest):
             worst = np.unravel_index(np.argmax(difference), difference.shape)
             self.assertLessEqual(difference[worst], TOLERANCE,
                                  f"{name} at {worst}: {found[name][worst]}, expected {expected.tensors[name][worst]}")
+        scale = channel_scale(expected.tensors, "key.minimum").reshape(*expected.reach.shape[:3], 2).max(-1)
+        difference = np.abs(found["key.reach"] - expected.reach) / scale[..., None]
+        self.assertLessEqual(difference.max(), TOLERANCE, "key.reach")
 
     def check_random(self, seed: int, *, ranks: int = 2, runtime: str = "0.3.0", windows: int = 4, tokens: int = 160,
                      release: str = "0.3.0", changes: dict | None = None, **shape):

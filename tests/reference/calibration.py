@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from reference.session import reach_of
+
 SMALLEST_SCALE = np.float32(2.0**-24)
 RANGE_NAMES = ("key.minimum", "key.maximum", "value.minimum", "value.maximum")
 
@@ -81,6 +83,12 @@ def rotary_base(config: Config, runtime: str, limit: int) -> tuple[float, float]
             base *= growth**exponent
         return base, 1.0
     return base, 1.0 / factor if factor else 1.0
+
+
+def rotary_frequencies(config: Config, runtime: str, tokens: int) -> np.ndarray:
+    """The angle of each pair a token, for a request of at most `tokens`."""
+    base, position_factor = rotary_base(config, runtime, tokens)
+    return base ** (-np.arange(0, config.head_dim, 2) / config.head_dim) * position_factor
 
 
 def rotary_tables(config: Config, runtime: str, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -154,6 +162,7 @@ class Ranges:
 
     tensors: dict[str, np.ndarray]
     dtype: torch.dtype
+    reach: np.ndarray | None = None  # of K before RoPE, see session.py: [layers, kv_heads, head_dim / 2, 32]
 
     def rounded(self) -> "Ranges":
         """As the 16-bit cache holds them; rounding is monotonic, so the extremes may be rounded alone."""
@@ -177,26 +186,29 @@ def calibrate(path: Path, windows: np.ndarray, runtime: str = "0.3.0",
 
     embedding = directory.embedding()
     hidden = [embedding[torch.from_numpy(window).long()] for window in windows]
-    found = {name: [] for name in RANGE_NAMES}
+    found, reach = {name: [] for name in RANGE_NAMES}, []
     for layer in range(config.layers):
         qkv = directory.qkv(layer, "weight")
         biases = directory.qkv(layer, "bias") if config.attention_bias else (0.0, 0.0, 0.0)
         norm = directory.norm(layer, "attention_norm")
-        keys, values, queries = [], [], []
+        keys, values, queries, reached = [], [], [], []
         for x in hidden:
             n = rms_norm(x, norm, config.norm_eps)
             q, k, v = ((n @ weight + bias).view(tokens, -1, config.head_dim).transpose(0, 1)
                        for weight, bias in zip(qkv, biases))
             queries.append(rotate_pairs(q, cosine, sine) * query_scale)
             keys.append(rotate_pairs(k, cosine, sine))
+            reached.append(reach_of(k))
             values.append(v)
+        reach.append(torch.stack(reached).amax(0))
         for name, observed in (("key", keys), ("value", values)):
             extremes = [torch.aminmax(x, dim=1) for x in observed]
             found[name + ".minimum"].append(torch.stack([e.min for e in extremes]).amin(0))
             found[name + ".maximum"].append(torch.stack([e.max for e in extremes]).amax(0))
         if layer + 1 < config.layers:
             _finish_layer(directory, layer, hidden, queries, keys, values)
-    return Ranges({name: torch.stack(parts).float().numpy() for name, parts in found.items()}, config.dtype)
+    return Ranges({name: torch.stack(parts).float().numpy() for name, parts in found.items()}, config.dtype,
+                  torch.stack(reach).float().numpy())
 
 
 def _finish_layer(directory: Directory, layer: int, hidden: list, queries: list, keys: list, values: list) -> None:

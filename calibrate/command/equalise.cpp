@@ -17,6 +17,8 @@
 #include "calibrate/report/progress.h"
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/warnings.h"
+#include "calibrate/runtimes/runtime_table.h"
+#include "calibrate/statistics/session_ranges.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_kind.h"
 #include "sharding/files/leave_by_signal.h"
@@ -175,6 +177,16 @@ class Progress {
   uint64_t done_ = 0;
 };
 
+// The ranges that factors are made of: K's as its pairs turn in sessions of any of these lengths,
+// so that it is a pair's reach that counts and not where the windows happened to see it.
+KvStatistics turned_ranges(const StatisticsFile& file, const EqualiseOptions& options) {
+  const ModelConfig& model = file.provenance.model;
+  const int64_t length = known_length(file, options.session_length.value_or(model.session_length));
+  const RuntimeChoice runtime{.release = file.provenance.runtime};
+  return ranges_of_session(file.statistics, runtime.open()->rotation(model, length),
+                           /*window_length=*/0, length);
+}
+
 // One run, whatever its output is.
 struct Run {
   const EqualiseOptions& options;
@@ -229,8 +241,8 @@ void equalise(const EqualiseOptions& options, Output& output,
   UnchangedFiles inputs;
   inputs.add(weight_files(*weights));
   const Equalisation plan = plan_equalisation(
-      *weights, statistics.statistics, options.exact ? FactorRule::kExact : FactorRule::kFree,
-      [] { return leaving_signal() != 0; });
+      *weights, turned_ranges(statistics, options),
+      options.exact ? FactorRule::kExact : FactorRule::kFree, [] { return leaving_signal() != 0; });
   warn(std::cerr, warnings_of(*weights, plan, tree, options.output.in_place));
   const Run run{options, *weights, statistics, plan, tree};
   output.write_tree([&](const fs::path& partial) { run.write(partial); });

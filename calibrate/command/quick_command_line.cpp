@@ -17,6 +17,7 @@ ExportOptions parse_export(const Heading& heading, const std::vector<std::string
   take_method(parser, method, options.scales);
   check_place(parser, options.output, true);
   check_serving(parser, options.scales.serving_ranks);
+  check_session_length(parser, options.scales.session_length);
   return options;
 }
 
@@ -34,10 +35,12 @@ EqualiseOptions parse_equalise(const Heading& heading, const std::vector<std::st
   parser.flag("Output", "exact",
               "powers of two that keep every bit of the weights; what would lose one is left alone",
               options.exact);
+  add_session_length(parser, options.session_length);
   add_force(parser, options.output.force, "an earlier output; in place: drop existing scale files");
   add_quiet(parser, options.quiet);
   parser.parse(arguments);
   check_place(parser, options.output, true);
+  check_session_length(parser, options.session_length);
   return options;
 }
 

@@ -58,6 +58,12 @@ void multiply(std::span<const double> factors, size_t first, size_t step,
   }
 }
 
+void multiply_reach(std::span<const double> factors, size_t layer, std::vector<float>& reach) {
+  const size_t first = layer * factors.size() * kReachDirections;
+  for (size_t i = 0; i < factors.size() * kReachDirections; ++i)
+    reach[first + i] = static_cast<float>(reach[first + i] * factors[i / kReachDirections]);
+}
+
 }  // namespace
 
 LayerRanges ranges_of(const KvStatistics& statistics, int64_t layer) {
@@ -110,6 +116,8 @@ KvStatistics multiplied(const KvStatistics& statistics, std::span<const LayerFac
     multiply(layers[layer].keys, layer * width, 2, result.keys);
     multiply(layers[layer].values, layer * width, 1, result.values);
   }
+  for (size_t layer = 0; layer < layers.size(); ++layer)
+    if (!result.key_reach.empty()) multiply_reach(layers[layer].keys, layer, result.key_reach);
   return result.rounded(type);
 }
 

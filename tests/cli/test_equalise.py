@@ -2,6 +2,7 @@
 """kvcalib equalise: the same function with an even cache, by the formulas, for every layout of weights."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from program import (PROGRAM, SHARED, TINY, ProgramTest, config_values, digests,
 from reference.equalise import equalised_tensors
 from reference.families import DTYPES, published, random_decoder, save
 from reference.models import random_model
+from reference.session import session_ranges
 from reference.turbomind_writer import weight_files, write_directory
 
 SHAPE = dict(layers=2, hidden=128, heads=4, kv_heads=2, head_dim=32, intermediate=96, vocab=200)
@@ -40,6 +42,15 @@ def logits(directory: Path, ids: np.ndarray, dtype: torch.dtype) -> torch.Tensor
         return model(torch.from_numpy(ids.astype(np.int64))).logits
 
 
+def turned(directory: Path) -> dict[str, np.ndarray]:
+    """The ranges of a calibration with K's pairs turned as far as its sessions, or windows, turn them."""
+    with safe_open(directory / NAME, "pt") as file:
+        provenance = json.loads(file.metadata()["provenance"])
+    model, length = provenance["model"], max(provenance["length"], provenance["model"]["session_length"])
+    frequencies = model["rope_theta"] ** (-np.arange(0, model["head_dim"], 2) / model["head_dim"])
+    return session_ranges(statistics(directory), frequencies, 0, length, torch.float32)
+
+
 class EqualiseTest(ProgramTest):
     def statistics_of(self, weights: Path, vocab: int, name: str = "calibrated", seed: int = 1) -> Path:
         ids = self.windows(seed, count=2, length=48, vocab=vocab)
@@ -59,7 +70,7 @@ class Formulas(EqualiseTest):
         even = self.equalise(source, calibrated, *(["--exact"] if exact else []))
         dtype = DTYPES[decoder.dtype]
         expected = published(dataclasses.replace(
-            decoder, tensors=equalised_tensors(decoder, statistics(calibrated), dtype, exact)))
+            decoder, tensors=equalised_tensors(decoder, turned(calibrated), dtype, exact)))
         found = tensors_of(even)
         self.assertEqual(set(found), set(expected))
         for name, tensor in expected.items():
@@ -93,7 +104,7 @@ class Formulas(EqualiseTest):
             dtype = torch.bfloat16 if model.weight_type == "bf16" else torch.float16
             calibrated = self.statistics_of(self.write(model, 1, "one"), model.vocab)
             for exact in (False, True):
-                tensors = equalised_tensors(model, statistics(calibrated), dtype, exact)
+                tensors = equalised_tensors(model, turned(calibrated), dtype, exact)
                 for ranks in (1, 2):
                     source = self.write(model, ranks, "source")
                     even = self.equalise(source, calibrated, *(["--exact"] if exact else []))

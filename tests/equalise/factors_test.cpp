@@ -95,12 +95,15 @@ TEST(Factors, MultiplyTheRangesOfTheirChannels) {
     (statistics.*tensor.statistics).minimum = {-1, -2, -3, -4, -5, -6, -7, -8};
     (statistics.*tensor.statistics).maximum = {1, 2, 3, 4, 5, 6, 7, 8};
   }
+  statistics.key_reach.assign(4 * kReachDirections, 3.0f);
   const std::vector<LayerFactors> layers{{{2, 1}, {1, 1, 1, 1}}, {{1, 0.5}, {1, 2, 4, 0.1}}};
   const KvStatistics behind = multiplied(statistics, layers, WeightType::kFloat16);
   EXPECT_EQ(behind.keys.minimum, (std::vector<float>{-2, -4, -3, -4, -5, -6, -3.5f, -4}));
   EXPECT_EQ(behind.keys.maximum, (std::vector<float>{2, 4, 3, 4, 5, 6, 3.5f, 4}));
   EXPECT_EQ(behind.values.maximum,
             (std::vector<float>{1, 2, 3, 4, 5, 12, 28, 0x1.998p-1f}));  // 0.8 in fp16
+  for (size_t i = 0; i < behind.key_reach.size(); ++i)
+    EXPECT_EQ(behind.key_reach[i], (std::array{6.0f, 3.0f, 3.0f, 1.5f})[i / kReachDirections]);
 }
 
 }  // namespace

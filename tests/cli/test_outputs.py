@@ -8,6 +8,8 @@ import subprocess
 import unittest
 from pathlib import Path
 
+import numpy as np
+
 from program import (TINY, TINY_LAYERS, TINY_RANKS, ProgramTest, config_values, digests, kvcalib, scales, shape_options,
                      statistics)
 from reference import calibration
@@ -165,6 +167,48 @@ class Outputs(ProgramTest):
                      self.folder / "exported", "--method", "symmetric-margin:margin=1.25", "--runtime", "0.0.3")
         self.assertEqual(scales(self.folder / "exported"),
                          calibration.scale_files(wider, TINY_RANKS, runtime="0.0.3"))
+
+    def test_of_sessions_that_are_longer_than_windows(self):
+        output = self.calibrate(TINY / "weights", self.windows())
+        summary = self.parse_json((output / "summary.json").read_text())
+        self.assertEqual(summary["session_length"], 2056)
+        self.assertGreater(summary["widening_beyond_windows"], 1)
+        exports = {}
+        for session in (1, 2056, 100000):
+            run = self.succeed("export", "--stats", output / "kv_stats.safetensors", "--weights", TINY / "weights",
+                               "--output", self.folder / f"of-{session}", "--session-len", session)
+            self.assertEqual("K's ranges are derived" in run.out, session > 1)
+            self.succeed("verify", self.folder / f"of-{session}")
+            exports[session] = scales(self.folder / f"of-{session}")
+        self.assertEqual(exports[2056], scales(output))
+        widths = [np.array([struct.unpack("<4f", data)[0] for data in exported.values()])
+                  for exported in exports.values()]
+        for narrow, wide in zip(widths, widths[1:]):
+            self.assertTrue(np.all(wide >= 0.99 * narrow) and np.any(wide > narrow))  # 0 may leave the middle
+        (output / "summary.json").unlink()  # either length explains the files
+        self.succeed("verify", output)
+        copied = self.folder / "of-1"
+        (copied / "summary.json").unlink()
+        self.succeed("verify", copied)
+        for tokens in ("0", "-1", "1e3", 2**24 + 1):
+            run = kvcalib("export", "--stats", output / "kv_stats.safetensors", "--weights", TINY / "weights",
+                          "--output", self.folder / "refused", "--session-len", tokens)
+            self.assertEqual(run.code, 2, tokens)
+
+    def test_statistics_that_do_not_tell_of_longer_sessions(self):
+        from safetensors import safe_open
+        from safetensors.numpy import save_file
+        output = self.calibrate(TINY / "weights", self.windows())
+        with safe_open(output / "kv_stats.safetensors", "np") as file:
+            metadata = file.metadata() | {"version": "1"}
+        first = self.folder / "first.safetensors"
+        save_file({name: tensor for name, tensor in statistics(output).items() if name != "key.reach"}, first, metadata)
+        arguments = ["export", "--weights", TINY / "weights", "--stats"]
+        run = self.succeed(*arguments, first, "--output", self.folder / "first")
+        self.assertIn("does not tell what K's rotation does beyond its windows", run.err)
+        self.succeed("verify", self.folder / "first")
+        self.succeed(*arguments, output / "kv_stats.safetensors", "--session-len", 1, "--output", self.folder / "windows")
+        self.assertEqual(scales(self.folder / "first"), scales(self.folder / "windows"))
 
     def test_methods_that_cannot_be(self):
         place = ("calibrate", "--weights", TINY / "weights", "--data", self.windows(), "--output", self.folder / "none")

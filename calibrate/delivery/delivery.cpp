@@ -3,15 +3,17 @@
 
 #include <utility>
 
+#include "calibrate/delivery/scale_export.h"
+
 namespace kvcalib {
 
 Delivery make_delivery(const WeightDirectory& weights, const Target& target,
-                       StatisticsFile statistics, std::string place,
+                       std::shared_ptr<const StatisticsFile> statistics, std::string place,
                        const std::optional<RunCost>& cost) {
   Delivery delivery;
   delivery.target = target;
   delivery.place = std::move(place);
-  delivery.statistics = std::make_shared<const StatisticsFile>(std::move(statistics));
+  delivery.statistics = std::move(statistics);
   delivery.scales = compute_scales(delivery.statistics->statistics, target.ranks, target.method);
   delivery.cost = cost;
   delivery.beside_scales = target.runtime->beside_scales_in_words(weights);
@@ -26,9 +28,9 @@ Delivery make_delivery(const WeightDirectory& weights, const Target& target,
   return delivery;
 }
 
-void write_delivery(OutputTransaction& output, const Delivery& delivery) {
-  for (const DeliveredFile& file : delivery.files) output.write(file.name, file.content);
-  output.commit();
+void stage_delivery(OutputTransaction& output, const Delivery& delivery) {
+  const std::string folder = folder_of(delivery.target, kTurboMind);
+  for (const DeliveredFile& file : delivery.files) output.write(folder + file.name, file.content);
 }
 
 }  // namespace kvcalib

@@ -30,7 +30,7 @@ RunCost cost_of(int64_t ranks) {
 
 TEST(Summary, TellsMachinesWhatWasMadeAndHow) {
   const nlohmann::ordered_json json =
-      to_json(summary_of(small_model(), {{}, {}, ScaleMethod::kSymmetric}));
+      to_json(summary_of(small_model(), {.method = ScaleMethod::kSymmetric}));
   EXPECT_EQ(json.at("version"), program_version());
   EXPECT_EQ(json.at("runtime"), "v0.3.0");
   EXPECT_EQ(json.at("serving_tp"), 2);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "calibrate/runtimes/fp8_overlay/fp8_overlay.h"
 #include "calibrate/runtimes/kvcalib_json/kvcalib_json.h"
 #include "calibrate/runtimes/turbomind/turbomind.h"
 #include "sharding/files/error.h"
@@ -17,6 +18,8 @@ constexpr std::array kRuntimes{
 };
 
 constexpr std::array kExporters{
+    &kVllm,
+    &kSglang,
     &kKvcalibJson,
 };
 

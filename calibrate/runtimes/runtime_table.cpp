@@ -6,6 +6,8 @@
 
 #include "calibrate/runtimes/fp8_overlay/fp8_overlay.h"
 #include "calibrate/runtimes/kvcalib_json/kvcalib_json.h"
+#include "calibrate/runtimes/lightllm/lightllm.h"
+#include "calibrate/runtimes/sglang_json/sglang_json.h"
 #include "calibrate/runtimes/turbomind/turbomind.h"
 #include "sharding/files/error.h"
 
@@ -18,9 +20,7 @@ constexpr std::array kRuntimes{
 };
 
 constexpr std::array kExporters{
-    &kVllm,
-    &kSglang,
-    &kKvcalibJson,
+    &kVllm, &kSglang, &kSglangJson, &kLightLlm, &kKvcalibJson,
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "calibrate/runtimes/kvcalib_json/kvcalib_json.h"
 #include "calibrate/runtimes/lightllm/lightllm.h"
 #include "calibrate/runtimes/sglang_json/sglang_json.h"
+#include "calibrate/runtimes/tensorrt_llm/tensorrt_llm.h"
 #include "calibrate/runtimes/turbomind/turbomind.h"
 #include "sharding/files/error.h"
 
@@ -20,7 +21,7 @@ constexpr std::array kRuntimes{
 };
 
 constexpr std::array kExporters{
-    &kVllm, &kSglang, &kSglangJson, &kLightLlm, &kKvcalibJson,
+    &kVllm, &kSglang, &kSglangJson, &kLightLlm, &kTensorRtLlm, &kKvcalibJson,
 };
 
 }  // namespace

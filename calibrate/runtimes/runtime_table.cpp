@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "calibrate/runtimes/ascend_c8/ascend_c8.h"
 #include "calibrate/runtimes/fp8_overlay/fp8_overlay.h"
 #include "calibrate/runtimes/kvcalib_json/kvcalib_json.h"
 #include "calibrate/runtimes/lightllm/lightllm.h"
@@ -21,7 +22,8 @@ constexpr std::array kRuntimes{
 };
 
 constexpr std::array kExporters{
-    &kVllm, &kSglang, &kSglangJson, &kLightLlm, &kTensorRtLlm, &kKvcalibJson,
+    &kVllm,        &kSglang,     &kSglangJson, &kLightLlm,
+    &kTensorRtLlm, &kVllmAscend, &kMindIe,     &kKvcalibJson,
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "calibrate/runtimes/fp8_overlay/fp8_overlay.h"
 #include "calibrate/runtimes/kvcalib_json/kvcalib_json.h"
 #include "calibrate/runtimes/lightllm/lightllm.h"
+#include "calibrate/runtimes/lmdeploy_ascend/lmdeploy_ascend.h"
 #include "calibrate/runtimes/sglang_json/sglang_json.h"
 #include "calibrate/runtimes/tensorrt_llm/tensorrt_llm.h"
 #include "calibrate/runtimes/turbomind/turbomind.h"
@@ -22,8 +23,8 @@ constexpr std::array kRuntimes{
 };
 
 constexpr std::array kExporters{
-    &kVllm,        &kSglang,     &kSglangJson, &kLightLlm,
-    &kTensorRtLlm, &kVllmAscend, &kMindIe,     &kKvcalibJson,
+    &kVllm,       &kSglang, &kSglangJson,     &kLightLlm,    &kTensorRtLlm,
+    &kVllmAscend, &kMindIe, &kLmDeployAscend, &kKvcalibJson,
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "calibrate/runtimes/checkpoint.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_kind.h"
+#include "sharding/formats/model_bounds.h"
 
 namespace kvcalib {
 
@@ -35,6 +36,8 @@ ExportedDirectory look_at_export(const std::filesystem::path& directory,
     if (found.has(kCheckpointConfig)) {
       found.config = JsonObject::read(directory / kCheckpointConfig);
       const int64_t layers = found.config->integer("num_hidden_layers", found.layers);
+      if (layers < 0 || layers > kMostLayers)
+        found.config->refuse(concat("num_hidden_layers = ", layers, ": no model has so many"));
       if (found.layers > 0 && layers != found.layers)
         report.faults.push_back(concat(kCheckpointConfig, ": num_hidden_layers = ", layers,
                                        ", but ", kStatisticsFileName, " is of ", found.layers,

@@ -43,6 +43,11 @@ int64_t layers_of(const std::map<std::string, std::string>& files) {
 
 }  // namespace
 
+std::string some_of(const std::vector<std::string>& names) {
+  return concat("'", names.front(), "'",
+                names.size() > 1 ? concat(" (and ", names.size() - 1, " more)") : std::string());
+}
+
 std::string float32_bytes(const std::vector<float>& values) {
   std::string bytes(values.size() * sizeof(float), '\0');
   std::memcpy(bytes.data(), values.data(), bytes.size());
@@ -82,24 +87,32 @@ OverlayFile read_overlay(const ExportedDirectory& directory,
     fault(kCheckpointIndex, ": names no layer's ", attention_of(0),
           ".k_proj.weight: not the index ", "of a model with its weights; export again");
   std::set<std::string> wanted;
+  std::vector<std::string> lacking, unnamed, elsewhere, unknown;
   for (int64_t layer = 0; layer < overlay.layers; ++layer)
     for (const std::string& name : of(layer)) {
       wanted.insert(name);
       const auto found = files.find(name);
       if (!overlay.tensors.contains(name))
-        fault(kOverlay, ": has no tensor '", name,
-              "': the runtime would go on without it, at 1.0; ", "export again");
+        lacking.push_back(name);
       else if (found == files.end())
-        fault(kCheckpointIndex, ": does not name '", name, "', and loaders read what it names; ",
-              "take the ", kCheckpointIndex, " that was exported");
+        unnamed.push_back(name);
       else if (found->second != kOverlay)
-        fault(kCheckpointIndex, ": says that '", name, "' is in ", found->second, ", expected ",
-              kOverlay);
+        elsewhere.push_back(name);
     }
   for (const auto& [name, tensor] : overlay.tensors)
-    if (!wanted.contains(name))
-      fault(kOverlay, ": tensor '", name, "' is none of a model with ", overlay.layers,
-            " layers that the runtime would look for; export again");
+    if (!wanted.contains(name)) unknown.push_back(name);
+  if (!lacking.empty())
+    fault(kOverlay, ": has no tensor ", some_of(lacking), ": the runtime would go on without, at ",
+          "1.0; export again");
+  if (!unnamed.empty())
+    fault(kCheckpointIndex, ": does not name ", some_of(unnamed), ", and loaders read what it ",
+          "names; take the ", kCheckpointIndex, " that was exported");
+  if (!elsewhere.empty())
+    fault(kCheckpointIndex, ": says that ", some_of(elsewhere), " is in ",
+          files.at(elsewhere.front()), ", expected ", kOverlay);
+  if (!unknown.empty())
+    fault(kOverlay, ": ", some_of(unknown), " is none of a model with ", overlay.layers,
+          " layers that the runtime would look for; export again");
   return overlay;
 }
 

@@ -18,6 +18,9 @@ using OverlayTensors = std::map<std::string, SafetensorsTensor>;
 // Little-endian.
 std::string float32_bytes(const std::vector<float>& values);
 
+// As messages name several: "'a' (and 3 more)".
+std::string some_of(const std::vector<std::string>& names);
+
 // A safetensors file's bytes.
 std::string safetensors_of(const OverlayTensors& tensors);
 

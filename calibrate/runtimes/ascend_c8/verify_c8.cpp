@@ -72,14 +72,18 @@ void check_description(const ExportedDirectory& directory, int64_t layers, Verif
   if (description.text("kv_cache_type", "") != "C8")
     fault("kv_cache_type is '", description.text("kv_cache_type", ""),
           "', expected C8: the cache would not be int8; export again");
+  std::vector<std::string> scales, weights;
   for (int64_t layer = 0; layer < layers; ++layer) {
     for (const std::string& name : c8_names(layer))
-      if (!description.has(name))
-        fault("does not name '", name, "': the layer would be left out; export again");
+      if (!description.has(name)) scales.push_back(name);
     const std::string weight = attention_of(layer) + ".k_proj.weight";
-    if (!description.has(weight))
-      fault("does not name '", weight, "', which is looked for of every weight; export again");
+    if (!description.has(weight)) weights.push_back(weight);
   }
+  if (!scales.empty())
+    fault("does not name ", some_of(scales), ": the layer would be left out; export again");
+  if (!weights.empty())
+    fault("does not name ", some_of(weights),
+          ", which is looked for of every weight; export again");
 }
 
 }  // namespace

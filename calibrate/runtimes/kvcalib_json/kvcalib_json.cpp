@@ -10,6 +10,7 @@
 #include "sharding/files/error.h"
 #include "sharding/files/json_object.h"
 #include "sharding/files/json_writer.h"
+#include "sharding/formats/model_bounds.h"
 
 namespace kvcalib {
 namespace {
@@ -135,8 +136,7 @@ KvStatistics read_ranges(const JsonObject& json) {
   const int64_t heads = model.integer("kv_heads"), width = model.integer("head_dim");
   if (static_cast<int64_t>(layers.size()) != model.integer("layers"))
     json.refuse(concat("layers: ", layers.size(), " of the model's ", model.integer("layers")));
-  constexpr int64_t kMost = 1 << 20;
-  if (heads < 1 || width < 2 || width % 2 != 0 || heads > kMost || width > kMost)
+  if (heads < 1 || heads > kMostHeads || width < 2 || width > kLargestHeadDim || width % 2 != 0)
     model.refuse(concat(heads, " kv heads x ", width, ": no such model"));
   KvStatistics statistics;
   statistics.layers = static_cast<int64_t>(layers.size());

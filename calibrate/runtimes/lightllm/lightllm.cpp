@@ -8,6 +8,7 @@
 #include "sharding/files/error.h"
 #include "sharding/files/json_object.h"
 #include "sharding/files/json_writer.h"
+#include "sharding/formats/model_bounds.h"
 
 namespace kvcalib {
 namespace {
@@ -93,6 +94,8 @@ void verify_form(const ExportedDirectory& directory, const Form& form, VerifyRep
             ": LightLLM refuses it; export from this model");
   }
   const int64_t layers = json.integer("num_layers"), heads = json.integer("num_head");
+  if (layers < 1 || layers > kMostLayers || heads < 1 || heads > kMostHeads)
+    return fault("num_layers = ", layers, ", num_head = ", heads, ": no model has these");
   if (directory.layers > 0 && layers != directory.layers)
     return fault("num_layers = ", layers, ", expected ", directory.layers,
                  ": LightLLM refuses it; export from this model");

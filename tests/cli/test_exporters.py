@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from program import TINY, ProgramTest, digests, kvcalib, shape_options, statistics
+from program import TINY, ProgramTest, digests, kvcalib, shape_options, start_stepped, statistics, stops
 from reference.families import random_decoder, save
 
 FAILED, WRONG_USAGE = 1, 2
@@ -298,6 +298,35 @@ class Delivery(Exporters):
         self.assertIn("lightllm/mine.txt", run.err)
         (output / "lightllm/mine.txt").unlink()
         self.succeed(*two, "--force")
+
+    def test_all_folders_appear_at_once_and_a_killed_run_leaves_none(self):
+        directory, calibrated = self.model()
+        whole = digests(self.export("vllm,mindie", output="whole"))
+        below = self.folder / "below"
+        below.mkdir()
+        arguments = ["export", "--for", "vllm,mindie", "--stats", calibrated / STATISTICS, "--weights", directory, "--output",
+                     below / "out"]
+        names = {name for name in whole if not name.endswith("summary.json")}
+        steps = 0
+        process = start_stepped(below, *arguments)
+        for steps in stops(process):
+            if (below / "out").exists():
+                self.assertLessEqual(names, set(digests(below / "out")))
+        process.communicate()
+        self.assertEqual(process.returncode, 0)
+        self.assertGreater(steps, len(names))
+        shutil.rmtree(below / "out")
+        for step in range(1, steps, 7):
+            process = start_stepped(below, *arguments)
+            for number in stops(process):
+                if number == step:
+                    process.kill()
+            process.communicate()
+            if (below / "out").exists():
+                self.assertEqual(set(digests(below / "out")), set(whole), step)
+                shutil.rmtree(below / "out")
+        self.succeed(*arguments)
+        self.assertEqual({entry.name for entry in below.iterdir()}, {"out"}, "what killed runs left is cleared")
 
     def test_a_dry_run_tells_the_files(self):
         directory, _ = self.model()

@@ -14,8 +14,9 @@ std::string format(const ScaleExport& exported) {
   std::string files;
   for (const OutputFile& file : exported.files) files += file.name + ", ";
   std::string text = concat(exporter.name, " (", exporter.title, "): ", files, "and statistics in ",
-                            exported.place, "\n  scale: ", exporter.formula, "\n  written against ",
-                            exporter.source, "; not run with it\n");
+                            exported.place, "\n  scale: ", exporter.formula, "\n");
+  if (!exporter.source.empty())
+    text += concat("  written against ", exporter.source, "; not run with it\n");
   if (!exporter.note.empty()) text += concat("  note: ", exporter.note, "\n");
   return text;
 }

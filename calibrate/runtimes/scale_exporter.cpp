@@ -26,8 +26,9 @@ VerifyReport verify_export(const ScaleExporter& exporter, const std::filesystem:
   } catch (const Error& failure) {
     report.faults.emplace_back(failure.what());
   }
-  report.notes.emplace_back(
-      concat("read by the rules of ", exporter.source, "; nothing was run with it"));
+  if (!exporter.source.empty())
+    report.notes.emplace_back(
+        concat("read by the rules of ", exporter.source, "; nothing was run with it"));
   if (!exporter.note.empty()) report.notes.emplace_back(exporter.note);
   return report;
 }

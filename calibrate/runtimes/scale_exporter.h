@@ -29,8 +29,8 @@ struct ScaleExporter {
   std::string_view name;      // on the command line
   std::string_view title;     // "vLLM, FP8 E4M3 cache"
   std::string_view formula;   // of a scale
-  std::string_view source;    // what of the program its rules were read in
-  std::string_view note;      // how to use the files
+  std::string_view source;    // what of it was read; "": it is nobody's
+  std::string_view note;      // how to use the files; may be ""
   bool names_tensors = true;  // needs the Hugging Face directory: ExportTarget::checkpoint
   bool counts_ranks = false;  // its files depend on the number of ranks that serve
 

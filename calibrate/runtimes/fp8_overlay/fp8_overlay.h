@@ -13,8 +13,8 @@ namespace kvcalib {
 //   config.merge.json              quantization_config for config.json (compressed-tensors)
 // scale = absmax / 448.
 // Source: vLLM, maybe_remap_kv_scale_name in model_loader/weight_utils.py and load_weights of
-// models/llama.py and qwen2.py; SGLang, models/llama.py (its models/qwen2.py takes neither
-// spelling reliably).
+// models/llama.py and qwen2.py; SGLang, models/llama.py (its models/qwen2.py looks names up
+// as they stand, and fails at the first spelling).
 extern const ScaleExporter kVllm, kSglang;
 
 }  // namespace kvcalib

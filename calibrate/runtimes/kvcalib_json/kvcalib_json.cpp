@@ -189,7 +189,7 @@ const ScaleExporter kKvcalibJson = {
     .name = "kvcalib-json",
     .title = "kvcalib.json, for programs of your own",
     .formula = "ranges of every channel; absmax / 127, absmax / 448, (max - min) / 255",
-    .source = "its description in calibrate/runtimes/kvcalib_json/kvcalib_json.h",
+    .source = "",
     .note = "",
     .names_tensors = false,
     .is_ours = [](std::string_view file) { return file == kFile; },

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # setup.sh [--cuda] [--dev]: makes a fresh Debian 12 or Ubuntu 24.04 (root or sudo) ready to build and test the project.
-# With --dev also nvcc, ccache, clang-format, clang-tidy, Google Benchmark and Transformers. Run again, it only adds what
-# is missing.
+# With --dev also nvcc, ccache, clang-format, clang-tidy, Google Benchmark, Transformers and compressed-tensors. Run again,
+# it only adds what is missing.
 #   compilers, CMake and libraries   from the distribution
 #   PyTorch, NCCL, Python packages   from PyPI into .venv, unless CMAKE_PREFIX_PATH names a PyTorch
 #   nvcc                             from PyPI into .venv, with .cuda laid over it, unless the machine has the right one;

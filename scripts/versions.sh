@@ -17,5 +17,6 @@ NVCC_PACKAGES=(
 )
 # For the scripts and for the tests written in Python.
 PYTHON_PACKAGES=(numpy==2.4.6 safetensors==0.8.0 sentencepiece==0.2.3 tokenizers==0.23.3)
-# For the comparison with Hugging Face, scripts/bench_hf.py: only with setup.sh --dev.
-DEVELOPER_PYTHON_PACKAGES=(transformers==5.17.0)
+# Only with setup.sh --dev: for the comparison with Hugging Face, scripts/bench_hf.py, and what vLLM reads a quantised
+# cache's config with, tests/cli/test_exporters.py.
+DEVELOPER_PYTHON_PACKAGES=(transformers==5.17.0 compressed-tensors==0.20.1)

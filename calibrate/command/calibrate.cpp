@@ -62,7 +62,7 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
 // A rank that was killed cannot take back what it had begun to write; opening its place again does.
 void clear_leftovers(const CalibrateOptions& options) {
   try {
-    clear_output(options.output, options.scales.runtime.row(), options.weights);
+    clear_output(options.output, options.scales.readers, options.weights);
   } catch (const Error&) {
     // The place is not ours to write, which the rank has said already.
   }

@@ -57,6 +57,7 @@ CalibrateOptions parse_calibrate(const Heading& heading,
   parser.parse(arguments);
 
   take_method(parser, method, options.scales);
+  check_readers(parser, options.scales.readers);
   check_place(parser, options.output, !options.dry_run);
   check_micro_batch(parser, options.micro_batch_tokens);
   check_serving(parser, options.scales.serving_ranks);

@@ -22,7 +22,9 @@ constexpr std::array kCommands = {
              "memory of a rank in service, held on a GPU.\n",
              "--weights DIR (--data ... | --tasks ... | --copy | --memory)"},
             "what does int8 cost? divergence, perplexity, tasks, layer by layer"},
-    Command{{"export", "Make scale files again from the statistics of an earlier run.",
+    Command{{"export",
+             "Make scale files again from the statistics of an earlier run, TurboMind's or\n"
+             "another runtime's.\n",
              "--stats FILE --weights DIR (--output DIR | --in-place)"},
             "make scale files again from the statistics of an earlier run"},
     Command{{"equalise",

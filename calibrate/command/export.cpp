@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
+#include <utility>
 
 #include "calibrate/command/commands.h"
 #include "calibrate/command/statistics_match.h"
+#include "calibrate/report/delivered.h"
 #include "calibrate/report/standard_output.h"
-#include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
 #include "calibrate/statistics/session_ranges.h"
 #include "sharding/files/error.h"
@@ -14,10 +15,10 @@ namespace kvcalib {
 
 int run_export(const ExportOptions& options) {
   const std::unique_ptr<OutputTransaction> output =
-      open_output(options.output, options.scales.runtime.row(), options.weights);
+      open_output(options.output, options.scales.readers, options.weights);
   const std::unique_ptr<WeightDirectory> weights = open_weights(options.weights);
   const WeightDirectory& directory = *weights;
-  const StatisticsFile statistics = read_statistics(options.statistics);
+  StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options.statistics, directory);
   Target target = resolve_target(directory, options.scales, statistics.provenance.length);
   if (target.session_length > known_length(statistics, target.session_length))
@@ -25,16 +26,18 @@ int run_export(const ExportOptions& options) {
         concat(options.statistics.string(), ": does not tell what K's rotation does beyond its ",
                "windows of ", statistics.provenance.length, " tokens, and sessions have ",
                target.session_length, ": a range may be too narrow there; calibrate again"));
-  check_same_arithmetic(statistics, options.statistics, directory, options.scales.runtime.row(),
-                        *target.runtime);
+  if (target.serves(options.scales.runtime.name))
+    check_same_arithmetic(statistics, options.statistics, directory, options.scales.runtime.row(),
+                          *target.runtime);
+  if (target.readers.size() > 1 || !target.serves(options.scales.runtime.name))
+    check_own_arithmetic(statistics, options.statistics, directory, options.scales.runtime.row());
   warn(std::cerr, target.warnings);
-  const Summary summary = summarise(
-      make_delivery(directory, target, statistics,
-                    output_path(options.output, directory.path()).string(), std::nullopt));
-  write_delivery(*output, summary.delivery);
+  const Delivered delivered =
+      deliver(directory, target, std::move(statistics),
+              output_path(options.output, directory.path()).string(), std::nullopt, *output);
   output->after_commit([&] {
     warn(std::cerr, output->warnings());
-    print(format_summary(summary));
+    print(format_delivered(delivered));
   });
   return 0;
 }

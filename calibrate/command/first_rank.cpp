@@ -16,9 +16,9 @@
 #include "calibrate/data/tokenizer.h"
 #include "calibrate/data/windows.h"
 #include "calibrate/delivery/program_version.h"
+#include "calibrate/report/delivered.h"
 #include "calibrate/report/progress.h"
 #include "calibrate/report/standard_output.h"
-#include "calibrate/report/summary.h"
 #include "calibrate/report/warnings.h"
 #include "sharding/files/file_kind.h"
 #include "sharding/files/json_writer.h"
@@ -70,7 +70,7 @@ Job open_job(const CalibrateOptions& options, const c10::Device& device) {
   if (options.trace)
     check_trace_place(*options.trace, options.weights, options.output.output, options.output.force);
   std::unique_ptr<OutputTransaction> output =
-      open_output(options.output, options.scales.runtime.row(), options.weights);
+      open_output(options.output, options.scales.readers, options.weights);
   std::unique_ptr<WeightDirectory> directory = open_weights(options.weights);
   check_device(device, directory->config().head_dim);
   std::vector<std::filesystem::path> files = expand_data_paths(options.data);
@@ -161,22 +161,21 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
   cost.peak_device_bytes = device.is_cuda() ? peak_gpu_bytes(device) : 0;
   reporter.finish();
 
-  Summary summary;
+  Delivered delivered;
   {
     const HostSpan span(tracing, "delivery", "deliver");
     StatisticsFile statistics{observed.rounded(config.weight_type),
                               provenance_of(job, drawn, device)};
     job.inputs.check();
     const std::filesystem::path place = output_path(options.output, job.directory->path());
-    summary = summarise(
-        make_delivery(*job.directory, job.target, std::move(statistics), place.string(), cost));
-    write_delivery(*job.output, summary.delivery);
+    delivered = deliver(*job.directory, job.target, std::move(statistics), place.string(), cost,
+                        *job.output);
     rendezvous.tell_delivered();
   }
   job.output->after_commit([&] {
     warn(std::cerr, job.output->warnings());
     if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
-    print(options.json ? json_text(to_json(summary)) : format_summary(summary));
+    print(options.json ? json_text(to_json(delivered)) : format_delivered(delivered));
   });
   rendezvous.tell_done();
   return 0;

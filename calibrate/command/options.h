@@ -49,6 +49,7 @@ struct EqualiseOptions {
 
 struct VerifyOptions {
   std::filesystem::path directory;
+  std::vector<std::string> readers{std::string(kTurboMind)};  // of reader_names()
   RuntimeChoice runtime;
   std::optional<int64_t> serving_ranks;
   bool json = false;

@@ -7,8 +7,9 @@
 #include <sstream>
 
 #include "calibrate/report/gigabytes.h"
-#include "calibrate/runtimes/runtime.h"
+#include "calibrate/runtimes/runtime_table.h"
 #include "calibrate/statistics/statistics_file.h"
+#include "sharding/files/error.h"
 #include "sharding/files/json_writer.h"
 #include "sharding/formats/model_config_json.h"
 
@@ -60,16 +61,29 @@ std::string format_plan(const CalibrationPlan& plan) {
                   << plan.windows.seed << (plan.windows.pack ? ", packed" : "") << "\n";
   line("devices") << plan.devices.text() << ", " << plan.micro_batch_windows()
                   << " window(s) a micro-batch\n";
-  line("runtime") << plan.target.runtime->release() << ", " << plan.target.ranks
-                  << " serving rank(s), " << plan.target.method.text() << "\n";
+  for (const std::string& reader : plan.target.readers) {
+    const ScaleExporter* const exporter = find_exporter(reader);
+    if (exporter != nullptr)
+      line("for") << exporter->title << ": " << exporter->formula << "\n";
+    else
+      line("runtime") << plan.target.runtime->release() << ", " << plan.target.ranks
+                      << " serving rank(s), " << plan.target.method.text() << "\n";
+  }
   line("to read") << gigabytes(plan.bytes_to_read(), 3) << " in all, each byte once\n";
   line("memory") << gigabytes(memory.total(), 3) << " per device: two layers "
                  << gigabytes(memory.layers, 3) << ", activations "
                  << gigabytes(memory.activations, 3) << ", micro-batch "
                  << gigabytes(memory.micro_batch, 3) << "\n";
-  line("to write") << plan.target.runtime->files_in_words(config, plan.target.ranks) << ", "
-                   << kStatisticsFileName << ", " << kSummaryFileName << " into " << plan.place
-                   << "\n";
+  for (const std::string& reader : plan.target.readers) {
+    const ScaleExporter* const exporter = find_exporter(reader);
+    line("to write") << (exporter == nullptr
+                             ? plan.target.runtime->files_in_words(config, plan.target.ranks)
+                             : exporter->files_in_words(config.layers, plan.target.ranks))
+                     << ", " << kStatisticsFileName << ", " << kSummaryFileName << " into "
+                     << plan.place
+                     << (plan.target.readers.size() > 1 ? concat("/", reader) : std::string())
+                     << "\n";
+  }
   for (const std::string& warning : plan.target.warnings) line("warning") << warning << "\n";
   return text.str();
 }
@@ -90,6 +104,9 @@ std::string plan_json(const CalibrationPlan& plan) {
                {"memory_bytes_per_device", plan.memory().total()},
                {"scale_files", plan.config.layers * plan.target.ranks},
                {"warnings", plan.target.warnings}});
+  if (!plan.target.serves(kTurboMind)) json.erase("scale_files");
+  if (plan.target.readers.size() > 1 || !plan.target.serves(kTurboMind))
+    json["for"] = plan.target.readers;
   return json_text(std::move(json));
 }
 

@@ -15,6 +15,7 @@ ExportOptions parse_export(const Heading& heading, const std::vector<std::string
   add_delivery(parser, options.output, options.scales, method);
   parser.parse(arguments);
   take_method(parser, method, options.scales);
+  check_readers(parser, options.scales.readers);
   check_place(parser, options.output, true);
   check_serving(parser, options.scales.serving_ranks);
   check_session_length(parser, options.scales.session_length);
@@ -51,9 +52,11 @@ VerifyOptions parse_verify(const Heading& heading, const std::vector<std::string
                options.directory);
   parser.positional("directory");
   parser.require("directory", "the directory to verify");
+  add_readers(parser, options.readers);
   add_serving(parser, options.runtime.release, options.serving_ranks);
   add_json(parser, options.json);
   parser.parse(arguments);
+  check_readers(parser, options.readers);
   check_serving(parser, options.serving_ranks);
   return options;
 }

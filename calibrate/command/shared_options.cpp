@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/command/shared_options.h"
 
+#include <algorithm>
+
+#include "calibrate/command/nearest.h"
 #include "calibrate/statistics/session_ranges.h"
 #include "sharding/files/error.h"
 #include "sharding/ranks/rank.h"
@@ -14,6 +17,16 @@ void add_weights(Parser& parser, std::filesystem::path& weights, const std::stri
 
 void add_force(Parser& parser, bool& force, const std::string& replaced) {
   parser.flag("Output", "force", "replace " + replaced, force);
+}
+
+void add_readers(Parser& parser, std::vector<std::string>& readers) {
+  std::string names;
+  for (const std::string& name : reader_names()) names += (names.empty() ? "" : ", ") + name;
+  parser.list({"Output", "for",
+               concat("who reads the files, of ", names, "; of several each has a folder (default ",
+                      readers.front(), ")"),
+               "NAME,..."},
+              readers);
 }
 
 void add_runtime(Parser& parser, std::string& runtime) {
@@ -35,6 +48,7 @@ void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales,
   add_output(parser, output.output, "files");
   parser.flag("Output", "in-place", "put the files into the weights directory, all at once",
               output.in_place);
+  add_readers(parser, scales.readers);
   add_serving(parser, scales.runtime.release, scales.serving_ranks);
   parser.value(
       {"Output", "method",
@@ -71,6 +85,30 @@ void check_place(const Parser& parser, const OutputOptions& output, bool needed)
   if (output.output && output.in_place) parser.fail("--output and --in-place exclude each other");
   if (needed && !output.output && !output.in_place)
     parser.fail("where do the files go? give --output DIR or --in-place");
+}
+
+void check_readers(const Parser& parser, const std::vector<std::string>& readers) {
+  const std::vector<std::string> known = reader_names();
+  const auto names = [&](std::string_view name) {
+    return std::count(readers.begin(), readers.end(), name);
+  };
+  if (readers.empty()) parser.fail("--for names nobody");
+  bool counts_ranks = names(kTurboMind) > 0;
+  for (const std::string& reader : readers) {
+    if (std::find(known.begin(), known.end(), reader) == known.end())
+      parser.fail(concat("--for ", reader, ": nobody that kvcalib makes files for",
+                         suggestion(reader, known)));
+    if (names(reader) > 1) parser.fail(concat("--for names ", reader, " twice"));
+    const ScaleExporter* const exporter = find_exporter(reader);
+    counts_ranks = counts_ranks || (exporter != nullptr && exporter->counts_ranks);
+  }
+  for (const char* const option : {"runtime", "method", "symmetric", "session-len"})
+    if (names(kTurboMind) == 0 && parser.given(option))
+      parser.fail(concat("--", option, " is of turbomind, which --for does not name"));
+  if (!counts_ranks && parser.given("serving-tp"))
+    parser.fail("--serving-tp changes nothing for those that --for names");
+  if (parser.given("in-place") && (readers.size() > 1 || names(kTurboMind) == 0))
+    parser.fail("--in-place is of turbomind alone; give --output DIR");
 }
 
 std::string method_names() {

@@ -25,6 +25,8 @@ void add_output(Parser& parser, Path& directory, const std::string& contents) {
 }
 
 void add_force(Parser& parser, bool& force, const std::string& replaced);
+// Those that files are made for, or read as.
+void add_readers(Parser& parser, std::vector<std::string>& readers);
 void add_runtime(Parser& parser, std::string& runtime);
 void add_serving(Parser& parser, std::string& runtime, std::optional<int64_t>& ranks);
 
@@ -45,6 +47,8 @@ void check_limit(const Parser& parser, const char* option, int64_t value, int64_
 void check_serving(const Parser& parser, const std::optional<int64_t>& ranks);
 void check_session_length(const Parser& parser, const std::optional<int64_t>& tokens);
 void check_place(const Parser& parser, const OutputOptions& output, bool needed);
+// For what none is, one named twice, and options that mean nothing to any of them.
+void check_readers(const Parser& parser, const std::vector<std::string>& readers);
 
 // Throw UsageError for what no method is.
 ScaleMethod read_method(const Parser& parser, const std::string& given);

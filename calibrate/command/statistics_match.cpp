@@ -6,6 +6,17 @@
 #include "sharding/formats/model_difference.h"
 
 namespace kvcalib {
+namespace {
+
+void check_same_reading(const Provenance& provenance, const std::filesystem::path& file,
+                        const WeightDirectory& directory) {
+  if (const auto other = find_difference(provenance.model, directory.config(), provenance.length))
+    throw Error(concat(file.string(), ": was taken with ", other->name, " = ", other->first,
+                       ", and the model in ", directory.path().string(), " has ", other->second,
+                       "; calibrate it again, or give the model as it was"));
+}
+
+}  // namespace
 
 void check_same_model(const StatisticsFile& statistics, const std::filesystem::path& file,
                       const WeightDirectory& directory) {
@@ -29,10 +40,19 @@ void check_same_arithmetic(const StatisticsFile& statistics, const std::filesyst
                        runtime.release(),
                        " rotates this model's otherwise (its keys of rope, NTK and logn); ",
                        "calibrate with --runtime ", runtime.release()));
-  if (const auto other = find_difference(provenance.model, config, provenance.length))
-    throw Error(concat(file.string(), ": was taken with ", other->name, " = ", other->first,
-                       ", and the model in ", directory.path().string(), " has ", other->second,
-                       "; calibrate it again, or give the model as it was"));
+  check_same_reading(provenance, file, directory);
+}
+
+void check_own_arithmetic(const StatisticsFile& statistics, const std::filesystem::path& file,
+                          const WeightDirectory& directory, const RuntimeRow& row) {
+  const Provenance& provenance = statistics.provenance;
+  const auto observed = row.open(provenance.runtime);
+  if (observed->rotation(provenance.model, provenance.length) !=
+      observed->rotation(directory.config(), provenance.length))
+    throw Error(concat(file.string(), ": was taken as ", observed->title(), " rotates K, and the ",
+                       "code of the model in ", directory.path().string(), " rotates otherwise; ",
+                       "calibrate that directory"));
+  check_same_reading(provenance, file, directory);
 }
 
 }  // namespace kvcalib

@@ -19,4 +19,10 @@ void check_same_arithmetic(const StatisticsFile& statistics, const std::filesyst
                            const WeightDirectory& directory, const RuntimeRow& row,
                            const Runtime& runtime);
 
+// For readers that run the model as its own code does: that statistics were taken so, as those of a
+// Hugging Face directory are, and that the model is still read as it was.  `row`: of what they were
+// taken for.  Weights that are TurboMind's own count as it rotates them.
+void check_own_arithmetic(const StatisticsFile& statistics, const std::filesystem::path& file,
+                          const WeightDirectory& directory, const RuntimeRow& row);
+
 }  // namespace kvcalib

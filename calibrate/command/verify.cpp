@@ -8,27 +8,65 @@
 #include "sharding/files/json_writer.h"
 
 namespace kvcalib {
+namespace {
 
-int run_verify(const VerifyOptions& options) {
+// A reader's directory as that reader takes it.
+struct Verified {
+  std::filesystem::path directory;
+  std::string runtime;  // in JSON: a release of TurboMind, or a reader's name
+  std::string title;
+  VerifyReport report;
+};
+
+Verified verify(const VerifyOptions& options, const std::string& reader) {
+  const std::filesystem::path directory =
+      options.readers.size() > 1 ? options.directory / reader : options.directory;
+  if (const ScaleExporter* const exporter = find_exporter(reader))
+    return {directory, reader, std::string(exporter->title),
+            verify_export(*exporter, directory, options.serving_ranks)};
   const auto runtime = options.runtime.open();
-  const VerifyReport report = runtime->verify(options.directory, options.serving_ranks);
-  if (options.json) {
-    const nlohmann::ordered_json result = {{"directory", options.directory.string()},
-                                           {"runtime", runtime->release()},
-                                           {"ok", report.good()},
-                                           {"faults", report.faults},
-                                           {"notes", report.notes}};
-    print(json_text(result));
-    return report.good() ? 0 : 1;
-  }
+  return {directory, runtime->release(), runtime->title(),
+          runtime->verify(directory, options.serving_ranks)};
+}
+
+nlohmann::ordered_json to_json(const Verified& verified) {
+  return {{"directory", verified.directory.string()},
+          {"runtime", verified.runtime},
+          {"ok", verified.report.good()},
+          {"faults", verified.report.faults},
+          {"notes", verified.report.notes}};
+}
+
+std::string format(const Verified& verified) {
+  const VerifyReport& report = verified.report;
   std::string text;
   for (const std::string& fault : report.faults) text += concat("fault: ", fault, "\n");
   for (const std::string& note : report.notes) text += concat("note: ", note, "\n");
-  print(concat(text, options.directory.string(), ": ",
-               report.good() ? runtime->title() + " would load these scales as they are meant"
-                             : std::to_string(report.faults.size()) + " fault(s)",
-               "\n"));
-  return report.good() ? 0 : 1;
+  return concat(text, verified.directory.string(), ": ",
+                report.good() ? verified.title + " would load these scales as they are meant"
+                              : std::to_string(report.faults.size()) + " fault(s)",
+                "\n");
+}
+
+}  // namespace
+
+int run_verify(const VerifyOptions& options) {
+  bool good = true;
+  std::string text;
+  nlohmann::ordered_json results = nlohmann::ordered_json::array();
+  for (const std::string& reader : options.readers) {
+    const Verified verified = verify(options, reader);
+    good = good && verified.report.good();
+    text += format(verified);
+    results.push_back(to_json(verified));
+  }
+  if (options.json)
+    print(json_text(results.size() == 1
+                        ? results.front()
+                        : nlohmann::ordered_json{{"ok", good}, {"runtimes", results}}));
+  else
+    print(text);
+  return good ? 0 : 1;
 }
 
 }  // namespace kvcalib

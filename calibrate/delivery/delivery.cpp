@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "calibrate/delivery/scale_export.h"
 #include "calibrate/statistics/session_ranges.h"
 
 namespace kvcalib {
@@ -27,12 +28,12 @@ void set_scales(Delivery& delivery) {
 }  // namespace
 
 Delivery make_delivery(const WeightDirectory& weights, const Target& target,
-                       StatisticsFile statistics, std::string place,
+                       std::shared_ptr<const StatisticsFile> statistics, std::string place,
                        const std::optional<RunCost>& cost) {
   Delivery delivery;
   delivery.target = target;
   delivery.place = std::move(place);
-  delivery.statistics = std::make_shared<const StatisticsFile>(std::move(statistics));
+  delivery.statistics = std::move(statistics);
   set_scales(delivery);
   delivery.cost = cost;
   delivery.beside_scales = target.runtime->beside_scales_in_words(weights);
@@ -47,9 +48,9 @@ Delivery make_delivery(const WeightDirectory& weights, const Target& target,
   return delivery;
 }
 
-void write_delivery(OutputTransaction& output, const Delivery& delivery) {
-  for (const DeliveredFile& file : delivery.files) output.write(file.name, file.content);
-  output.commit();
+void stage_delivery(OutputTransaction& output, const Delivery& delivery) {
+  const std::string folder = folder_of(delivery.target, kTurboMind);
+  for (const DeliveredFile& file : delivery.files) output.write(folder + file.name, file.content);
 }
 
 }  // namespace kvcalib

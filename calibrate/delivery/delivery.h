@@ -46,10 +46,10 @@ struct Delivery {
 // Without the summary.  Throws Error for statistics that give no scales, or scales that the runtime
 // has no place for.
 Delivery make_delivery(const WeightDirectory& weights, const Target& target,
-                       StatisticsFile statistics, std::string place,
+                       std::shared_ptr<const StatisticsFile> statistics, std::string place,
                        const std::optional<RunCost>& cost);
 
-// Writes all files and makes them appear as one.
-void write_delivery(OutputTransaction& output, const Delivery& delivery);
+// Stages all files.
+void stage_delivery(OutputTransaction& output, const Delivery& delivery);
 
 }  // namespace kvcalib

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
 
 #include "calibrate/output/output_transaction.h"
 #include "calibrate/runtimes/runtime_table.h"
@@ -17,10 +19,11 @@ struct OutputOptions {
   bool force = false;
 };
 
-// Opens where the files go, before any work: what cannot be written is found out now.  In place is
-// only a directory of the runtime's own weights.
+// Opens where the files for these readers go, before any work: what cannot be written is found out
+// now.  In place is only a directory of TurboMind's own weights, for it alone.  For several of them
+// files are named READER/NAME.
 std::unique_ptr<OutputTransaction> open_output(const OutputOptions& options,
-                                               const RuntimeRow& runtime,
+                                               std::span<const std::string> readers,
                                                const std::filesystem::path& weights);
 
 // Where the files will lie.
@@ -28,7 +31,7 @@ std::filesystem::path output_path(const OutputOptions& options,
                                   const std::filesystem::path& weights);
 
 // Takes back what a killed run has left where the files go.
-void clear_output(const OutputOptions& options, const RuntimeRow& runtime,
+void clear_output(const OutputOptions& options, std::span<const std::string> readers,
                   const std::filesystem::path& weights);
 
 }  // namespace kvcalib

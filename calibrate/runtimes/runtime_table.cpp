@@ -4,6 +4,13 @@
 #include <algorithm>
 #include <array>
 
+#include "calibrate/runtimes/ascend_c8/ascend_c8.h"
+#include "calibrate/runtimes/fp8_overlay/fp8_overlay.h"
+#include "calibrate/runtimes/kvcalib_json/kvcalib_json.h"
+#include "calibrate/runtimes/lightllm/lightllm.h"
+#include "calibrate/runtimes/lmdeploy_ascend/lmdeploy_ascend.h"
+#include "calibrate/runtimes/sglang_json/sglang_json.h"
+#include "calibrate/runtimes/tensorrt_llm/tensorrt_llm.h"
 #include "calibrate/runtimes/turbomind/turbomind.h"
 #include "sharding/files/error.h"
 
@@ -15,7 +22,26 @@ constexpr std::array kRuntimes{
                open_turbomind},
 };
 
+constexpr std::array kExporters{
+    &kVllm,       &kSglang, &kSglangJson,     &kLightLlm,    &kTensorRtLlm,
+    &kVllmAscend, &kMindIe, &kLmDeployAscend, &kKvcalibJson,
+};
+
 }  // namespace
+
+const ScaleExporter* find_exporter(std::string_view name) {
+  const auto* const found =
+      std::find_if(kExporters.begin(), kExporters.end(),
+                   [&](const ScaleExporter* exporter) { return exporter->name == name; });
+  return found == kExporters.end() ? nullptr : *found;
+}
+
+std::vector<std::string> reader_names() {
+  std::vector<std::string> names;
+  for (const RuntimeRow& row : kRuntimes) names.emplace_back(row.name);
+  for (const ScaleExporter* exporter : kExporters) names.emplace_back(exporter->name);
+  return names;
+}
 
 const RuntimeRow& find_runtime(std::string_view name) {
   const auto* const found = std::find_if(kRuntimes.begin(), kRuntimes.end(),

@@ -6,9 +6,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "calibrate/output/output_names.h"
 #include "calibrate/runtimes/runtime.h"
+#include "calibrate/runtimes/scale_exporter.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
@@ -29,6 +31,12 @@ inline constexpr std::string_view kTurboMind = "turbomind";
 
 // Throws Error naming those there are.
 const RuntimeRow& find_runtime(std::string_view name);
+
+// Null for what is none of them, as a runtime.
+const ScaleExporter* find_exporter(std::string_view name);
+
+// All that files are made for: runtimes, then exporters.
+std::vector<std::string> reader_names();
 
 // What is asked for: a runtime and its release, with what they are unless others are named.
 struct RuntimeChoice {

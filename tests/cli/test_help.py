@@ -9,12 +9,12 @@ from program import ROOT, TINY, ProgramTest, digests, kvcalib
 
 OPTIONS = {
     "calibrate": ["--weights", "--data", "--output", "--in-place", "--tokenizer", "--samples", "--length", "--seed",
-                  "--pack", "--runtime", "--serving-tp", "--method", "--symmetric", "--devices", "--micro-batch", "--force",
+                  "--pack", "--for", "--runtime", "--serving-tp", "--method", "--symmetric", "--devices", "--micro-batch", "--force",
                   "--dry-run", "--trace", "--quiet", "--json", "--help"],
-    "export": ["--stats", "--weights", "--output", "--in-place", "--runtime", "--serving-tp", "--method", "--symmetric", "--force",
-               "--help"],
+    "export": ["--stats", "--weights", "--output", "--in-place", "--for", "--runtime", "--serving-tp", "--method", "--symmetric",
+               "--force", "--help"],
     "equalise": ["--weights", "--stats", "--output", "--in-place", "--exact", "--force", "--quiet", "--help"],
-    "verify": ["--runtime", "--serving-tp", "--json", "--help"],
+    "verify": ["--for", "--runtime", "--serving-tp", "--json", "--help"],
     "inspect": ["--json", "--help"],
     "plan": ["--weights", "--devices", "--runtime", "--batch", "--session", "--prompt", "--card", "--json", "--help"],
     "shard": ["--weights", "--output", "--tp", "--runtime", "--model-name", "--force", "--quiet", "--help"],

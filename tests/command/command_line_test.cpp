@@ -73,6 +73,30 @@ TEST(CommandLine, HasTheDefaultsThatTheHelpStates) {
   EXPECT_FALSE(options.output.force || options.pack);
 }
 
+TEST(CommandLine, NamesThoseThatFilesAreFor) {
+  const Arguments base = {"--weights", "w", "--data", "d", "--output", "o"};
+  const auto with = [&](const Arguments& more) {
+    Arguments arguments = base;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return calibrate_options(arguments).scales.readers;
+  };
+  const auto refusal = [&](const Arguments& more) { return message_of([&] { with(more); }); };
+  EXPECT_EQ(with({}), (Arguments{"turbomind"}));
+  EXPECT_EQ(with({"--for", "vllm,turbomind", "--runtime", "0.0.14", "--symmetric"}),
+            (Arguments{"vllm", "turbomind"}));
+  EXPECT_EQ(with({"--for", "tensorrt-llm", "--serving-tp", "2"}), (Arguments{"tensorrt-llm"}));
+  EXPECT_HOLDS("did you mean vllm?", refusal({"--for", "vlm"}));
+  EXPECT_HOLDS("twice", refusal({"--for", "vllm,vllm"}));
+  EXPECT_HOLDS("nobody", refusal({"--for", ""}));
+  EXPECT_HOLDS("--runtime is of turbomind", refusal({"--for", "vllm", "--runtime", "0.3.0"}));
+  EXPECT_HOLDS("--method is of turbomind", refusal({"--for", "vllm", "--method", "symmetric"}));
+  EXPECT_HOLDS("--serving-tp changes nothing", refusal({"--for", "vllm", "--serving-tp", "2"}));
+  EXPECT_HOLDS("--in-place is of turbomind alone", message_of([] {
+                 calibrate_options(
+                     {"--weights", "w", "--data", "d", "--in-place", "--for", "turbomind,vllm"});
+               }));
+}
+
 TEST(CommandLine, NamesTheNearestOptionForAnUnknownOne) {
   EXPECT_HOLDS("did you mean --samples?", message_of([] {
                  calibrate_options({"--sampels", "3"});

@@ -33,7 +33,8 @@ inline Delivery delivery_of(const WeightDirectory& weights, const ScaleOptions& 
   ScaleOptions for_two = options;
   for_two.serving_ranks = 2;
   return make_delivery(weights, resolve_target(weights.config(), for_two, 0, 64),
-                       statistics_of(weights.config()), "/results", cost);
+                       std::make_shared<const StatisticsFile>(statistics_of(weights.config())),
+                       "/results", cost);
 }
 
 inline std::string bytes_of(const DeliveredFile& file) {

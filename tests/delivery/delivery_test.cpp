@@ -58,11 +58,11 @@ TEST(Delivery, OfAModelsOwnWeightsHasNoConfigToPatch) {
   for (const std::string& name : names_of(delivery)) EXPECT_NE(name, "config.ini");
 }
 
-TEST(Delivery, IsWrittenWholeAndCommittedAtTheEnd) {
+TEST(Delivery, IsStagedWhole) {
   const Delivery delivery = delivery_of(turbomind_weights(small_model()));
   Recorder output;
-  write_delivery(output, delivery);
-  EXPECT_TRUE(output.committed);
+  stage_delivery(output, delivery);
+  output.commit();
   ASSERT_EQ(output.files.size(), delivery.files.size());
   for (size_t i = 0; i < output.files.size(); ++i) {
     EXPECT_EQ(output.files[i].first, delivery.files[i].name);
@@ -70,12 +70,11 @@ TEST(Delivery, IsWrittenWholeAndCommittedAtTheEnd) {
   }
 }
 
-TEST(Delivery, IsNotCommittedWhereAFileFails) {
+TEST(Delivery, IsNotStagedWhereAFileFails) {
   Delivery delivery = delivery_of(turbomind_weights(small_model()));
   delivery.files.push_back({"last", [](ByteSink&) { throw Error("no more"); }});
   Recorder output;
-  EXPECT_EQ(message_of([&] { write_delivery(output, delivery); }), "no more");
-  EXPECT_FALSE(output.committed);
+  EXPECT_EQ(message_of([&] { stage_delivery(output, delivery); }), "no more");
 }
 
 TEST(Delivery, HoldsStatisticsFromWhichItsScalesCanBeMadeAgain) {

@@ -15,6 +15,7 @@ class OutputPlace : public testing::Test {
  protected:
   OutputPlace() { fs::create_directory(weights_); }
 
+  const std::vector<std::string> turbomind_{"turbomind"};
   OutputFolder folder_;
   fs::path weights_ = folder_.path() / "weights";
   OutputOptions in_directory_{folder_.path() / "results", false, false};
@@ -24,7 +25,7 @@ class OutputPlace : public testing::Test {
 TEST_F(OutputPlace, IsANewDirectoryOrTheWeights) {
   put(weights_, {{"config.ini", "old"}});
   for (const OutputOptions& options : {in_directory_, in_place_}) {
-    const auto output = open_output(options, RuntimeChoice{}.row(), weights_);
+    const auto output = open_output(options, turbomind_, weights_);
     output->write("config.ini", std::string_view("new"));
     output->commit();
   }
@@ -37,8 +38,7 @@ TEST_F(OutputPlace, IsANewDirectoryOrTheWeights) {
 TEST_F(OutputPlace, IsAsBeforeWhereNothingIsCommitted) {
   put(weights_, {{"config.ini", "old"}});
   for (const OutputOptions& options : {in_directory_, in_place_})
-    open_output(options, RuntimeChoice{}.row(), weights_)
-        ->write("config.ini", std::string_view("new"));
+    open_output(options, turbomind_, weights_)->write("config.ini", std::string_view("new"));
   EXPECT_FALSE(fs::exists(folder_.path() / "results"));
   EXPECT_EQ(visible(weights_), (Files{{"config.ini", "old"}}));
   EXPECT_TRUE(is_tidy(weights_));
@@ -47,17 +47,17 @@ TEST_F(OutputPlace, IsAsBeforeWhereNothingIsCommitted) {
 TEST_F(OutputPlace, IsNotTheWeightsOfAHuggingFaceModel) {
   put(weights_, {{"config.json", "{}"}});
   EXPECT_HOLDS("is a Hugging Face directory",
-               message_of([&] { open_output(in_place_, RuntimeChoice{}.row(), weights_); }));
-  EXPECT_EQ(message_of([&] { open_output(in_directory_, RuntimeChoice{}.row(), weights_); }),
+               message_of([&] { open_output(in_place_, turbomind_, weights_); }));
+  EXPECT_EQ(message_of([&] { open_output(in_directory_, turbomind_, weights_); }),
             "nothing was thrown");
 }
 
 TEST_F(OutputPlace, IsClearedOfWhatAKilledRunLeft) {
   fs::create_directory(folder_.path() / ".results.kvcalib-partial");
-  clear_output(in_directory_, RuntimeChoice{}.row(), weights_);
+  clear_output(in_directory_, turbomind_, weights_);
   EXPECT_FALSE(fs::exists(folder_.path() / ".results.kvcalib-partial"));
   fs::create_directories(weights_ / ".kvcalib-transaction" / "next");
-  clear_output(in_place_, RuntimeChoice{}.row(), weights_);
+  clear_output(in_place_, turbomind_, weights_);
   EXPECT_TRUE(is_tidy(weights_));
 }
 

@@ -29,8 +29,9 @@ RunCost cost_of(int64_t ranks) {
 }
 
 TEST(Summary, TellsMachinesWhatWasMadeAndHow) {
-  const nlohmann::ordered_json json =
-      to_json(summary_of(small_model(), {.method = ScaleMethod::kSymmetric}));
+  ScaleOptions options;
+  options.method = ScaleMethod::kSymmetric;
+  const nlohmann::ordered_json json = to_json(summary_of(small_model(), options));
   EXPECT_EQ(json.at("version"), program_version());
   EXPECT_EQ(json.at("runtime"), "v0.3.0");
   EXPECT_EQ(json.at("serving_tp"), 2);

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calibrate/runtimes/runtime.h"
+#include "calibrate/statistics/statistics_file.h"
+#include "sharding/files/json_object.h"
+
+namespace kvcalib {
+
+// A directory with files that were made for a program that only reads scales: as they were
+// delivered, or laid into the checkpoint.
+struct ExportedDirectory {
+  std::filesystem::path path;
+  std::optional<StatisticsFile> statistics;  // where they lie beside
+  std::optional<JsonObject> config;          // config.json, where it lies beside
+  std::optional<int64_t> serving_ranks;      // as asked for
+  int64_t layers = 0;                        // of the model, by these two; 0: not known
+
+  bool has(std::string_view file) const;
+};
+
+// Faults and notes of what lies beside go to `report`.  Throws Error when `directory` is no
+// readable directory.
+ExportedDirectory look_at_export(const std::filesystem::path& directory,
+                                 std::optional<int64_t> serving_ranks, VerifyReport& report);
+
+}  // namespace kvcalib

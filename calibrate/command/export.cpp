@@ -17,6 +17,7 @@ int run_export(const ExportOptions& options) {
   const WeightDirectory& directory = *weights;
   const StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options.statistics, directory);
+  check_histograms(statistics, options.statistics, options.scales.method);
   const Target target = resolve_target(directory, options.scales, statistics.provenance.length);
   check_same_arithmetic(statistics, options.statistics, directory, options.scales.runtime.row(),
                         *target.runtime);
@@ -24,6 +25,7 @@ int run_export(const ExportOptions& options) {
   const Summary summary = summarise(
       make_delivery(directory, target, statistics,
                     output_path(options.output, directory.path()).string(), std::nullopt));
+  warn(std::cerr, summary.delivery.clipped);
   write_delivery(*output, summary.delivery);
   output->after_commit([&] {
     warn(std::cerr, output->warnings());

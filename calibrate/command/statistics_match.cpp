@@ -35,4 +35,13 @@ void check_same_arithmetic(const StatisticsFile& statistics, const std::filesyst
                        "; calibrate it again, or give the model as it was"));
 }
 
+void check_histograms(const StatisticsFile& statistics, const std::filesystem::path& file,
+                      const ScaleMethod& method) {
+  if (!method.needs_histograms() || !statistics.statistics.key_histograms.empty()) return;
+  throw Error(concat(
+      file.string(), ": has no histograms (tensors 'key.counts' and on), of which ", "--method ",
+      method.text(), " is made; calibrate with --histograms",
+      statistics.provenance.equalised ? ", the equalised weights: it has none of them" : ""));
+}
+
 }  // namespace kvcalib

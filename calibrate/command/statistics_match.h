@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "calibrate/runtimes/runtime_table.h"
+#include "calibrate/statistics/scale_method.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
 
@@ -18,5 +19,9 @@ void check_same_model(const StatisticsFile& statistics, const std::filesystem::p
 void check_same_arithmetic(const StatisticsFile& statistics, const std::filesystem::path& file,
                            const WeightDirectory& directory, const RuntimeRow& row,
                            const Runtime& runtime);
+
+// Throws Error naming `file` and the way out where it lacks the histograms that the method needs.
+void check_histograms(const StatisticsFile& statistics, const std::filesystem::path& file,
+                      const ScaleMethod& method);
 
 }  // namespace kvcalib

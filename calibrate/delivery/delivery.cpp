@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "calibrate/statistics/clipping.h"
+
 namespace kvcalib {
 
 Delivery make_delivery(const WeightDirectory& weights, const Target& target,
@@ -13,6 +15,8 @@ Delivery make_delivery(const WeightDirectory& weights, const Target& target,
   delivery.place = std::move(place);
   delivery.statistics = std::make_shared<const StatisticsFile>(std::move(statistics));
   delivery.scales = compute_scales(delivery.statistics->statistics, target.ranks, target.method);
+  delivery.clipped = clipping_warnings(delivery.statistics->statistics, target.ranks, target.method,
+                                       delivery.scales);
   delivery.cost = cost;
   delivery.beside_scales = target.runtime->beside_scales_in_words(weights);
 

@@ -30,6 +30,7 @@ struct Delivery {
   std::string place;  // where the files go
   std::shared_ptr<const StatisticsFile> statistics;
   std::vector<KvScale> scales;       // [layers, target.ranks]
+  std::vector<std::string> clipped;  // warnings of what these clip
   std::optional<RunCost> cost;       // of a calibration
   std::string beside_scales;         // what else the runtime reads of the files, in words
   std::vector<DeliveredFile> files;  // the runtime's, statistics, summary

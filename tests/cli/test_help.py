@@ -9,8 +9,8 @@ from program import ROOT, TINY, ProgramTest, digests, kvcalib
 
 OPTIONS = {
     "calibrate": ["--weights", "--data", "--output", "--in-place", "--tokenizer", "--samples", "--length", "--seed",
-                  "--pack", "--runtime", "--serving-tp", "--method", "--symmetric", "--devices", "--micro-batch", "--force",
-                  "--dry-run", "--trace", "--quiet", "--json", "--help"],
+                  "--pack", "--histograms", "--runtime", "--serving-tp", "--method", "--symmetric", "--devices",
+                  "--micro-batch", "--force", "--dry-run", "--trace", "--quiet", "--json", "--help"],
     "export": ["--stats", "--weights", "--output", "--in-place", "--runtime", "--serving-tp", "--method", "--symmetric", "--force",
                "--help"],
     "equalise": ["--weights", "--stats", "--output", "--in-place", "--exact", "--force", "--quiet", "--help"],

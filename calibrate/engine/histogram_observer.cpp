@@ -60,10 +60,16 @@ at::Tensor half_spans(const at::Tensor& extremes) {
   return farthest.div(std::get<0>(at::frexp(farthest)));
 }
 
+// The bins of distances from 0 in widths, which are lost.  Of what is not finite it is any bin: that
+// ends the run.
+at::Tensor to_bins(const at::Tensor& distances) {
+  return distances.floor_().add_(kHalf).to(at::kLong).clamp_(0, kHistogramBins - 1);
+}
+
 // Histograms [heads, kHistogramBins] by bins that are `ratio` [heads, 1] times as wide.
 at::Tensor coarsened(const at::Tensor& histograms, const at::Tensor& ratio) {
   const at::Tensor bins = at::arange(kHistogramBins, ratio.options()).sub_(kHalf);
-  const at::Tensor index = bins.div(ratio).floor_().add_(kHalf).to(at::kLong);
+  const at::Tensor index = to_bins(bins.div(ratio));
   return at::zeros_like(histograms).scatter_add_(1, index, histograms);
 }
 
@@ -185,12 +191,7 @@ void HistogramObserver::add(const Sums& sums, int64_t first_head, const at::Tens
   const at::Tensor extremes = merge_extremes(own(sums.extremes), extremes_of(values, left_out_));
   const at::Tensor span = half_spans(extremes);
   const at::Tensor ratio = span.div(half_spans(own(sums.extremes)));
-  const at::Tensor index = values.flatten(1)
-                               .mul(span.reciprocal().mul_(kHalf))
-                               .floor_()
-                               .add_(kHalf)
-                               .to(at::kLong)
-                               .clamp_(0, kHistogramBins - 1);  // NaN is told of elsewhere
+  const at::Tensor index = to_bins(values.flatten(1).mul(span.reciprocal().mul_(kHalf)));
   const at::Tensor weights = importance.mul(factor).round_().to(at::kLong).flatten(1);
   const at::Tensor ones = at::ones({1, 1}, weights.options()).expand_as(index);
   own(sums.counts).copy_(coarsened(own(sums.counts), ratio).scatter_add_(1, index, ones));

@@ -8,6 +8,7 @@ import numpy as np
 
 from program import TINY, ProgramTest, kvcalib, scales, statistics
 from reference import scale_methods
+from reference.models import random_model
 
 METHODS = [("percentile:p=99.9", 99.9), ("percentile:p=99.999", 99.999), ("mse", 0), ("entropy", 0),
            ("importance:margin=1.05", 1.05), ("importance:margin=1", 1), ("sinks-apart:tokens=1", 1),
@@ -25,17 +26,22 @@ class ScaleMethods(ProgramTest):
         cls.gathered = test.calibrate(TINY / "weights", TINY / "text.jsonl", "--samples", 6, "--length", 256,
                                       "--histograms")
 
-    def export(self, name, *arguments, stats=None):
-        self.succeed("export", "--stats", stats or self.gathered / "kv_stats.safetensors", "--weights",
-                     TINY / "weights", "--output", self.folder / name, *arguments)
+    def export(self, name, *arguments, stats=None, weights=TINY / "weights"):
+        self.succeed("export", "--stats", (stats or self.gathered) / "kv_stats.safetensors", "--weights", weights,
+                     "--output", self.folder / name, *arguments)
         return self.folder / name
 
     def test_scales_are_what_the_formulas_make_of_the_statistics(self):
-        tensors = statistics(self.gathered)
-        for text, parameter in METHODS:
-            for ranks in (1, 2):
-                with self.subTest(method=text, ranks=ranks):
-                    output = self.export(f"{text}-{ranks}", "--method", text, "--serving-tp", ranks)
+        model = random_model(9, layers=1, heads=8, intermediate=512)
+        several = self.write(model)  # several heads a rank
+        gathered = self.calibrate(several, self.windows(9, count=3, length=80, vocab=model.vocab), "--histograms")
+        for weights, stats, ranks in ((TINY / "weights", self.gathered, 2), (several, gathered, 1),
+                                      (several, gathered, 4)):
+            tensors = statistics(stats)
+            for text, parameter in METHODS:
+                with self.subTest(method=text, ranks=ranks, weights=weights):
+                    output = self.export(f"{text}-of-{ranks}", "--method", text, "--serving-tp", ranks, stats=stats,
+                                         weights=weights)
                     expected = scale_methods.scale_files(tensors, ranks, text.split(":")[0], parameter)
                     self.assertEqual(scales(output), expected)
 

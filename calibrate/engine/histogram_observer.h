@@ -15,7 +15,7 @@
 namespace kvcalib {
 
 // Of all windows, as many are looked at, spread evenly over them.
-inline constexpr int64_t kObservedWindows = 32;
+inline constexpr int64_t kObservedWindows = 16;
 
 // Whether window `index` of `samples` is one of them.
 bool is_observed(int64_t index, int64_t samples);

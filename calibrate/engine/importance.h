@@ -17,7 +17,7 @@ namespace kvcalib {
 // output matrix.  All tensors are float32 on one device.
 
 // The queries of a window that are looked at: every kQueryStep-th, the last among them.
-inline constexpr int64_t kQueryStep = 32;
+inline constexpr int64_t kQueryStep = 8;
 struct SampledQueries {
   // Attention reaches back `sliding_window` tokens; 0: to the window's beginning.
   SampledQueries(int64_t length, int64_t sliding_window, const at::Device& device);

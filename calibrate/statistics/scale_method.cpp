@@ -84,8 +84,8 @@ TensorScale clipped(const ChannelStatistics& channels, const ScaleMethod& method
   const Fractions fractions = search(channels.histograms, method);
   const auto margin = method.parameters.find(kMargin);
   const double wider = margin == method.parameters.end() ? 1.0 : margin->second;
-  const float ends[] = {static_cast<float>(fractions.low * range.low * wider),
-                        static_cast<float>(fractions.high * range.high * wider)};
+  const float ends[] = {static_cast<float>(std::min(fractions.low * wider, 1.0) * range.low),
+                        static_cast<float>(std::min(fractions.high * wider, 1.0) * range.high)};
   return asymmetric({std::span(ends, 1), std::span(ends + 1, 1)}, ScaleMethod::kAsymmetric);
 }
 

@@ -40,7 +40,7 @@ inline constexpr float kSmallestScale = 0x1p-24f;
 //   percentile    central_share of the counts: `p` percent of all values lie within
 //   mse           least_error of the counts
 //   entropy       least_divergence of the counts
-//   importance    least_error of the importance, times `margin`
+//   importance    least_error of the importance, times `margin`, but never beyond low and high
 //   sinks-apart   what the extremes without the first `tokens` tokens of each window are of those
 //                 with them (of the histograms' windows), at least 1 / 128
 // (calibrate/statistics/range_search.h).  A fraction is of the extremes that the histograms saw:

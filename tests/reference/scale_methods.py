@@ -162,7 +162,8 @@ def fractions_of(heads: Heads, method: str, parameter: float) -> tuple[float, fl
 def scale_and_zero(heads: Heads, method: str, parameter: float) -> tuple[np.float32, np.float32]:
     low, high = fractions_of(heads, method, parameter)
     margin = parameter if method == "importance" else 1.0
-    low, high = np.float32(low * float(heads.low) * margin), np.float32(high * float(heads.high) * margin)
+    low, high = (np.float32(min(fraction * margin, 1.0) * float(end))
+                 for fraction, end in ((low, heads.low), (high, heads.high)))
     return max((high - low) / np.float32(STEPS), SMALLEST_SCALE), (high + low) * np.float32(0.5)
 
 

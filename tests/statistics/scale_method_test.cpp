@@ -164,7 +164,8 @@ TEST_F(MethodsOfHistograms, TakeTheShareOfAllHeads) {
 TEST_F(MethodsOfHistograms, WidenWhatLosesLeastByTheMargin) {
   const TensorScale plain = scale_of("mse");
   EXPECT_EQ(scale_of("importance:margin=1"), plain);
-  EXPECT_NEAR(scale_of("importance:margin=1.5").scale, 1.5 * plain.scale, 1e-6);
+  EXPECT_NEAR(scale_of("importance:margin=1.1").scale, 1.1 * plain.scale, 1e-6);
+  EXPECT_EQ(scale_of("importance:margin=2"), of_range(-0.0625F, 8));  // no more than was seen
   EXPECT_LT(plain.scale, of_range(-4, 8).scale);
 }
 

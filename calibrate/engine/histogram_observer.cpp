@@ -60,8 +60,8 @@ at::Tensor half_spans(const at::Tensor& extremes) {
   return farthest.div(std::get<0>(at::frexp(farthest)));
 }
 
-// The bins of distances from 0 in widths, which are lost.  Of what is not finite it is any bin: that
-// ends the run.
+// The bins of distances from 0 in widths, which are lost.  Of what is not finite it is any bin:
+// that ends the run.
 at::Tensor to_bins(const at::Tensor& distances) {
   return distances.floor_().add_(kHalf).to(at::kLong).clamp_(0, kHistogramBins - 1);
 }

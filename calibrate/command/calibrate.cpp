@@ -33,7 +33,8 @@ int dry_run(const CalibrateOptions& options, const DeviceList& devices, int64_t 
                              devices,
                              ranks,
                              options.micro_batch_tokens,
-                             place_of(options.output)};
+                             place_of(options.output),
+                             options.histograms};
   print(options.json ? plan_json(plan) : format_plan(plan));
   return 0;
 }
@@ -50,7 +51,7 @@ int run_further_rank(const CalibrateOptions& options, const Rank& rank, const c1
       options.scales.runtime.open()->rotation(directory->config(), shape.length);
   const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
   const std::unique_ptr<CalibrationPass> pass =
-      start_pass(*directory, {rotation, shape.samples, shape.length}, run);
+      start_pass(*directory, {rotation, shape.samples, shape.length, options.histograms}, run);
   pass->run(receive_ids(rendezvous), [&](const PassProgress& progress) {
     if (progress.layers_done == progress.layers) weights.check();  // before the ranks are through
   });

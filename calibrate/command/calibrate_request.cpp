@@ -23,10 +23,12 @@ WindowRequest resolve_windows(const CalibrateOptions& options,
 
 std::unique_ptr<CalibrationPass> start_pass(const WeightDirectory& directory,
                                             const PassWindows& windows, const RankRun& run) {
-  check_device_memory(
-      plan_memory(directory.config(), stored_layer_bytes(directory), windows.samples,
-                  windows.length, run.communicator->size(), run.settings),
-      run.settings.device);
+  const ModelConfig& config = directory.config();
+  MemoryPlan plan = plan_memory(config, stored_layer_bytes(directory), windows.samples,
+                                windows.length, run.communicator->size(), run.settings);
+  if (windows.histograms)
+    plan.histograms = histogram_bytes(config, windows.length, run.settings.device);
+  check_device_memory(plan, run.settings.device);
   return std::make_unique<CalibrationPass>(directory, windows, run.settings, *run.communicator);
 }
 

@@ -37,6 +37,10 @@ void add_windows(Parser& parser, CalibrateOptions& options) {
       {"Calibration", "seed", concat("of the random windows (default ", options.seed, ")"), "N"}, 0,
       options.seed);
   parser.flag("Calibration", "pack", "lay short documents end to end", options.pack);
+  parser.flag("Calibration", "histograms",
+              "gather what percentile, mse, entropy, importance and sinks-apart are made of, for "
+              "export --method (they imply it)",
+              options.histograms);
 }
 
 }  // namespace
@@ -58,6 +62,7 @@ CalibrateOptions parse_calibrate(const Heading& heading,
 
   take_method(parser, method, options.scales);
   check_readers(parser, options.scales.readers);
+  options.histograms |= options.scales.method.needs_histograms();
   check_place(parser, options.output, !options.dry_run);
   check_micro_batch(parser, options.micro_batch_tokens);
   check_serving(parser, options.scales.serving_ranks);

@@ -185,11 +185,13 @@ TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& 
     tried.files.push_back(file);
     note_ranks(tried, file, ranks, weights.config().stored_ranks);
     const std::string name = names.of(file);
-    for (const ScaleMethod& method : methods)
+    for (const ScaleMethod& method : methods) {
+      check_histograms(statistics.back(), file, method);
       tried.caches.push_back(static_int8(
           methods.size() == 1 ? name : concat(name, " ", method.text()),
           concat(method.text(), " of ", file.string()),
           compute_scales(statistics.back().statistics, ranks, method), ranks, weights, runtime));
+    }
   }
   for (const std::string& asked : options.formats) {
     const OtherFormat& other = find_format(asked);

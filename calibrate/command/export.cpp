@@ -20,6 +20,7 @@ int run_export(const ExportOptions& options) {
   const WeightDirectory& directory = *weights;
   StatisticsFile statistics = read_statistics(options.statistics);
   check_same_model(statistics, options.statistics, directory);
+  check_histograms(statistics, options.statistics, options.scales.method);
   Target target = resolve_target(directory, options.scales, statistics.provenance.length);
   if (target.session_length > known_length(statistics, target.session_length))
     target.warnings.push_back(
@@ -36,6 +37,7 @@ int run_export(const ExportOptions& options) {
       deliver(directory, target, std::move(statistics),
               output_path(options.output, directory.path()).string(), std::nullopt, *output);
   output->after_commit([&] {
+    if (delivered.summary) warn(std::cerr, delivered.summary->delivery.clipped);
     warn(std::cerr, output->warnings());
     print(format_delivered(delivered));
   });

@@ -132,7 +132,8 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
                              devices,
                              rank.world,
                              options.micro_batch_tokens,
-                             place_of(options.output)};
+                             place_of(options.output),
+                             options.histograms};
   reporter.stage(format_plan(plan));
   if (const std::optional<HostMemory> memory = host_memory("/"))
     check_host_memory(plan.host_memory(), *memory);
@@ -144,9 +145,11 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     return draw_windows(job.files, job.tokenizer, job.request, config.vocab);
   });
   const RankRun run = join_ranks({rank, device, options.micro_batch_tokens, tracing}, rendezvous);
-  const std::unique_ptr<CalibrationPass> pass = start_pass(
-      *job.directory,
-      {job.target.runtime->rotation(config, shape.length), shape.samples, shape.length}, run);
+  const std::unique_ptr<CalibrationPass> pass =
+      start_pass(*job.directory,
+                 {job.target.runtime->rotation(config, shape.length), shape.samples, shape.length,
+                  options.histograms},
+                 run);
   const TokenWindows drawn = drawing.get();
   warn(std::cerr, drawn.warnings);
   if (rank.world > 1) send_ids(rendezvous, drawn.ids);
@@ -173,6 +176,7 @@ int run_first_rank(const CalibrateOptions& options, const Rank& rank, const Devi
     rendezvous.tell_delivered();
   }
   job.output->after_commit([&] {
+    if (delivered.summary) warn(std::cerr, delivered.summary->delivery.clipped);
     warn(std::cerr, job.output->warnings());
     if (options.trace) write_trace(*options.trace, gather_traces(rendezvous, rank.world, trace));
     print(options.json ? json_text(to_json(delivered)) : format_delivered(delivered));

@@ -21,7 +21,8 @@ struct CalibrateOptions {
   std::optional<int64_t> length;    // else as long as those are, or 2048
   uint64_t seed = 0;
   bool pack = false;
-  std::string devices;  // empty: GPUs if there are any, else the CPU
+  bool histograms = false;  // are gathered, for methods that need them
+  std::string devices;      // empty: GPUs if there are any, else the CPU
   int64_t micro_batch_tokens = 0;
   OutputOptions output;
   ScaleOptions scales;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "calibrate/engine/histogram_observer.h"
 #include "calibrate/report/gigabytes.h"
 #include "calibrate/runtimes/runtime_table.h"
 #include "calibrate/statistics/statistics_file.h"
@@ -34,8 +35,11 @@ uint64_t CalibrationPlan::bytes_to_read() const {
 }
 
 MemoryPlan CalibrationPlan::memory() const {
-  return plan_memory(config, layer_bytes, windows.samples, windows.length, ranks,
-                     settings_of(*this));
+  const PassSettings settings = settings_of(*this);
+  MemoryPlan memory =
+      plan_memory(config, layer_bytes, windows.samples, windows.length, ranks, settings);
+  if (histograms) memory.histograms = histogram_bytes(config, windows.length, settings.device);
+  return memory;
 }
 
 // CPU ranks share one machine, GPU ranks are as many here as there are devices.
@@ -73,7 +77,9 @@ std::string format_plan(const CalibrationPlan& plan) {
   line("memory") << gigabytes(memory.total(), 3) << " per device: two layers "
                  << gigabytes(memory.layers, 3) << ", activations "
                  << gigabytes(memory.activations, 3) << ", micro-batch "
-                 << gigabytes(memory.micro_batch, 3) << "\n";
+                 << gigabytes(memory.micro_batch, 3);
+  if (plan.histograms) text << ", histograms " << gigabytes(memory.histograms, 3);
+  text << "\n";
   for (const std::string& reader : plan.target.readers) {
     const ScaleExporter* const exporter = find_exporter(reader);
     line("to write") << (exporter == nullptr

@@ -20,6 +20,7 @@ struct CalibrationPlan {
   int64_t ranks = 1;
   int64_t micro_batch_tokens = 0;  // as PassSettings has it
   std::string place;               // where the results go
+  bool histograms = false;         // are gathered
 
   int64_t micro_batch_windows() const;
   uint64_t bytes_to_read() const;      // all ranks together: every layer once

@@ -55,4 +55,13 @@ void check_own_arithmetic(const StatisticsFile& statistics, const std::filesyste
   check_same_reading(provenance, file, directory);
 }
 
+void check_histograms(const StatisticsFile& statistics, const std::filesystem::path& file,
+                      const ScaleMethod& method) {
+  if (!method.needs_histograms() || !statistics.statistics.key_histograms.empty()) return;
+  throw Error(concat(
+      file.string(), ": has no histograms (tensors 'key.counts' and on), of which ", "--method ",
+      method.text(), " is made; calibrate with --histograms",
+      statistics.provenance.equalised ? ", the equalised weights: it has none of them" : ""));
+}
+
 }  // namespace kvcalib

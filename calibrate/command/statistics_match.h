@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "calibrate/runtimes/runtime_table.h"
+#include "calibrate/statistics/scale_method.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/formats/weight_directory.h"
 
@@ -24,5 +25,9 @@ void check_same_arithmetic(const StatisticsFile& statistics, const std::filesyst
 // taken for.  Weights that are TurboMind's own count as it rotates them.
 void check_own_arithmetic(const StatisticsFile& statistics, const std::filesystem::path& file,
                           const WeightDirectory& directory, const RuntimeRow& row);
+
+// Throws Error naming `file` and the way out where it lacks the histograms that the method needs.
+void check_histograms(const StatisticsFile& statistics, const std::filesystem::path& file,
+                      const ScaleMethod& method);
 
 }  // namespace kvcalib

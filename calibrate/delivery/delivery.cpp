@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "calibrate/delivery/scale_export.h"
+#include "calibrate/statistics/clipping.h"
 #include "calibrate/statistics/session_ranges.h"
 
 namespace kvcalib {
@@ -23,6 +24,8 @@ void set_scales(Delivery& delivery) {
     if (factor > delivery.widening.factor)
       delivery.widening = {index / target.ranks, index % target.ranks, factor};
   }
+  delivery.clipped =
+      clipping_warnings(file.statistics, target.ranks, target.method, delivery.scales);
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ struct Delivery {
   int64_t session_length = 0;        // tokens that the scales are for
   Widening widening;                 // 1: of the windows' own ranges
   std::vector<KvScale> scales;       // [layers, target.ranks]
+  std::vector<std::string> clipped;  // warnings of what these clip
   std::optional<RunCost> cost;       // of a calibration
   std::string beside_scales;         // what else the runtime reads of the files, in words
   std::vector<DeliveredFile> files;  // the runtime's, statistics, summary

@@ -33,8 +33,12 @@ CalibrationPass::CalibrationPass(const WeightDirectory& directory, const PassWin
                            communicator.size())),
       layers_(directory, settings, communicator),
       observer_(directory.config(), settings.device),
-      visitor_(make_context(), {windows.length, batch_tokens_}, make_state(),
-               {.hook = [this](int64_t layer) { return observer_.hook(layer); }}) {
+      histograms_(windows.histograms ? std::optional<HistogramObserver>(
+                                           std::in_place, directory.config(),
+                                           OwnWindows{own_.first, windows.samples, windows.length},
+                                           settings.device)
+                                     : std::nullopt),
+      visitor_(make_context(), {windows.length, batch_tokens_}, make_state(), make_work()) {
   if (settings.device.is_cuda()) warm_up();
 }
 
@@ -47,6 +51,21 @@ WindowState CalibrationPass::make_state() const {
   const ModelConfig& config = directory_.config();
   return {0, at::empty({(own_.second - own_.first) * windows_.length, config.hidden},
                        at::device(settings_.device).dtype(compute_type(config, settings_.device)))};
+}
+
+WindowWork CalibrationPass::make_work() {
+  if (!histograms_) return {.hook = [this](int64_t layer) { return observer_.hook(layer); }};
+  return {.hook =
+              [this](int64_t layer) {
+                KvHook hook = observer_.hook(layer);
+                hook.function = [this](const at::Tensor& queries, const at::Tensor& keys,
+                                       const at::Tensor& values) {
+                  histograms_->observe(queries, keys, values);
+                };
+                return hook;
+              },
+          .begin = [this](int64_t layer,
+                          const LayerWeights& weights) { histograms_->begin(layer, weights); }};
 }
 
 void CalibrationPass::warm_up() {
@@ -69,6 +88,7 @@ KvStatistics CalibrationPass::run(std::span<const int32_t> ids, const ProgressOb
   }
   layers_.run(visitor_, windows_.samples * windows_.length, progress);
   KvStatistics statistics = observer_.merged(communicator_);
+  if (histograms_) histograms_->merge_into(statistics, communicator_);
   communicator_.barrier();
   return statistics;
 }

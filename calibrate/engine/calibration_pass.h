@@ -4,9 +4,11 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 
+#include "calibrate/engine/histogram_observer.h"
 #include "calibrate/engine/layer_pass.h"
 #include "calibrate/engine/range_observer.h"
 #include "calibrate/engine/window_visitor.h"
@@ -19,7 +21,8 @@ namespace kvcalib {
 struct PassWindows {
   Rotation rotation;
   int64_t samples = 0;
-  int64_t length = 0;  // tokens
+  int64_t length = 0;       // tokens
+  bool histograms = false;  // are gathered beside the ranges
 };
 
 // One rank's part in a calibration: its windows run through a model whose layers all ranks read
@@ -35,9 +38,10 @@ class CalibrationPass {
   CalibrationPass& operator=(const CalibrationPass&) = delete;
 
   // Runs the windows, once: their ids [samples, length] row-major, the same on every rank.  Returns
-  // the range of every K and V channel over all of them and all ranks when every rank is through,
-  // not yet rounded to the cache's type where the pass computes in float32 (KvStatistics::rounded
-  // does that).  Throws Error naming layer and tensor when weights or activations are not finite.
+  // the range of every K and V channel, and the histograms that were asked for, over all of them
+  // and all ranks when every rank is through, not yet rounded to the cache's type where the pass
+  // computes in float32 (KvStatistics::rounded does that).  Throws Error naming layer and tensor
+  // when weights or activations are not finite.
   KvStatistics run(std::span<const int32_t> ids, const ProgressObserver& progress);
 
  private:
@@ -48,6 +52,7 @@ class CalibrationPass {
 
   LayerContext make_context() const;
   WindowState make_state() const;
+  WindowWork make_work();
   void warm_up();
 
   const WeightDirectory& directory_;
@@ -58,6 +63,7 @@ class CalibrationPass {
   const std::pair<int64_t, int64_t> own_;  // this rank's windows, [first, last)
   LayerPass layers_;
   RangeObserver observer_;
+  std::optional<HistogramObserver> histograms_;
   WindowVisitor visitor_;
 };
 

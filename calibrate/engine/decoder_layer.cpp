@@ -184,6 +184,15 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
   step.add_feed_forward();
 }
 
+void queries_keys_values(const LayerContext& context, const LayerWeights& weights,
+                         const TokenBlock& block, LayerWorkspace& workspace,
+                         const LayerFaults& faults, const KvHook& hook) {
+  check_norms(context, weights);
+  const Step step{context, weights, block, workspace, faults};
+  step.find_qkv(hook);
+  call(hook, step.qkv(), step.shape());
+}
+
 void keys_and_values(const LayerContext& context, const LayerWeights& weights,
                      const TokenBlock& block, LayerWorkspace& workspace, const LayerFaults& faults,
                      const KvHook& hook) {

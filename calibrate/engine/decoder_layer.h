@@ -76,7 +76,7 @@ class LayerWorkspace {
   at::Tensor normed, qkv, projected, gate_up, activated;  // [tokens, ...]
 };
 
-// Both refuse a bias of q and k where these are normalised: no family has it.
+// All refuse a bias of q and k where these are normalised: no family has it.
 
 // Runs one decoder layer: the block's hidden states are replaced by the layer's output, the hook
 // gets the block's own K and V.
@@ -84,7 +84,11 @@ void decoder_layer(const LayerContext& context, const LayerWeights& weights,
                    const TokenBlock& block, LayerWorkspace& workspace, const LayerFaults& faults,
                    const KvHook& hook);
 
-// Only K and V, where a last layer's output is not wanted; the hidden states are left as they are.
+// Only q, K and V, or K and V, where a last layer's output is not wanted; the hidden states are
+// left as they are.
+void queries_keys_values(const LayerContext& context, const LayerWeights& weights,
+                         const TokenBlock& block, LayerWorkspace& workspace,
+                         const LayerFaults& faults, const KvHook& hook);
 void keys_and_values(const LayerContext& context, const LayerWeights& weights,
                      const TokenBlock& block, LayerWorkspace& workspace, const LayerFaults& faults,
                      const KvHook& hook);

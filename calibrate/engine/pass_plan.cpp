@@ -68,7 +68,9 @@ uint64_t stored_layer_bytes(const ModelConfig& config) {
   return 2 * elements;
 }
 
-uint64_t MemoryPlan::total() const { return sum({layers, activations, micro_batch, head}); }
+uint64_t MemoryPlan::total() const {
+  return sum({layers, activations, micro_batch, head, histograms});
+}
 
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t stored_layer_bytes, int64_t samples,
                        int64_t length, int64_t ranks, const PassSettings& settings) {

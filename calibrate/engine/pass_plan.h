@@ -39,7 +39,8 @@ uint64_t stored_layer_bytes(const ModelConfig& config);
 // of its windows, one micro-batch.  What is more than 64 bits can tell is the most that they can.
 struct MemoryPlan {
   uint64_t layers = 0, activations = 0, micro_batch = 0;
-  uint64_t head = 0;  // of what needs logits: final norm, head and a block of logits
+  uint64_t head = 0;        // of what needs logits: final norm, head and a block of logits
+  uint64_t histograms = 0;  // of a calibration that gathers them: histogram_bytes
   uint64_t total() const;
 };
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t stored_layer_bytes, int64_t samples,

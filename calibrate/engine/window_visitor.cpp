@@ -33,6 +33,7 @@ void WindowVisitor::warm_up(const LayerWeights& weights) {
 
 void WindowVisitor::visit(int64_t layer, const LayerWeights& weights, const LayerSource& source) {
   const DeviceSpan span(context_.trace, "layers", "layer", layer);
+  if (work_.begin) work_.begin(layer, weights);
   for (int64_t token = 0; token < state_.hidden.size(0); token += batches_.tokens) {
     source.check();
     run_micro_batch(layer, weights, hook_of(layer), token);
@@ -56,8 +57,8 @@ void WindowVisitor::run_micro_batch(int64_t layer, const LayerWeights& weights, 
                          .earlier_keys = {},
                          .earlier_values = {}};
   const bool ends_here = layer + 1 == context_.config.layers && !work_.output;
-  (ends_here ? keys_and_values : decoder_layer)(context_, weights, block, workspace_,
-                                                faults_.of(layer), hook);
+  const auto run = !ends_here ? decoder_layer : work_.begin ? queries_keys_values : keys_and_values;
+  run(context_, weights, block, workspace_, faults_.of(layer), hook);
 }
 
 }  // namespace kvcalib

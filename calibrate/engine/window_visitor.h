@@ -27,6 +27,9 @@ struct WindowBatches {
 struct WindowWork {
   std::function<KvHook(int64_t layer)> hook = nullptr;  // null: nothing is done with K and V
   bool output = false;                                  // of the last layer: else K and V end it
+  // Told of each layer before its micro-batches, the first window first.  Null: nobody is, and the
+  // hook gets no queries in a last layer that K and V end.
+  std::function<void(int64_t layer, const LayerWeights& weights)> begin = nullptr;
 };
 
 // Takes windows of tokens through the layers, a micro-batch after the other.

@@ -111,6 +111,7 @@ std::vector<int> smallest_over_heads(std::span<const int> values, int64_t channe
 KvStatistics multiplied(const KvStatistics& statistics, std::span<const LayerFactors> layers,
                         WeightType type) {
   KvStatistics result = statistics;
+  result.key_histograms = result.value_histograms = {};  // of other values
   const auto width = static_cast<size_t>(statistics.kv_heads * statistics.head_dim);
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     multiply(layers[layer].keys, layer * width, 2, result.keys);

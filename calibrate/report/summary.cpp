@@ -114,6 +114,8 @@ nlohmann::ordered_json to_json(const Summary& summary) {
   nlohmann::ordered_json data = nlohmann::ordered_json::array();
   for (const auto& file : provenance.data)
     data.push_back({{"file", file.path}, {"sha256", file.sha256}});
+  std::vector<std::string> warnings = target.warnings;
+  warnings.insert(warnings.end(), delivery.clipped.begin(), delivery.clipped.end());
   std::vector<std::string> files;
   for (const DeliveredFile& file : delivery.files) files.push_back(file.name);
   nlohmann::ordered_json json = {{"program", "kvcalib"},
@@ -134,7 +136,7 @@ nlohmann::ordered_json to_json(const Summary& summary) {
                                  {"seed", provenance.seed},
                                  {"packed", provenance.packed},
                                  {"data", data},
-                                 {"warnings", target.warnings},
+                                 {"warnings", warnings},
                                  {"outlying", summary.outlying},
                                  {"scales", to_json(summary.rows)},
                                  {"files", files},

@@ -15,11 +15,11 @@ struct Place {
 };
 
 void check_finite(const KvStatistics& statistics, const KvTensor& tensor, const Place& place) {
-  const auto [minimum, maximum] = statistics.part(tensor, place.layer, place.rank, place.ranks);
-  for (size_t i = 0; i < minimum.size(); ++i) {
-    if (std::isfinite(minimum[i]) && std::isfinite(maximum[i])) continue;
+  const ChannelStatistics part = statistics.part(tensor, place.layer, place.rank, place.ranks);
+  for (size_t i = 0; i < part.minimum.size(); ++i) {
+    if (std::isfinite(part.minimum[i]) && std::isfinite(part.maximum[i])) continue;
     throw Error(concat("layer ", place.layer, ", rank ", place.rank, ", ", tensor.symbol,
-                       ": a channel's range is [", minimum[i], ", ", maximum[i],
+                       ": a channel's range is [", part.minimum[i], ", ", part.maximum[i],
                        "], expected finite numbers; calibrate again"));
   }
 }

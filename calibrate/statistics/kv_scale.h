@@ -25,8 +25,9 @@ struct KvScale {
 
 // The scales of every layer and serving rank: [layers, ranks].
 //
-// Throws Error when kv_heads does not divide by `ranks`, and naming layer and rank when a range is
-// not finite or wider than fp32 can say.
+// Throws Error when kv_heads does not divide by `ranks`, for a method of histograms where the
+// statistics have none, and naming layer and rank when a range is not finite or wider than fp32 can
+// say.
 std::vector<KvScale> compute_scales(const KvStatistics& statistics, int64_t ranks,
                                     const ScaleMethod& method);
 

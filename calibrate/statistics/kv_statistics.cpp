@@ -64,9 +64,12 @@ KvStatistics::KvStatistics(int64_t layers, int64_t kv_heads, int64_t head_dim)
 
 ChannelStatistics KvStatistics::part(const KvTensor& tensor, int64_t layer, int64_t rank,
                                      int64_t ranks) const {
-  const int64_t count = kv_heads / ranks * head_dim;
-  return (this->*tensor.statistics)
-      .channels(static_cast<size_t>((layer * ranks + rank) * count), static_cast<size_t>(count));
+  const auto heads = static_cast<size_t>(kv_heads / ranks);
+  const auto first = static_cast<size_t>(layer * ranks + rank) * heads;
+  const auto width = static_cast<size_t>(head_dim);
+  ChannelStatistics part = (this->*tensor.statistics).channels(first * width, heads * width);
+  part.histograms = (this->*tensor.histograms).heads(first, heads);
+  return part;
 }
 
 ChannelPlace KvStatistics::place(size_t index) const {

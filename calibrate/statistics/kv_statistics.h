@@ -6,14 +6,15 @@
 #include <span>
 #include <vector>
 
+#include "calibrate/statistics/histograms.h"
 #include "sharding/formats/model_config.h"
 
 namespace kvcalib {
 
-// What is known of neighbouring channels of K or of V: a look at a TensorStatistics, which outlives
-// it.
+// What is known of neighbouring channels of K or of V: a look at a KvStatistics, which outlives it.
 struct ChannelStatistics {
   std::span<const float> minimum, maximum;
+  HeadHistograms histograms = {};  // of their kv heads, where these are whole and it is known
 };
 
 // What is known of every channel of K or of V: the range it took.  Each vector is [layers,
@@ -22,7 +23,7 @@ struct TensorStatistics {
   std::vector<float> minimum, maximum;
 
   ChannelStatistics channels(size_t first, size_t count) const {
-    return {std::span(minimum).subspan(first, count), std::span(maximum).subspan(first, count)};
+    return {std::span(minimum).subspan(first, count), std::span(maximum).subspan(first, count), {}};
   }
 
   bool operator==(const TensorStatistics&) const = default;
@@ -53,6 +54,8 @@ struct KvStatistics {
   // rotated: what tells the ranges at positions that no window had.  [layers, kv_heads, head_dim /
   // 2, kReachDirections] row-major; empty where it is not known.
   std::vector<float> key_reach;
+  // Both or neither, where a calibration was asked for them.
+  TensorHistograms key_histograms, value_histograms;
 
   // The channels of kv heads [rank * kv_heads / ranks, (rank + 1) * kv_heads / ranks) of `layer`.
   ChannelStatistics part(const KvTensor& tensor, int64_t layer, int64_t rank, int64_t ranks) const;
@@ -71,8 +74,10 @@ struct KvTensor {
   const char* symbol;  // in messages
   const char* name;    // in files
   TensorStatistics KvStatistics::*statistics;
+  TensorHistograms KvStatistics::*histograms;
 };
 inline constexpr std::array<KvTensor, 2> kKvTensors = {
-    {{"K", "key", &KvStatistics::keys}, {"V", "value", &KvStatistics::values}}};
+    {{"K", "key", &KvStatistics::keys, &KvStatistics::key_histograms},
+     {"V", "value", &KvStatistics::values, &KvStatistics::value_histograms}}};
 
 }  // namespace kvcalib

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
+#include "calibrate/statistics/range_search.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
@@ -43,11 +45,58 @@ TensorScale symmetric(const ChannelStatistics& channels, const ScaleMethod& meth
   return {std::max(std::max(-range.low, range.high) / 127.0f, kSmallestScale), 0.0f};
 }
 
+constexpr const char* kPercent = "p";
+constexpr const char* kTokens = "tokens";
+
+Fractions central(const HeadHistograms& heads, const ScaleMethod& method) {
+  return central_share(merged(heads, &HeadHistograms::counts), extremes_of(heads),
+                       method.parameters.at(kPercent));
+}
+
+Fractions least_plain_error(const HeadHistograms& heads, const ScaleMethod& /*method*/) {
+  return least_error(merged(heads, &HeadHistograms::counts), extremes_of(heads));
+}
+
+Fractions least_plain_divergence(const HeadHistograms& heads, const ScaleMethod& /*method*/) {
+  return least_divergence(merged(heads, &HeadHistograms::counts), extremes_of(heads));
+}
+
+Fractions least_important_error(const HeadHistograms& heads, const ScaleMethod& /*method*/) {
+  return least_error(merged(heads, &HeadHistograms::importance), extremes_of(heads));
+}
+
+Fractions without_sinks(const HeadHistograms& heads, const ScaleMethod& method) {
+  const Extremes all = extremes_of(heads);
+  const Extremes apart = extremes_of(heads, static_cast<int64_t>(method.parameters.at(kTokens)));
+  const auto part = [](double some, double whole) {
+    return whole == 0 ? 1.0 : std::max(some / whole, kLeastFraction);
+  };
+  return {part(apart.low, all.low), part(apart.high, all.high)};
+}
+
+// Asymmetric, of what a search leaves of the range.
+template <Fractions (*search)(const HeadHistograms& heads, const ScaleMethod& method)>
+TensorScale clipped(const ChannelStatistics& channels, const ScaleMethod& method) {
+  if (channels.histograms.empty())
+    throw Error(concat("--method ", method.text(), ": is made of histograms, and the statistics ",
+                       "have none (tensors 'key.counts' and on); calibrate with --histograms"));
+  const Range range = range_of(channels, ScaleMethod::kAsymmetric);
+  const Fractions fractions = search(channels.histograms, method);
+  const auto margin = method.parameters.find(kMargin);
+  const double wider = margin == method.parameters.end() ? 1.0 : margin->second;
+  const float ends[] = {static_cast<float>(std::min(fractions.low * wider, 1.0) * range.low),
+                        static_cast<float>(std::min(fractions.high * wider, 1.0) * range.high)};
+  return asymmetric({std::span(ends, 1), std::span(ends + 1, 1)}, ScaleMethod::kAsymmetric);
+}
+
 // What the parameters of a method may be.
 struct Bounds {
   double least = 0, most = 0;
+  bool whole = false;
 };
 constexpr Bounds kMargins{1, 2};
+constexpr Bounds kPercents{50, 100};
+constexpr Bounds kTokenCounts{1, kMostLeftOut, true};
 
 // A method with the parameters that it has unless told others.
 struct Row {
@@ -55,6 +104,7 @@ struct Row {
   bool symmetric;
   TensorScale (*scale_of)(const ChannelStatistics& channels, const ScaleMethod& method);
   Bounds bounds = {};
+  bool needs_histograms = false;
 };
 
 const std::vector<Row>& rows() {
@@ -63,6 +113,11 @@ const std::vector<Row>& rows() {
       {ScaleMethod::kSymmetric, true, symmetric},
       {{"minmax-margin", {{kMargin, 1.05}}}, false, asymmetric, kMargins},
       {{"symmetric-margin", {{kMargin, 1.05}}}, true, symmetric, kMargins},
+      {{"percentile", {{kPercent, 99.999}}}, false, clipped<central>, kPercents, true},
+      {{"mse", {}}, false, clipped<least_plain_error>, {}, true},
+      {{"entropy", {}}, false, clipped<least_plain_divergence>, {}, true},
+      {{"importance", {{kMargin, 1.05}}}, false, clipped<least_important_error>, kMargins, true},
+      {{"sinks-apart", {{kTokens, 1}}}, false, clipped<without_sinks>, kTokenCounts, true},
   };
   return kRows;
 }
@@ -118,9 +173,12 @@ ScaleMethod ScaleMethod::parse(std::string_view text) {
     if (known == method.parameters.end())
       throw Error(concat("scale method '", text, "': it has no parameter '", parameter,
                          "', expected ", method.text()));
-    if (!(value >= row.bounds.least && value <= row.bounds.most))
+    const Bounds& bounds = row.bounds;
+    if (!(value >= bounds.least && value <= bounds.most) ||
+        (bounds.whole && value != std::floor(value)))
       throw Error(concat("scale method '", text, "': ", parameter, " is ", value, ", expected ",
-                         row.bounds.least, " to ", row.bounds.most));
+                         bounds.whole ? "a whole number from " : "", bounds.least, " to ",
+                         bounds.most));
     known->second = value;
   }
   return method;
@@ -140,6 +198,8 @@ std::string ScaleMethod::text() const {
 TensorScale ScaleMethod::scale_of(const ChannelStatistics& channels) const {
   return row_of(*this).scale_of(channels, *this);
 }
+
+bool ScaleMethod::needs_histograms() const { return row_of(*this).needs_histograms; }
 
 bool ScaleMethod::is_symmetric() const { return row_of(*this).symmetric; }
 

@@ -34,6 +34,17 @@ inline constexpr float kSmallestScale = 0x1p-24f;
 // minmax-margin and symmetric-margin first widen low and high by the factor `margin`, rounded to
 // fp32, for text that spans more than what was calibrated.
 // Source: LMDeploy v0.3.0 kv_qparams.py, which computes in fp16 and neither widens nor clamps.
+//
+// These are asymmetric of parts of low and high, the fractions that the histograms of the kv heads
+// tell; of their product with low and high, in double, the end is rounded to fp32 once:
+//   percentile    central_share of the counts: `p` percent of all values lie within
+//   mse           least_error of the counts
+//   entropy       least_divergence of the counts
+//   importance    least_error of the importance, times `margin`, but never beyond low and high
+//   sinks-apart   what the extremes without the first `tokens` tokens of each window are of those
+//                 with them (of the histograms' windows), at least 1 / 128
+// (calibrate/statistics/range_search.h).  A fraction is of the extremes that the histograms saw:
+// where low and high are wider, since more windows were seen, they are clipped in proportion.
 struct ScaleMethod {
   std::string name;
   std::map<std::string, double> parameters;
@@ -49,8 +60,10 @@ struct ScaleMethod {
   static ScaleMethod parse(std::string_view text);
   std::string text() const;
 
-  // These throw Error where the table does not have the method.
+  // These throw Error where the table does not have the method; the first also where the method
+  // needs histograms and the channels have none.
   TensorScale scale_of(const ChannelStatistics& channels) const;
+  bool needs_histograms() const;
   // Zero is always 0: all that files without room for it can hold.
   bool is_symmetric() const;
 

@@ -47,6 +47,20 @@ std::string plane_name(const KvTensor& tensor, const Plane& plane) {
   return concat(tensor.name, ".", plane.name);
 }
 
+// A vector of a TensorHistograms, as a tensor.
+struct HistogramPlane {
+  const char* name;
+  std::vector<float> TensorHistograms::*values;
+  std::vector<int64_t> shape_of_head;
+};
+const std::vector<HistogramPlane>& histogram_planes() {
+  static const std::vector<HistogramPlane> kHistogramPlanes = {
+      {"counts", &TensorHistograms::counts, {kHistogramBins}},
+      {"importance", &TensorHistograms::importance, {kHistogramBins}},
+      {"extremes", &TensorHistograms::extremes, {kMostLeftOut + 1, 2}}};
+  return kHistogramPlanes;
+}
+
 // A tensor of the file, and where its values are in statistics that have the file's shape.
 template <typename Values>
 struct FileTensor {
@@ -60,10 +74,17 @@ auto tensors_of(Statistics& statistics) {
   using Values = std::remove_reference_t<decltype((statistics.key_reach))>;
   const int64_t layers = statistics.layers, heads = statistics.kv_heads, dim = statistics.head_dim;
   std::map<std::string, FileTensor<Values>> tensors;
-  for (const KvTensor& tensor : kKvTensors)
+  for (const KvTensor& tensor : kKvTensors) {
     for (const Plane& plane : kPlanes)
       tensors[plane_name(tensor, plane)] = {{layers, heads, dim},
                                             &(statistics.*tensor.statistics.*plane.values)};
+    for (const HistogramPlane& plane : histogram_planes()) {
+      std::vector<int64_t> shape{layers, heads};
+      shape.insert(shape.end(), plane.shape_of_head.begin(), plane.shape_of_head.end());
+      tensors[concat(tensor.name, ".", plane.name)] = {
+          shape, &(statistics.*tensor.histograms.*plane.values), /*is_optional=*/true};
+    }
+  }
   tensors["key.reach"] = {
       {layers, heads, dim / 2, kReachDirections}, &statistics.key_reach, /*is_optional=*/true};
   return tensors;
@@ -214,6 +235,32 @@ void check_reach(const KvStatistics& statistics, const std::string& origin) {
   }
 }
 
+// All of them or none; masses are not negative, and extremes hold 0.
+void check_histograms(const KvStatistics& statistics, const std::string& origin) {
+  const bool is_there = !statistics.key_histograms.empty();
+  for (const KvTensor& tensor : kKvTensors) {
+    const TensorHistograms& histograms = statistics.*tensor.histograms;
+    for (const HistogramPlane& plane : histogram_planes()) {
+      const std::vector<float>& values = histograms.*plane.values;
+      const std::string name = concat(tensor.name, ".", plane.name);
+      if (values.empty() == is_there)
+        throw Error(concat(origin, ": tensor '", name, "' is ", is_there ? "missing" : "alone",
+                           ", expected all of the histograms or none; calibrate again"));
+      const bool has_ends = plane.values == &TensorHistograms::extremes;
+      for (size_t i = 0; i < values.size(); ++i) {
+        const float value = has_ends && i % 2 == 0 ? -values[i] : values[i];
+        if (std::isfinite(value) && value >= 0) continue;
+        const auto head = static_cast<int64_t>(
+            i / (values.size() / static_cast<size_t>(statistics.layers * statistics.kv_heads)));
+        throw Error(concat(origin, ": tensor '", name, "', layer ", head / statistics.kv_heads,
+                           ", head ", head % statistics.kv_heads, ": holds ", values[i],
+                           has_ends ? ", expected ends of a range about 0" : ", expected a mass",
+                           "; calibrate again"));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void StatisticsFile::write(ByteSink& sink) const {
@@ -246,6 +293,7 @@ StatisticsFile parse_statistics(std::string_view bytes, const std::string& origi
   for (const auto& [name, tensor] : tensors_of(statistics))
     *tensor.values = read_tensor(file, origin, name, tensor);
   check_reach(statistics, origin);
+  check_histograms(statistics, origin);
   for (const KvTensor& tensor : kKvTensors) check_ranges(statistics, origin, tensor);
   return result;
 }

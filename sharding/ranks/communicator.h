@@ -24,6 +24,9 @@ class Communicator {
   virtual void all_gather(const at::Tensor& bytes) = 0;
   // Elementwise minimum of `values` (float32, contiguous) over the ranks, in place, on every rank.
   virtual void all_reduce_minimum(const at::Tensor& values) = 0;
+  // Elementwise sum of `values` (int64, contiguous) over the ranks, in place, on every rank; sums
+  // that leave int64 wrap around.
+  virtual void all_reduce_sum(const at::Tensor& values) = 0;
   // The next rank gets `given` and has it in `taken` afterwards, both uint8 [n], contiguous, of the
   // same n on every rank, and apart.  Nobody takes of the last rank, and the first takes nothing.
   // On a GPU it is ordered on the current stream.

@@ -118,6 +118,14 @@ void NcclCommunicator::all_reduce_minimum(const at::Tensor& values) {
                            live(), at::cuda::getCurrentCUDAStream()));
 }
 
+void NcclCommunicator::all_reduce_sum(const at::Tensor& values) {
+  const c10::cuda::CUDAGuard guard(device_);
+  auto* const data = values.data_ptr<int64_t>();
+  const std::lock_guard lock(calls_);
+  NCCL_CHECK(ncclAllReduce(data, data, static_cast<size_t>(values.numel()), ncclInt64, ncclSum,
+                           live(), at::cuda::getCurrentCUDAStream()));
+}
+
 void NcclCommunicator::pass_on(const at::Tensor& given, const at::Tensor& taken) {
   const c10::cuda::CUDAGuard guard(device_);
   const auto bytes = static_cast<size_t>(given.numel());

@@ -139,20 +139,32 @@ void SharedMemoryCommunicator::pass_on(const at::Tensor& given, const at::Tensor
   }
 }
 
-void SharedMemoryCommunicator::all_reduce_minimum(const at::Tensor& values) {
-  float* const data = values.data_ptr<float>();
+template <typename Value, typename Combine>
+void SharedMemoryCommunicator::all_reduce(const at::Tensor& values, const Combine& combine) {
+  auto* const data = values.data_ptr<Value>();
   const auto count = static_cast<size_t>(values.numel());
-  constexpr size_t kSlotFloats = kSlotBytes / sizeof(float);
-  for (size_t done = 0; done < count; done += kSlotFloats) {
-    const size_t piece = std::min(kSlotFloats, count - done);
-    std::memcpy(slot(rank_).data(), data + done, piece * sizeof(float));
+  constexpr size_t kSlotValues = kSlotBytes / sizeof(Value);
+  for (size_t done = 0; done < count; done += kSlotValues) {
+    const size_t piece = std::min(kSlotValues, count - done);
+    std::memcpy(slot(rank_).data(), data + done, piece * sizeof(Value));
     barrier();
     for (int64_t peer = 0; peer < size_; ++peer) {
-      const auto* const other = reinterpret_cast<const float*>(slot(peer).data());
-      for (size_t i = 0; i < piece; ++i) data[done + i] = std::min(data[done + i], other[i]);
+      if (peer == rank_) continue;
+      const auto* const other = reinterpret_cast<const Value*>(slot(peer).data());
+      for (size_t i = 0; i < piece; ++i) data[done + i] = combine(data[done + i], other[i]);
     }
     barrier();
   }
+}
+
+void SharedMemoryCommunicator::all_reduce_minimum(const at::Tensor& values) {
+  all_reduce<float>(values, [](float a, float b) { return std::min(a, b); });
+}
+
+void SharedMemoryCommunicator::all_reduce_sum(const at::Tensor& values) {
+  all_reduce<int64_t>(values, [](int64_t a, int64_t b) {
+    return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  });
 }
 
 }  // namespace kvcalib

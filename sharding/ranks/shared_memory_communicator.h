@@ -22,6 +22,7 @@ class SharedMemoryCommunicator final : public Communicator {
   int64_t size() const override { return size_; }
   void all_gather(const at::Tensor& bytes) override;
   void all_reduce_minimum(const at::Tensor& values) override;
+  void all_reduce_sum(const at::Tensor& values) override;
   void pass_on(const at::Tensor& given, const at::Tensor& taken) override;
   void barrier() override;
   void abort() override;
@@ -31,6 +32,9 @@ class SharedMemoryCommunicator final : public Communicator {
  private:
   struct Header;
   std::span<std::byte> slot(int64_t rank) const;
+  // Combines the ranks' `values` elementwise, in their order but for this rank's, which go first.
+  template <typename Value, typename Combine>
+  void all_reduce(const at::Tensor& values, const Combine& combine);
 
   int64_t rank_;
   int64_t size_;

@@ -9,11 +9,11 @@ from program import ROOT, TINY, ProgramTest, digests, kvcalib
 
 OPTIONS = {
     "calibrate": ["--weights", "--data", "--output", "--in-place", "--tokenizer", "--samples", "--length", "--seed",
-                  "--pack", "--for", "--runtime", "--serving-tp", "--method", "--symmetric", "--devices", "--micro-batch", "--force",
-                  "--dry-run", "--trace", "--quiet", "--json", "--help"],
+                  "--pack", "--histograms", "--for", "--runtime", "--serving-tp", "--method", "--symmetric", "--session-len",
+                  "--devices", "--micro-batch", "--force", "--dry-run", "--trace", "--quiet", "--json", "--help"],
     "export": ["--stats", "--weights", "--output", "--in-place", "--for", "--runtime", "--serving-tp", "--method", "--symmetric",
-               "--force", "--help"],
-    "equalise": ["--weights", "--stats", "--output", "--in-place", "--exact", "--force", "--quiet", "--help"],
+               "--session-len", "--force", "--help"],
+    "equalise": ["--weights", "--stats", "--output", "--in-place", "--exact", "--session-len", "--force", "--quiet", "--help"],
     "verify": ["--for", "--runtime", "--serving-tp", "--json", "--help"],
     "inspect": ["--json", "--help"],
     "plan": ["--weights", "--devices", "--runtime", "--batch", "--session", "--prompt", "--card", "--json", "--help"],

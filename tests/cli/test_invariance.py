@@ -48,14 +48,27 @@ class Invariance(ProgramTest):
         for output in outputs[1:]:
             self.assert_same(outputs[0], output)
 
+    def test_histograms(self):
+        """Their sums, too: 40 windows are more than are looked at; micro-batches hold three, five or one."""
+        ids = self.windows(8, count=40, length=48)
+        one = self.calibrate(TINY / "weights", ids, "--method", "importance", "--devices", "cpu:1", name="one")
+        for ranks, micro_batch in ((1, 144), (2, 240), (4, 48)):
+            with self.subTest(ranks=ranks, micro_batch=micro_batch):
+                output = self.calibrate(TINY / "weights", ids, "--method", "importance", "--devices", f"cpu:{ranks}",
+                                        "--micro-batch", micro_batch, name=f"of-{ranks}")
+                self.assert_same(one, output)
+        threads = self.calibrate(TINY / "weights", ids, "--method", "importance", name="threads", OMP_NUM_THREADS="1")
+        self.assert_same(one, threads)
+
     def test_how_the_directory_is_sharded(self):
         model = random_model(5, layers=2, heads=8, intermediate=512, attention_bias=True)
         ids = self.windows(5, count=3, length=80, vocab=model.vocab)
         whole_weights = self.write(model, 1, name="cut-1")
-        whole = self.calibrate(whole_weights, ids, name="whole")
+        whole = self.calibrate(whole_weights, ids, "--histograms", name="whole")
         for ranks in (2, 4, 8):
             with self.subTest(ranks=ranks):
-                cut = self.calibrate(self.write(model, ranks, name=f"cut-{ranks}"), ids, name=f"of-{ranks}")
+                cut = self.calibrate(self.write(model, ranks, name=f"cut-{ranks}"), ids, "--histograms",
+                                     name=f"of-{ranks}")
                 self.assert_same_statistics(whole, cut)
                 served = self.calibrate(whole_weights, ids, "--serving-tp", ranks, name=f"served-{ranks}")
                 self.assertEqual(scales(served), scales(cut))

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <mutex>
+#include <numeric>
 
 #include "calibrate/engine/embedding.h"
 #include "sharding/formats/turbomind_directory.h"
@@ -27,7 +28,8 @@ KvStatistics calibrate(const WeightDirectory& directory, int64_t samples, int64_
   const std::vector<int32_t> ids = some_ids(samples * length, directory.config().vocab);
   Rendezvous rendezvous({});
   const auto communicator = make_communicator({}, at::kCPU, rendezvous);
-  return CalibrationPass(directory, {plain_rotation(directory.config()), samples, length},
+  return CalibrationPass(directory,
+                         {plain_rotation(directory.config()), samples, length, /*histograms=*/true},
                          {at::kCPU, micro_batch, 2}, *communicator)
       .run(ids, {});
 }
@@ -38,7 +40,8 @@ KvStatistics calibrate(const std::filesystem::path& folder, int64_t samples, int
 }
 
 bool same(const KvStatistics& a, const KvStatistics& b) {
-  return a.keys == b.keys && a.values == b.values;
+  return a.keys == b.keys && a.values == b.values && a.key_histograms == b.key_histograms &&
+         a.value_histograms == b.value_histograms;
 }
 
 void expect_close(const std::vector<float>& found, int64_t layer, const at::Tensor& expected) {
@@ -124,6 +127,44 @@ TEST(CalibrationPass, RefusesABiasBeforeTheNormOfQAndK) {
   EXPECT_THROW(calibrate(directory, 1, 8, 0), c10::Error);
 }
 
+TEST(CalibrationPass, FindsTheSameRangesWithHistogramsAndWithout) {
+  for (const ModelConfig& model : other_models()) {
+    const TemporaryFolder folder;
+    const PlainDirectory directory(folder.path(), model, PlainDirectory::Order::kEngine);
+    const KvStatistics with = calibrate(directory, 3, 20, 40);
+    Rendezvous rendezvous({});
+    const auto communicator = make_communicator({}, at::kCPU, rendezvous);
+    const KvStatistics without =
+        CalibrationPass(directory, {plain_rotation(model), 3, 20}, {at::kCPU, 40, 2}, *communicator)
+            .run(some_ids(3 * 20, model.vocab), {});
+    EXPECT_EQ(with.keys, without.keys);
+    EXPECT_EQ(with.values, without.values);
+    EXPECT_TRUE(without.key_histograms.empty());
+  }
+}
+
+// The last layer's, too, whose queries nobody else asks for.
+TEST(CalibrationPass, CountsEveryValueOfEveryLayer) {
+  const TemporaryFolder folder;
+  const ModelConfig model = small_model();
+  const KvStatistics found =
+      calibrate(PlainDirectory(folder.path(), model, PlainDirectory::Order::kEngine), 3, 20, 40);
+  for (const KvTensor& tensor : kKvTensors) {
+    const TensorHistograms& histograms = found.*tensor.histograms;
+    for (size_t head = 0; head < static_cast<size_t>(model.layers * model.kv_heads); ++head) {
+      const HeadHistograms own = histograms.heads(head, 1);
+      EXPECT_EQ(std::accumulate(own.counts.begin(), own.counts.end(), 0.0),
+                static_cast<double>(3 * 20 * model.head_dim));
+    }
+    for (size_t layer = 0; layer < static_cast<size_t>(model.layers); ++layer) {
+      const auto heads = static_cast<size_t>(model.kv_heads);
+      const HeadHistograms own = histograms.heads(layer * heads, heads);
+      EXPECT_NEAR(std::accumulate(own.importance.begin(), own.importance.end(), 0.0) / 0x1p52, 3,
+                  1e-4);
+    }
+  }
+}
+
 TEST(CalibrationPass, GivesTheSameBitsForEveryMicroBatch) {
   const TemporaryFolder folder;
   fixture::write_weights(folder.path(), small_model());
@@ -158,7 +199,7 @@ TEST(CalibrationPass, GivesTheSameBitsOnEveryNumberOfRanks) {
     run_rank_threads(world, [&](const Rank& rank, Rendezvous& rendezvous) {
       const auto communicator = make_communicator(rank, at::kCPU, rendezvous);
       const KvStatistics found =
-          CalibrationPass(directory, {plain_rotation(directory.config()), samples, length},
+          CalibrationPass(directory, {plain_rotation(directory.config()), samples, length, true},
                           {at::kCPU, length, 1}, *communicator)
               .run(ids, {});
       const std::lock_guard lock(mutex);

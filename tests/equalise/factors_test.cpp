@@ -97,7 +97,9 @@ TEST(Factors, MultiplyTheRangesOfTheirChannels) {
   }
   statistics.key_reach.assign(4 * kReachDirections, 3.0f);
   const std::vector<LayerFactors> layers{{{2, 1}, {1, 1, 1, 1}}, {{1, 0.5}, {1, 2, 4, 0.1}}};
+  statistics.key_histograms.extremes = statistics.value_histograms.extremes = {-8, 8};
   const KvStatistics behind = multiplied(statistics, layers, WeightType::kFloat16);
+  EXPECT_TRUE(behind.key_histograms.empty() && behind.value_histograms.empty());
   EXPECT_EQ(behind.keys.minimum, (std::vector<float>{-2, -4, -3, -4, -5, -6, -3.5f, -4}));
   EXPECT_EQ(behind.keys.maximum, (std::vector<float>{2, 4, 3, 4, 5, 6, 3.5f, 4}));
   EXPECT_EQ(behind.values.maximum,

@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
+#include "calibrate/statistics/kv_scale.h"
 #include "sharding/formats/turbomind_directory.h"
 #include "sharding/ranks/make_communicator.h"
 #include "sharding/streaming/device.h"
@@ -48,7 +49,8 @@ KvStatistics calibrate(const std::filesystem::path& folder, const at::Device& de
     ids.push_back(static_cast<int32_t>(i * i * 7 % directory.config().vocab));
   Rendezvous rendezvous({});
   const auto communicator = make_communicator({}, device, rendezvous);
-  return CalibrationPass(directory, {plain_rotation(directory.config()), samples, length},
+  return CalibrationPass(directory,
+                         {plain_rotation(directory.config()), samples, length, /*histograms=*/true},
                          {device, micro_batch, 3}, *communicator)
       .run(ids, {});
 }
@@ -82,6 +84,18 @@ TEST_F(GpuCalibrationPass, FindsTheRangesThatTheCpuFindsInATrainedModel) {
   expect_near(calibrate(weights, kGpu, 8, 256, 0), calibrate(weights, at::kCPU, 8, 256, 0), 4);
 }
 
+TEST_F(GpuCalibrationPass, WeighsAsTheCpuDoes) {
+  const std::filesystem::path weights = "configs/tiny-4m/weights";
+  const ScaleMethod method = ScaleMethod::parse("importance");
+  const std::vector<KvScale> gpu = compute_scales(calibrate(weights, kGpu, 8, 256, 0), 2, method);
+  const std::vector<KvScale> cpu =
+      compute_scales(calibrate(weights, at::kCPU, 8, 256, 0), 2, method);
+  for (size_t i = 0; i < cpu.size(); ++i) {
+    EXPECT_NEAR(gpu[i].k_scale, cpu[i].k_scale, 0.05 * cpu[i].k_scale) << i;
+    EXPECT_NEAR(gpu[i].v_scale, cpu[i].v_scale, 0.05 * cpu[i].v_scale) << i;
+  }
+}
+
 // Of random weights only the first layer: their attention is so sharp that 16 bits decide what the
 // later ones see.
 TEST_F(GpuCalibrationPass, FindsTheFirstLayersRangesWithGroupedHeadsAndBias) {
@@ -109,6 +123,8 @@ void expect_same(const KvStatistics& first, const KvStatistics& second) {
   EXPECT_EQ(first.keys.maximum, second.keys.maximum);
   EXPECT_EQ(first.values.minimum, second.values.minimum);
   EXPECT_EQ(first.values.maximum, second.values.maximum);
+  EXPECT_EQ(first.key_histograms, second.key_histograms);
+  EXPECT_EQ(first.value_histograms, second.value_histograms);
 }
 
 TEST_F(GpuCalibrationPass, RepeatsToTheBit) {

@@ -79,6 +79,18 @@ TEST_F(NcclBetweenGpus, ReducesToTheMinimumOnEveryRank) {
   EXPECT_EQ(equal, kRanks);
 }
 
+TEST_F(NcclBetweenGpus, SumsOnEveryRank) {
+  std::atomic<int64_t> equal{0};
+  run_ranks([&](const at::Device& device, NcclCommunicator& communicator) {
+    const int64_t large = int64_t{1} << 60;
+    const at::Tensor values = at::full({1000}, large + communicator.rank(), device);
+    communicator.all_reduce_sum(values);
+    communicator.barrier();
+    equal += at::equal(values.cpu(), at::full({1000}, 2 * large + 1)) ? 1 : 0;
+  });
+  EXPECT_EQ(equal, kRanks);
+}
+
 TEST_F(NcclBetweenGpus, TellsItsTopologyAndUsesNoMulticast) {
   std::atomic<int64_t> told{0};
   run_ranks([&](const at::Device& /*device*/, NcclCommunicator& communicator) {

@@ -68,6 +68,20 @@ TEST(SharedMemoryCommunicator, ReducesToTheMinimumOnEveryRank) {
   EXPECT_EQ(wrong, 0);
 }
 
+TEST(SharedMemoryCommunicator, SumsOnEveryRank) {
+  constexpr int64_t kCount = 200000;  // more than a slot holds
+  std::atomic<int64_t> wrong{0};
+  run_rank_threads(4, [&](const Rank& rank, Rendezvous& rendezvous) {
+    const auto communicator = make_communicator(rank, at::kCPU, rendezvous);
+    const at::Tensor values = at::empty({kCount}, at::kLong);
+    auto* const data = values.data_ptr<int64_t>();
+    for (int64_t i = 0; i < kCount; ++i) data[i] = (int64_t{1} << 58) * rank.index - i;
+    communicator->all_reduce_sum(values);
+    for (int64_t i = 0; i < kCount; ++i) wrong += data[i] != (int64_t{1} << 58) * 6 - 4 * i;
+  });
+  EXPECT_EQ(wrong, 0);
+}
+
 TEST(SharedMemoryCommunicator, LetsNobodyPastABarrierBeforeAllAreThere) {
   std::atomic<int64_t> arrived{0}, early{0};
   run_rank_threads(4, [&](const Rank& rank, Rendezvous& rendezvous) {

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "tests/message_of.h"
+#include "tests/statistics/range_methods.h"
 
 namespace kvcalib {
 namespace {
@@ -61,7 +62,7 @@ KvStatistics only(const KvStatistics& whole, int64_t layer, int64_t first_head, 
 
 TEST(KvScale, OfAServingRankIsThatOfItsHeadsAlone) {
   const KvStatistics whole = example();
-  for (const ScaleMethod& method : ScaleMethod::all()) {
+  for (const ScaleMethod& method : range_methods()) {
     for (const int64_t ranks : {1, 2, 4}) {
       const auto scales = compute_scales(whole, ranks, method);
       ASSERT_EQ(scales.size(), static_cast<size_t>(2 * ranks));
@@ -118,7 +119,7 @@ TEST(KvScale, OfOneRankHoldsTheRangesOfAllRanks) {
 }
 
 TEST(KvScale, WidensARangeThatDoesNotHoldZero) {
-  for (const ScaleMethod& method : ScaleMethod::all())
+  for (const ScaleMethod& method : range_methods())
     EXPECT_EQ(scale_of(one(2, 6, -6, -2), method), scale_of(one(0, 6, -6, 0), method));
 }
 

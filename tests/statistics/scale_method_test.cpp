@@ -7,7 +7,10 @@
 #include <cmath>
 #include <random>
 
+#include "calibrate/statistics/range_search.h"
+#include "sharding/files/error.h"
 #include "tests/message_of.h"
+#include "tests/statistics/range_methods.h"
 
 namespace kvcalib {
 namespace {
@@ -41,7 +44,7 @@ float through_int8(float value, const TensorScale& how) {
 }
 
 TEST_F(ScaleMethods, BringEveryNumberInRangeBackWithinAStep) {
-  for (const ScaleMethod& method : ScaleMethod::all()) {
+  for (const ScaleMethod& method : range_methods()) {
     for (int i = 0; i < 200; ++i) {
       const TensorStatistics channels = random_channels(7);
       const TensorScale how = scale_of(method, channels);
@@ -54,7 +57,7 @@ TEST_F(ScaleMethods, BringEveryNumberInRangeBackWithinAStep) {
 }
 
 TEST_F(ScaleMethods, DoNotDependOnTheOrderOfTheChannels) {
-  for (const ScaleMethod& method : ScaleMethod::all()) {
+  for (const ScaleMethod& method : range_methods()) {
     TensorStatistics channels = random_channels(9);
     const TensorScale before = scale_of(method, channels);
     std::reverse(channels.minimum.begin(), channels.minimum.end());
@@ -87,7 +90,7 @@ TEST_F(ScaleMethods, WithAMarginAreThoseOfAWiderRange) {
 }
 
 TEST_F(ScaleMethods, SayWhetherTheirZeroIsAlwaysZero) {
-  for (const ScaleMethod& method : ScaleMethod::all()) {
+  for (const ScaleMethod& method : range_methods()) {
     bool always = true;
     for (int i = 0; i < 20; ++i)
       always = always && scale_of(method, random_channels(3)).zero == 0.0f;
@@ -101,6 +104,89 @@ TEST_F(ScaleMethods, AreReadBackFromTheirText) {
   EXPECT_EQ(ScaleMethod::kSymmetric.text(), "symmetric");
   EXPECT_EQ((ScaleMethod{"clipped", {{"fraction", 0.999}, {"heads", 2}}}).text(),
             "clipped:fraction=0.999,heads=2");
+}
+
+// Two kv heads of two channels: what is asked of the histograms is asked of both.
+class MethodsOfHistograms : public testing::Test {
+ protected:
+  MethodsOfHistograms() : statistics_(1, 2, 2) {
+    statistics_.keys = {{-4, -1, 0, -2}, {8, 1, 3, 4}};
+    statistics_.values = {{-1, -1, -1, -1}, {1, 1, 1, 1}};
+    statistics_.key_histograms.counts.resize(2 * kHistogramBins);
+    statistics_.key_histograms.importance.resize(2 * kHistogramBins);
+    set_extremes(0, -4, 7.75F, -2, 6.2F);
+    set_extremes(1, -2, 4, -2, 3.1F);
+    // Both reach to below 8: their bins are 1/64 wide.
+    add(0, 0, 1000);
+    add(1, 0, 999);
+    add(0, 256, 1);  // at 4
+  }
+
+  // The extremes with all tokens, and without the first and more.
+  void set_extremes(size_t head, float low, float high, float low_apart, float high_apart) {
+    std::vector<float>& extremes = statistics_.key_histograms.extremes;
+    extremes.resize(2 * 2 * (kMostLeftOut + 1));
+    for (size_t n = 0; n <= kMostLeftOut; ++n) {
+      const size_t place = 2 * (head * (kMostLeftOut + 1) + n);
+      extremes[place] = n == 0 ? low : low_apart;
+      extremes[place + 1] = n == 0 ? high : high_apart;
+    }
+  }
+  void add(size_t head, int bin, float mass) {
+    const size_t place = head * kHistogramBins + static_cast<size_t>(kHistogramBins / 2 + bin);
+    statistics_.key_histograms.counts[place] += mass;
+    statistics_.key_histograms.importance[place] += mass;
+  }
+  TensorScale scale_of(const std::string& method) const {
+    return ScaleMethod::parse(method).scale_of(statistics_.part(kKvTensors[0], 0, 0, 1));
+  }
+  static TensorScale of_range(float low, float high) {
+    return {(high - low) / 255.0F, (high + low) * 0.5F};
+  }
+
+  KvStatistics statistics_;
+};
+
+TEST_F(MethodsOfHistograms, LeaveTheFirstTokensOut) {
+  // Over both heads -4 becomes -2, 7.75 becomes 6.2: of the channels' own -4 and 8.
+  EXPECT_EQ(scale_of("sinks-apart:tokens=3"),
+            of_range(-2, static_cast<float>(static_cast<double>(6.2F) / 7.75 * 8)));
+}
+
+TEST_F(MethodsOfHistograms, TakeTheShareOfAllHeads) {
+  // 2000 values; 0.05 % of them is the one at 4: half of it lies above 4 + half a bin.
+  const double end = (256 + 0.5) / 64;
+  EXPECT_EQ(
+      scale_of("percentile:p=99.95").scale,
+      of_range(static_cast<float>(-4 * kLeastFraction), static_cast<float>(end / 7.75 * 8)).scale);
+}
+
+TEST_F(MethodsOfHistograms, WidenWhatLosesLeastByTheMargin) {
+  const TensorScale plain = scale_of("mse");
+  EXPECT_EQ(scale_of("importance:margin=1"), plain);
+  EXPECT_NEAR(scale_of("importance:margin=1.1").scale, 1.1 * plain.scale, 1e-6);
+  EXPECT_EQ(scale_of("importance:margin=2"), of_range(-0.0625F, 8));  // no more than was seen
+  EXPECT_LT(plain.scale, of_range(-4, 8).scale);
+}
+
+TEST_F(MethodsOfHistograms, AreRefusedWithoutThem) {
+  statistics_.key_histograms = {};
+  for (const ScaleMethod& method : ScaleMethod::all()) {
+    if (!method.needs_histograms()) continue;
+    EXPECT_HOLDS(concat("--method ", method.text(), ": is made of histograms, and the statistics "),
+                 message_of([&] { scale_of(method.text()); }));
+  }
+}
+
+TEST_F(MethodsOfHistograms, HaveParametersWithinBounds) {
+  const auto refusal = [](const char* text) {
+    return message_of([&] { ScaleMethod::parse(text); });
+  };
+  EXPECT_HOLDS("tokens is 2.5, expected a whole number from 1 to 8",
+               refusal("sinks-apart:tokens=2.5"));
+  EXPECT_HOLDS("tokens is 9, expected", refusal("sinks-apart:tokens=9"));
+  EXPECT_HOLDS("p is 100.5, expected 50 to 100", refusal("percentile:p=100.5"));
+  EXPECT_HOLDS("margin is 0.9, expected 1 to 2", refusal("importance:margin=0.9"));
 }
 
 TEST_F(ScaleMethods, RefuseWhatTheTableDoesNotHave) {

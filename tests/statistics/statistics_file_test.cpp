@@ -142,6 +142,61 @@ TEST(StatisticsFile, ReadsTheFirstVersion) {
   EXPECT_TRUE(read.key_reach.empty());
 }
 
+KvStatistics with_histograms() {
+  KvStatistics statistics = example_statistics();
+  for (const KvTensor& tensor : kKvTensors) {
+    TensorHistograms& histograms = statistics.*tensor.histograms;
+    histograms.counts.assign(4 * kHistogramBins, 3);
+    histograms.importance.assign(4 * kHistogramBins, 0x1p50F);
+    for (int i = 0; i < 4 * (kMostLeftOut + 1); ++i)
+      histograms.extremes.insert(histograms.extremes.end(), {-1.5F, 0.25F * static_cast<float>(i)});
+  }
+  return statistics;
+}
+
+TEST(StatisticsFile, HoldsTheHistogramsWhereTheyWereGathered) {
+  const KvStatistics statistics = with_histograms();
+  const std::string bytes = to_safetensors(statistics, example_provenance());
+  const KvStatistics read = parse_statistics(bytes, "s").statistics;
+  EXPECT_EQ(read.key_histograms, statistics.key_histograms);
+  EXPECT_EQ(read.value_histograms, statistics.value_histograms);
+  const Safetensors file = Safetensors::parse(bytes, "s");
+  EXPECT_EQ(file.tensors.size(), 10u);
+  EXPECT_EQ(file.tensors.at("key.counts").shape, (std::vector<int64_t>{2, 2, 1024}));
+  EXPECT_EQ(file.tensors.at("value.importance").shape, (std::vector<int64_t>{2, 2, 1024}));
+  EXPECT_EQ(file.tensors.at("value.extremes").shape, (std::vector<int64_t>{2, 2, 9, 2}));
+  EXPECT_TRUE(parse_statistics(example_bytes(), "s").statistics.key_histograms.empty());
+}
+
+// The message for histograms after `change`.
+template <typename Change>
+std::string histogram_refusal(Change change) {
+  KvStatistics statistics = with_histograms();
+  change(statistics);
+  return message_of(
+      [&] { parse_statistics(to_safetensors(statistics, example_provenance()), "s"); });
+}
+
+TEST(StatisticsFile, RefusesHistogramsThatNoCalibrationGathers) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_HOLDS("s: tensor 'key.importance' is missing, expected all of the histograms or none",
+               histogram_refusal([](KvStatistics& all) { all.key_histograms.importance.clear(); }));
+  EXPECT_HOLDS("s: tensor 'value.counts' is alone",
+               histogram_refusal([](KvStatistics& all) { all.key_histograms = {}; }));
+  EXPECT_HOLDS("tensor 'value.counts', layer 1, head 0: holds -3, expected a mass",
+               histogram_refusal([](KvStatistics& all) {
+                 all.value_histograms.counts[2 * kHistogramBins + 5] = -3;
+               }));
+  EXPECT_HOLDS("tensor 'key.importance', layer 0, head 1: holds nan",
+               histogram_refusal([&](KvStatistics& all) {
+                 all.key_histograms.importance[kHistogramBins] = kNan;
+               }));
+  EXPECT_HOLDS("tensor 'key.extremes', layer 1, head 1: holds 1, expected ends of a range about 0",
+               histogram_refusal([](KvStatistics& all) {
+                 all.key_histograms.extremes[3 * 2 * (kMostLeftOut + 1)] = 1;
+               }));
+}
+
 TEST(StatisticsFile, HoldsTheReachWhereItIsKnown) {
   KvStatistics statistics = example_statistics();
   for (size_t i = 0; i < 2 * 2 * 2 * kReachDirections; ++i)

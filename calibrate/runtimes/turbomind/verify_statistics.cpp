@@ -74,6 +74,7 @@ Explanation best_explanation(const std::vector<KvStatistics>& candidates, int64_
   for (const KvStatistics& statistics : candidates)
     for (const ScaleMethod& method : ScaleMethod::all()) {
       if (!fits(method, release)) continue;
+      if (method.needs_histograms() && statistics.key_histograms.empty()) continue;
       std::vector<std::string> names = others(statistics, ranks, method, release, files);
       if (!best.method || names.size() < best.others.size()) best = {method, std::move(names)};
     }

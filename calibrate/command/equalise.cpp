@@ -179,12 +179,16 @@ class Progress {
 
 // The ranges that factors are made of: K's as its pairs turn in sessions of any of these lengths,
 // so that it is a pair's reach that counts and not where the windows happened to see it.
-KvStatistics turned_ranges(const StatisticsFile& file, const EqualiseOptions& options) {
-  const ModelConfig& model = file.provenance.model;
-  const int64_t length = known_length(file, options.session_length.value_or(model.session_length));
-  const RuntimeChoice runtime{.release = file.provenance.runtime};
-  return ranges_of_session(file.statistics, runtime.open()->rotation(model, length),
-                           /*window_length=*/0, length);
+KvStatistics ranges_to_even(const StatisticsFile& file, const ModelConfig& model,
+                            const EqualiseOptions& options) {
+  const auto runtime = RuntimeChoice{.release = file.provenance.runtime}.open();
+  const int64_t session =
+      known_length(file, runtime->served_session(file.provenance.model, options.session_length));
+  return turned_ranges(
+      file.statistics,
+      largest_turns(model, session, [&](const ModelConfig& turning, int64_t length) {
+        return runtime->rotation(turning, length);
+      }));
 }
 
 // One run, whatever its output is.
@@ -241,8 +245,11 @@ void equalise(const EqualiseOptions& options, Output& output,
   UnchangedFiles inputs;
   inputs.add(weight_files(*weights));
   const Equalisation plan = plan_equalisation(
-      *weights, turned_ranges(statistics, options),
+      *weights, ranges_to_even(statistics, weights->config(), options),
       options.exact ? FactorRule::kExact : FactorRule::kFree, [] { return leaving_signal() != 0; });
+  warn(std::cerr, session_warnings(
+                      statistics, options.statistics,
+                      options.session_length.value_or(statistics.provenance.model.session_length)));
   warn(std::cerr, warnings_of(*weights, plan, tree, options.output.in_place));
   const Run run{options, *weights, statistics, plan, tree};
   output.write_tree([&](const fs::path& partial) { run.write(partial); });

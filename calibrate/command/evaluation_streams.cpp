@@ -11,6 +11,7 @@
 #include "calibrate/command/statistics_match.h"
 #include "calibrate/runtimes/turbomind/scale_files.h"
 #include "calibrate/statistics/cache_scales.h"
+#include "calibrate/statistics/session_ranges.h"
 #include "calibrate/statistics/statistics_file.h"
 #include "sharding/files/error.h"
 #include "sharding/files/file_kind.h"
@@ -129,8 +130,9 @@ StatisticsFile read_own_statistics(const std::filesystem::path& file,
   StatisticsFile statistics = read_statistics(file);
   check_same_model(statistics, file, weights);
   check_same_arithmetic(statistics, file, weights, options.runtime.row(), runtime);
-  statistics.statistics = runtime.served_ranges(
-      statistics, options.session_length.value_or(weights.config().session_length));
+  statistics.statistics =
+      runtime.served_ranges(statistics, weights.config(),
+                            runtime.served_session(weights.config(), options.session_length));
   return statistics;
 }
 
@@ -185,11 +187,18 @@ TriedCaches tried_caches(const EvaluateOptions& options, const WeightDirectory& 
     tried.files.push_back(file);
     note_ranks(tried, file, ranks, weights.config().stored_ranks);
     const std::string name = names.of(file);
+    const int64_t session = runtime.served_session(weights.config(), options.session_length);
+    const int64_t length = known_length(statistics.back(), session);
+    const std::string beyond = length > statistics.back().provenance.length
+                                   ? concat(" for sessions of ", length, " tokens")
+                                   : std::string();
+    for (std::string& warning : session_warnings(statistics.back(), file, session))
+      tried.notes.push_back(std::move(warning));
     for (const ScaleMethod& method : methods) {
       check_histograms(statistics.back(), file, method);
       tried.caches.push_back(static_int8(
           methods.size() == 1 ? name : concat(name, " ", method.text()),
-          concat(method.text(), " of ", file.string()),
+          concat(method.text(), " of ", file.string(), beyond),
           compute_scales(statistics.back().statistics, ranks, method), ranks, weights, runtime));
     }
   }

@@ -7,8 +7,6 @@
 #include "calibrate/report/delivered.h"
 #include "calibrate/report/standard_output.h"
 #include "calibrate/report/warnings.h"
-#include "calibrate/statistics/session_ranges.h"
-#include "sharding/files/error.h"
 #include "sharding/formats/open_weights.h"
 
 namespace kvcalib {
@@ -22,11 +20,9 @@ int run_export(const ExportOptions& options) {
   check_same_model(statistics, options.statistics, directory);
   check_histograms(statistics, options.statistics, options.scales.method);
   Target target = resolve_target(directory, options.scales, statistics.provenance.length);
-  if (target.session_length > known_length(statistics, target.session_length))
-    target.warnings.push_back(
-        concat(options.statistics.string(), ": does not tell what K's rotation does beyond its ",
-               "windows of ", statistics.provenance.length, " tokens, and sessions have ",
-               target.session_length, ": a range may be too narrow there; calibrate again"));
+  for (std::string& warning :
+       session_warnings(statistics, options.statistics, target.session_length))
+    target.warnings.push_back(std::move(warning));
   if (target.serves(options.scales.runtime.name))
     check_same_arithmetic(statistics, options.statistics, directory, options.scales.runtime.row(),
                           *target.runtime);

@@ -19,7 +19,7 @@ std::vector<ScaleRow> rows_of_statistics(const std::filesystem::path& path) {
   const KvStatistics served = RuntimeChoice{}
                                   .row()
                                   .open(file.provenance.runtime)
-                                  ->served_ranges(file, model.session_length);
+                                  ->served_ranges(file, model, model.session_length);
   return scale_rows(compute_scales(served, model.stored_ranks, ScaleOptions{}.method),
                     model.stored_ranks, &file.statistics);
 }

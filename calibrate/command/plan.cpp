@@ -71,7 +71,11 @@ std::string format_plan(const CalibrationPlan& plan) {
       line("for") << exporter->title << ": " << exporter->formula << "\n";
     else
       line("runtime") << plan.target.runtime->release() << ", " << plan.target.ranks
-                      << " serving rank(s), " << plan.target.method.text() << "\n";
+                      << " serving rank(s), " << plan.target.method.text()
+                      << (plan.target.session_length > plan.windows.length
+                              ? concat(", sessions of ", plan.target.session_length, " tokens")
+                              : std::string())
+                      << "\n";
   }
   line("to read") << gigabytes(plan.bytes_to_read(), 3) << " in all, each byte once\n";
   line("memory") << gigabytes(memory.total(), 3) << " per device: two layers "

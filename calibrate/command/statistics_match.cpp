@@ -64,4 +64,14 @@ void check_histograms(const StatisticsFile& statistics, const std::filesystem::p
       statistics.provenance.equalised ? ", the equalised weights: it has none of them" : ""));
 }
 
+std::vector<std::string> session_warnings(const StatisticsFile& statistics,
+                                          const std::filesystem::path& file,
+                                          int64_t session_length) {
+  const int64_t window = statistics.provenance.length;
+  if (!statistics.statistics.key_reach.empty() || session_length <= window) return {};
+  return {concat(file.string(), ": does not tell what K's rotation does beyond its windows of ",
+                 window, " tokens, and sessions have ", session_length,
+                 ": a range may be too narrow there; calibrate again")};
+}
+
 }  // namespace kvcalib

@@ -26,6 +26,12 @@ void check_same_arithmetic(const StatisticsFile& statistics, const std::filesyst
 void check_own_arithmetic(const StatisticsFile& statistics, const std::filesystem::path& file,
                           const WeightDirectory& directory, const RuntimeRow& row);
 
+// A warning where sessions have more tokens than windows had, and the statistics, of an earlier
+// version, do not tell how K turns there; else nothing.
+std::vector<std::string> session_warnings(const StatisticsFile& statistics,
+                                          const std::filesystem::path& file,
+                                          int64_t session_length);
+
 // Throws Error naming `file` and the way out where it lacks the histograms that the method needs.
 void check_histograms(const StatisticsFile& statistics, const std::filesystem::path& file,
                       const ScaleMethod& method);

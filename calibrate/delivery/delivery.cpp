@@ -10,14 +10,15 @@
 namespace kvcalib {
 namespace {
 
-void set_scales(Delivery& delivery) {
+void set_scales(const ModelConfig& config, Delivery& delivery) {
   const StatisticsFile& file = *delivery.statistics;
   const Target& target = delivery.target;
   const std::vector<KvScale> of_windows =
       compute_scales(file.statistics, target.ranks, target.method);
   delivery.session_length = known_length(file, target.session_length);
-  delivery.scales = compute_scales(target.runtime->served_ranges(file, delivery.session_length),
-                                   target.ranks, target.method);
+  delivery.scales =
+      compute_scales(target.runtime->served_ranges(file, config, delivery.session_length),
+                     target.ranks, target.method);
   for (size_t i = 0; i < of_windows.size(); ++i) {
     const double factor = delivery.scales[i].k_scale / of_windows[i].k_scale;
     const auto index = static_cast<int64_t>(i);
@@ -37,7 +38,7 @@ Delivery make_delivery(const WeightDirectory& weights, const Target& target,
   delivery.target = target;
   delivery.place = std::move(place);
   delivery.statistics = std::move(statistics);
-  set_scales(delivery);
+  set_scales(weights.config(), delivery);
   delivery.cost = cost;
   delivery.beside_scales = target.runtime->beside_scales_in_words(weights);
 

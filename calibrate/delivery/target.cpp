@@ -28,12 +28,16 @@ Target resolve_target(const ModelConfig& config, const ScaleOptions& options,
                        "release"));
   std::vector<std::string> warnings =
       check_served(*runtime, {config, ranks, embedding_rows, length, zero_points});
-  return {options.readers,
-          std::move(runtime),
-          ranks,
-          held ? options.method : ScaleMethod::kSymmetric,
-          options.session_length.value_or(config.session_length),
-          std::move(warnings)};
+  const int64_t session = runtime->served_session(config, options.session_length);
+  if (options.session_length && session < *options.session_length)
+    warnings.push_back(concat("--session-len ", *options.session_length, ": ", runtime->title(),
+                              " serves sessions of at most ", session, " tokens"));
+  if (session < runtime->served_session(config, std::nullopt))
+    warnings.push_back(concat("--session-len ", session, ": session_len is ", config.session_length,
+                              ", and longer sessions may leave the ranges of K"));
+  return {options.readers, std::move(runtime),
+          ranks,           held ? options.method : ScaleMethod::kSymmetric,
+          session,         std::move(warnings)};
 }
 
 Target resolve_target(const WeightDirectory& weights, const ScaleOptions& options, int64_t length) {

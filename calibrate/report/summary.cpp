@@ -83,11 +83,11 @@ std::string format_session(const Delivery& delivery) {
   std::ostringstream text;
   text << "sessions of " << delivery.session_length << " tokens, windows of " << window
        << ": K's ranges are derived for what its rotation does beyond them, ";
-  if (factor > 1.0)
+  if (factor >= 1.005)
     text << "its steps up to " << std::fixed << std::setprecision(2) << factor
          << " times as wide (layer " << layer << ", rank " << rank << ")\n";
   else
-    text << "which widens none\n";
+    text << "which hardly widens any\n";
   return text.str();
 }
 

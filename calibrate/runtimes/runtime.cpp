@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/runtimes/runtime.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "calibrate/statistics/session_ranges.h"
@@ -8,9 +9,15 @@
 
 namespace kvcalib {
 
-KvStatistics Runtime::served_ranges(const StatisticsFile& file, int64_t session_length) const {
+int64_t Runtime::served_session(const ModelConfig& config, std::optional<int64_t> asked) const {
+  const int64_t session = asked.value_or(config.session_length);
+  return longest_session() > 0 ? std::min(session, longest_session()) : session;
+}
+
+KvStatistics Runtime::served_ranges(const StatisticsFile& file, const ModelConfig& config,
+                                    int64_t session_length) const {
   return kvcalib::served_ranges(
-      file, session_length,
+      file, config, session_length,
       [this](const ModelConfig& model, int64_t length) { return rotation(model, length); });
 }
 

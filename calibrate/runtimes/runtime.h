@@ -85,8 +85,13 @@ class Runtime {
   // rules (ModelConfig::own_rotation) the runtime has no say.
   virtual Rotation rotation(const ModelConfig& config, int64_t length) const = 0;
 
+  // Tokens of the longest session that it serves with int8 KV; 0: of any.
+  virtual int64_t longest_session() const = 0;
+  // Tokens of the sessions that it would serve of those asked for, or the model's; 0: not known.
+  int64_t served_session(const ModelConfig& config, std::optional<int64_t> asked) const;
   // What sessions of `session_length` tokens find there, see statistics/session_ranges.h.
-  KvStatistics served_ranges(const StatisticsFile& file, int64_t session_length) const;
+  KvStatistics served_ranges(const StatisticsFile& file, const ModelConfig& config,
+                             int64_t session_length) const;
 
   // How it decodes over its int8 cache.
   virtual DecodingRule decoding() const = 0;

@@ -4,18 +4,33 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <span>
+#include <set>
 
 namespace kvcalib {
 namespace {
 
 constexpr int64_t kQuarter = kReachDirections / 4;
 
-// Of the directions that a pair is turned by until the last position.
-int64_t steps_until(int64_t length, double turn_per_token) {
+// Requests whose rotation is asked for.
+std::set<int64_t> request_lengths(const ModelConfig& model, int64_t session_length) {
+  constexpr int64_t kSteps = 256;
+  std::set<int64_t> lengths{session_length};
+  const auto add_around = [&](int64_t length) {
+    for (const int64_t near : {length - 1, length, length + 1})
+      if (near >= 1 && near <= session_length) lengths.insert(near);
+  };
+  for (int64_t length = 1; length <= session_length; length *= 2) add_around(length);
+  add_around(model.max_position_embeddings);
+  if (model.own_rotation) add_around(model.own_rotation->original_positions);
+  for (int64_t step = 1; step < kSteps; ++step)
+    lengths.insert(std::max<int64_t>(1, session_length / kSteps * step));
+  return lengths;
+}
+
+// Of the directions that a pair is turned by.
+int64_t steps_of(double turn) {
   constexpr double kStep = 2.0 * std::numbers::pi / kReachDirections;
-  const double steps =
-      std::ceil(std::fabs(turn_per_token) * static_cast<double>(length - 1) / kStep);
+  const double steps = std::ceil(std::fabs(turn) / kStep);
   return static_cast<int64_t>(std::min(steps, static_cast<double>(kReachDirections - 1)));
 }
 
@@ -28,17 +43,34 @@ float furthest(std::span<const float> reach, int64_t direction, int64_t steps) {
   return most;
 }
 
+// What turns beyond the largest number of the cache's type would not have been infinite at any
+// position that was seen.
+void hold_in(WeightType type, std::vector<float>& values) {
+  constexpr float kLargestHalf = 65504.0f, kLargestBrain = 0x1.FEp127f;
+  const float most = type == WeightType::kFloat16 ? kLargestHalf : kLargestBrain;
+  for (float& value : values) value = std::clamp(value, -most, most);
+}
+
 }  // namespace
 
-KvStatistics ranges_of_session(const KvStatistics& statistics, const Rotation& rotation,
-                               int64_t window_length, int64_t session_length) {
+std::vector<double> largest_turns(const ModelConfig& model, int64_t session_length,
+                                  const RotationOf& rotation) {
+  ModelConfig turning = model;
+  turning.use_logn_attention = false;  // is of queries, and takes a table as long as the request
+  std::vector<double> turns(static_cast<size_t>(model.head_dim / 2), 0.0);
+  for (const int64_t length : request_lengths(model, session_length)) {
+    const Rotation rotated = rotation(turning, length);
+    for (size_t pair = 0; pair < turns.size(); ++pair)
+      turns[pair] = std::max(turns[pair], rotated.frequencies[pair] / rotated.divisor *
+                                              static_cast<double>(length - 1));
+  }
+  return turns;
+}
+
+KvStatistics turned_ranges(const KvStatistics& statistics, std::span<const double> turns) {
   KvStatistics result = statistics;
-  if (session_length <= window_length || statistics.key_reach.empty()) return result;
-  const auto half = static_cast<size_t>(statistics.head_dim / 2);
   for (size_t pair = 0; pair < statistics.key_reach.size() / kReachDirections; ++pair) {
-    const double turn = rotation.frequencies[pair % half] / rotation.divisor;
-    if (window_length > 0 && steps_until(window_length, turn) == kReachDirections - 1) continue;
-    const int64_t steps = steps_until(session_length, turn);
+    const int64_t steps = steps_of(turns[pair % turns.size()]);
     const auto reach =
         std::span(statistics.key_reach).subspan(pair * kReachDirections, kReachDirections);
     for (size_t channel = 0; channel < 2; ++channel) {
@@ -59,14 +91,14 @@ int64_t known_length(const StatisticsFile& file, int64_t session_length) {
              : std::max(window, std::min(session_length, kLongestSession));
 }
 
-KvStatistics served_ranges(const StatisticsFile& file, int64_t session_length,
-                           const RotationOf& rotation) {
-  const Provenance& provenance = file.provenance;
+KvStatistics served_ranges(const StatisticsFile& file, const ModelConfig& model,
+                           int64_t session_length, const RotationOf& rotation) {
   const int64_t length = known_length(file, session_length);
-  if (length == provenance.length) return file.statistics;
-  return ranges_of_session(file.statistics, rotation(provenance.model, length), provenance.length,
-                           length)
-      .rounded(provenance.model.weight_type);
+  if (length == file.provenance.length) return file.statistics;
+  KvStatistics served = turned_ranges(file.statistics, largest_turns(model, length, rotation));
+  hold_in(model.weight_type, served.keys.minimum);
+  hold_in(model.weight_type, served.keys.maximum);
+  return served.rounded(model.weight_type);
 }
 
 }  // namespace kvcalib

@@ -19,7 +19,7 @@ from program import (PROGRAM, SHARED, TINY, ProgramTest, config_values, digests,
 from reference.equalise import equalised_tensors
 from reference.families import DTYPES, published, random_decoder, save
 from reference.models import random_model
-from reference.session import session_ranges
+from reference.session import turned_ranges
 from reference.turbomind_writer import weight_files, write_directory
 
 SHAPE = dict(layers=2, hidden=128, heads=4, kv_heads=2, head_dim=32, intermediate=96, vocab=200)
@@ -48,7 +48,7 @@ def turned(directory: Path) -> dict[str, np.ndarray]:
         provenance = json.loads(file.metadata()["provenance"])
     model, length = provenance["model"], max(provenance["length"], provenance["model"]["session_length"])
     frequencies = model["rope_theta"] ** (-np.arange(0, model["head_dim"], 2) / model["head_dim"])
-    return session_ranges(statistics(directory), frequencies, 0, length, torch.float32)
+    return turned_ranges(statistics(directory), frequencies * (length - 1), torch.float32)
 
 
 class EqualiseTest(ProgramTest):

@@ -9,7 +9,7 @@ from program import TINY, ProgramTest, scales
 # SHA-256 over the names and bytes of the eight scale files: 6 windows x 256 tokens of the embedded text, seed 0.
 OF_WINDOWS = "a195242264091d42cfc82b59842c0f30ba071d8afcfa0a0d6cb584263ae82694"
 # The same for sessions of 2056 tokens, as its config.ini has them.
-OF_SESSIONS = "ed2392e781fcce02d679fde6cacc21e109fec877580be301634b80a3eb41ad20"
+OF_SESSIONS = "8ed639a3659ad7fdbc4d0c2e720df16607f9cdfb59d1fb546f7c0729119b512a"
 
 
 class KnownAnswer(ProgramTest):

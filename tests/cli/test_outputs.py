@@ -2,6 +2,7 @@
 """What calibrate and export leave behind: files, config patch, backup, and text on the two streams."""
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -14,7 +15,6 @@ from program import (TINY, TINY_LAYERS, TINY_RANKS, ProgramTest, config_values, 
                      statistics)
 from reference import calibration
 from reference.models import random_model
-from reference.session import session_ranges
 
 REPORTS = {"config.ini", "config.patch", "kv_stats.safetensors", "summary.json"}
 
@@ -37,11 +37,10 @@ class Outputs(ProgramTest):
 
     def served(self, output: Path) -> dict:
         """The ranges of K and V in sessions as long as the embedded model's."""
-        import torch
         length = self.parse_json((output / "summary.json").read_text())["length"]
         session = int(config_values(TINY / "weights")["session_len"])
-        frequencies = calibration.rotary_frequencies(calibration.Config.read(TINY / "weights"), "0.3.0", session)
-        return session_ranges(statistics(output), frequencies, length, session, torch.float16)
+        config = calibration.Config.read(TINY / "weights")
+        return calibration.served_ranges(statistics(output), config, "0.3.0", length, session)
 
     def in_place(self, weights: Path, data: Path, *arguments):
         return kvcalib("calibrate", "--weights", weights, "--data", data, "--in-place", "--devices", "cpu",
@@ -183,10 +182,26 @@ class Outputs(ProgramTest):
         self.assertEqual(exports[2056], scales(output))
         widths = [np.array([struct.unpack("<4f", data)[0] for data in exported.values()])
                   for exported in exports.values()]
-        for narrow, wide in zip(widths, widths[1:]):
-            self.assertTrue(np.all(wide >= 0.99 * narrow) and np.any(wide > narrow))  # 0 may leave the middle
+        self.assertTrue(np.all(widths[1] >= widths[0]) and np.any(widths[1] > widths[0]))
+        self.assertTrue(np.all(widths[2] >= widths[1]))
+        self.assertIn("session_len is 2056, and longer sessions may leave", self.succeed(
+            "export", "--stats", output / "kv_stats.safetensors", "--weights", TINY / "weights", "--output",
+            self.folder / "of-1", "--force", "--session-len", 1).err)
+        self.assertIn("longer ones may leave the ranges of K", self.succeed("verify", self.folder / "of-1").text)
+        self.assertNotIn("longer ones", self.succeed("verify", output).text)
         (output / "summary.json").unlink()  # either length explains the files
         self.succeed("verify", output)
+        config = (self.folder / "of-2056/config.ini").read_text()
+        (self.folder / "of-2056/config.ini").write_text(config.replace("session_len = 2056", "session_len = 32768"))
+        self.succeed("verify", self.folder / "of-2056")  # whatever the note
+        for length in ('"2056"', "1e300", "2056.5", "0", "-3", str(2**64), "null", "[1]"):
+            summary = (self.folder / "of-100000/summary.json").read_text()
+            (self.folder / "of-100000/summary.json").write_text(
+                re.sub(r'"session_length": \d+', f'"session_length": {length}', summary))
+            run = kvcalib("verify", self.folder / "of-100000")
+            self.assertEqual(run.code, 1, length)  # of another length than is told
+            self.assertIn("session_length is no whole number", run.text)
+            (self.folder / "of-100000/summary.json").write_text(summary)
         copied = self.folder / "of-1"
         (copied / "summary.json").unlink()
         self.succeed("verify", copied)

@@ -18,7 +18,6 @@ from program import (PRINT_RANGES, SHARED, ProgramTest, config_values, run_progr
 from reference import calibration
 from reference.llama2c_tokenizer import Llama2cTokenizer
 from reference.models import random_model, read_hugging_face, read_llama2c
-from reference.session import session_ranges
 from reference.windows import random_windows
 
 TOLERANCE = 1e-5
@@ -54,8 +53,7 @@ class Reference(ProgramTest):
         self.assertEqual(set(found), {*calibration.RANGE_NAMES, "key.reach"})
         self.assert_rounded(found, expected)
         session = int(config_values(weights)["session_len"])
-        frequencies = calibration.rotary_frequencies(calibration.Config.read(weights), runtime, session)
-        served = session_ranges(found, frequencies, windows.shape[1], session, expected.dtype)
+        served = calibration.served_ranges(found, calibration.Config.read(weights), runtime, windows.shape[1], session)
         reference_files = calibration.scale_files(calibration.Ranges(served, expected.dtype), serving_ranks,
                                                   runtime=runtime)
         self.assertEqual(scales(output), reference_files)

@@ -5,12 +5,10 @@ import shutil
 import unittest
 
 import numpy as np
-import torch
 
 from program import TINY, ProgramTest, kvcalib, scales, statistics
 from reference import calibration, scale_methods
 from reference.models import random_model
-from reference.session import session_ranges
 
 METHODS = [("percentile:p=99.9", 99.9), ("percentile:p=99.999", 99.999), ("mse", 0), ("entropy", 0),
            ("importance:margin=1.05", 1.05), ("importance:margin=1", 1), ("sinks-apart:tokens=1", 1),
@@ -41,8 +39,8 @@ class ScaleMethods(ProgramTest):
                                       (several, gathered, 4)):
             length = self.parse_json((stats / "summary.json").read_text())["length"]
             for session in (length, 2056):
-                frequencies = calibration.rotary_frequencies(calibration.Config.read(weights), "0.3.0", session)
-                tensors = session_ranges(statistics(stats), frequencies, length, session, torch.float16)
+                config = calibration.Config.read(weights)
+                tensors = calibration.served_ranges(statistics(stats), config, "0.3.0", length, session)
                 for text, parameter in METHODS:
                     with self.subTest(method=text, ranks=ranks, weights=weights, session=session):
                         output = self.export(f"{text}-of-{ranks}-{session}", "--method", text, "--serving-tp", ranks,

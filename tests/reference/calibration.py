@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reference.session import reach_of
+from reference.session import largest_turns, reach_of, turned_ranges
 
 SMALLEST_SCALE = np.float32(2.0**-24)
 RANGE_NAMES = ("key.minimum", "key.maximum", "value.minimum", "value.maximum")
@@ -89,6 +89,15 @@ def rotary_frequencies(config: Config, runtime: str, tokens: int) -> np.ndarray:
     """The angle of each pair a token, for a request of at most `tokens`."""
     base, position_factor = rotary_base(config, runtime, tokens)
     return base ** (-np.arange(0, config.head_dim, 2) / config.head_dim) * position_factor
+
+
+def served_ranges(statistics: dict[str, np.ndarray], config: Config, runtime: str, window: int, session: int
+                  ) -> dict[str, np.ndarray]:
+    """The ranges of sessions, where the windows were shorter."""
+    if session <= window:
+        return {name: tensor for name, tensor in statistics.items() if name != "key.reach"}
+    turns = largest_turns(lambda tokens: rotary_frequencies(config, runtime, tokens), session)
+    return turned_ranges(statistics, turns, config.dtype)
 
 
 def rotary_tables(config: Config, runtime: str, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:

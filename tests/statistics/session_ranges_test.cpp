@@ -33,13 +33,15 @@ KvStatistics one_token() {
   return statistics;
 }
 
-// The first pair turns by two directions a token, the second by none that matters.
-Rotation slow_rotation() { return {{2.0 * kStep, 1e-9}, 1.0, {}}; }
+// The angles of so many directions.
+std::vector<double> turned_by(double first, double second = 0.0) {
+  return {first * kStep, second * kStep};
+}
 
 TEST(SessionRanges, AreWhatARotatedTokenTakes) {
-  const KvStatistics found = ranges_of_session(one_token(), slow_rotation(), 1, 4);
+  const KvStatistics found = turned_ranges(one_token(), turned_by(6));
   float low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY};
-  for (int direction = 0; direction <= 6; ++direction) {  // three tokens on
+  for (int direction = 0; direction <= 6; ++direction) {
     const double c = std::cos(direction * kStep), s = std::sin(direction * kStep);
     const double turned[2] = {c * kFirst[0] - s * kSecond[0], c * kSecond[0] + s * kFirst[0]};
     for (int i = 0; i < 2; ++i) {
@@ -53,53 +55,66 @@ TEST(SessionRanges, AreWhatARotatedTokenTakes) {
   }
 }
 
-TEST(SessionRanges, CoverAPositionBetweenTwoDirections) {
-  // A third of a direction a token: the last of 2 is on the way to the next.
-  const Rotation rotation{{kStep / 3.0, 0.0}, 1.0, {}};
-  const KvStatistics found = ranges_of_session(one_token(), rotation, 1, 2);
+TEST(SessionRanges, CoverAnAngleBetweenTwoDirections) {
+  const KvStatistics found = turned_ranges(one_token(), turned_by(0.3));
   EXPECT_NEAR(found.keys.minimum[0], std::cos(kStep) * 3.0 - std::sin(kStep), 1e-6);
   EXPECT_NEAR(found.keys.maximum[1], std::cos(kStep) + std::sin(kStep) * 3.0, 1e-6);
 }
 
-TEST(SessionRanges, LeaveWhatDoesNotTurnAndTheValues) {
-  const KvStatistics before = one_token();
-  const KvStatistics found = ranges_of_session(before, {{0.0, 0.0}, 1.0, {}}, 1, int64_t{1} << 20);
-  EXPECT_EQ(found.keys, before.keys);
-  EXPECT_EQ(ranges_of_session(before, slow_rotation(), 1, 64).values, before.values);
-}
-
-TEST(SessionRanges, DivideTheAngle) {
-  Rotation rotation = slow_rotation();
-  const KvStatistics once = ranges_of_session(one_token(), rotation, 1, 3);
-  rotation.divisor = 2.0;
-  EXPECT_EQ(ranges_of_session(one_token(), rotation, 1, 5).keys, once.keys);
-}
-
-TEST(SessionRanges, LeaveAPairThatTurnedAllAroundWithinAWindow) {
-  const KvStatistics before = one_token();
-  // 32 directions in 17 tokens, 28 in 15.
-  const KvStatistics left = ranges_of_session(before, slow_rotation(), 17, 100);
-  EXPECT_EQ(left.keys, before.keys);
-  const KvStatistics turned = ranges_of_session(before, slow_rotation(), 15, 100);
+TEST(SessionRanges, OfAPairThatTurnsAllAroundAreItsRadius) {
   const auto radius = static_cast<float>(std::hypot(kFirst[0], kSecond[0]));
-  EXPECT_NEAR(turned.keys.maximum[0], radius, 0.005 * radius);
-  EXPECT_NEAR(turned.keys.minimum[0], -radius, 0.005 * radius);
-  EXPECT_EQ(ranges_of_session(before, slow_rotation(), 0, 100).keys, turned.keys);
+  for (const double turn : {31.0, 1e9}) {
+    const KvStatistics found = turned_ranges(one_token(), turned_by(turn));
+    for (size_t channel = 0; channel < 2; ++channel) {
+      EXPECT_NEAR(found.keys.maximum[channel], radius, 0.005 * radius);
+      EXPECT_NEAR(found.keys.minimum[channel], -radius, 0.005 * radius);
+    }
+  }
 }
 
-TEST(SessionRanges, AreThoseOfWindowsThatAreAsLongOrDoNotTell) {
-  KvStatistics statistics = one_token();
-  EXPECT_EQ(ranges_of_session(statistics, slow_rotation(), 8, 8).keys, statistics.keys);
-  EXPECT_EQ(ranges_of_session(statistics, slow_rotation(), 8, 7).keys, statistics.keys);
-  statistics.key_reach.clear();
-  EXPECT_EQ(ranges_of_session(statistics, slow_rotation(), 1, 100).keys, statistics.keys);
+TEST(SessionRanges, LeaveWhatDoesNotTurnAndTheValues) {
+  KvStatistics before = one_token();
+  EXPECT_EQ(turned_ranges(before, turned_by(0)).keys, before.keys);
+  EXPECT_EQ(turned_ranges(before, turned_by(40, 40)).values, before.values);
+  before.key_reach.clear();
+  EXPECT_EQ(turned_ranges(before, turned_by(40, 40)).keys, before.keys);
 }
 
-StatisticsFile file_of(KvStatistics statistics) {
+ModelConfig one_head() {
   ModelConfig model;
   model.layers = model.heads = model.kv_heads = 1;
   model.head_dim = 4;
-  StatisticsFile file{std::move(statistics), provenance_of(model)};
+  return model;
+}
+
+TEST(SessionRanges, TurnByTheLastPositionAndTheDivisor) {
+  const auto rotation = [](const ModelConfig& /*model*/, int64_t /*length*/) {
+    return Rotation{{1.0, 0.25}, 2.0, {}};
+  };
+  EXPECT_EQ(largest_turns(one_head(), 101, rotation), (std::vector<double>{50.0, 12.5}));
+  EXPECT_EQ(largest_turns(one_head(), 1, rotation), (std::vector<double>{0.0, 0.0}));
+}
+
+// As dynamic NTK does: beyond what the model was trained for, the longer the request the slower.
+TEST(SessionRanges, TurnByTheRequestThatTurnsMost) {
+  ModelConfig model = one_head();
+  model.max_position_embeddings = 1500;
+  model.use_logn_attention = true;
+  const auto rotation = [](const ModelConfig& asked, int64_t length) {
+    EXPECT_FALSE(asked.use_logn_attention);  // whose table would be as long as the session
+    return Rotation{{1.0, length > 1500 ? 0.1 : 1.0}, 1.0, {}};
+  };
+  EXPECT_EQ(largest_turns(model, 8000, rotation), (std::vector<double>{7999.0, 1499.0}));
+  std::vector<double> before{0.0, 0.0};
+  for (int64_t session = 1; session < 9000; session = session * 5 / 4 + 1) {
+    const std::vector<double> turns = largest_turns(model, session, rotation);
+    for (size_t pair = 0; pair < 2; ++pair) EXPECT_GE(turns[pair], before[pair]) << session;
+    before = turns;
+  }
+}
+
+StatisticsFile file_of(KvStatistics statistics) {
+  StatisticsFile file{std::move(statistics), provenance_of(one_head())};
   file.provenance.length = 8;
   return file;
 }
@@ -108,17 +123,19 @@ TEST(SessionRanges, AreServedInTheTypeOfTheCache) {
   StatisticsFile file = file_of(one_token());
   int64_t asked = 0;
   const auto rotation = [&](const ModelConfig& /*model*/, int64_t length) {
-    asked = length;
-    return slow_rotation();
+    asked = std::max(asked, length);
+    return Rotation{{0.1, 0.001}, 1.0, {}};
   };
-  const KvStatistics found = served_ranges(file, 100, rotation);
+  const ModelConfig model = one_head();
+  const std::vector<double> turns{9.9, 0.099};
+  const KvStatistics found = served_ranges(file, model, 100, rotation);
   EXPECT_EQ(asked, 100);
-  EXPECT_EQ(found.keys, ranges_of_session(file.statistics, slow_rotation(), 8, 100)
-                            .rounded(file.provenance.model.weight_type)
-                            .keys);
+  EXPECT_EQ(found.keys, turned_ranges(file.statistics, turns).rounded(model.weight_type).keys);
   asked = 0;
-  EXPECT_EQ(served_ranges(file, 8, rotation).keys, file.statistics.keys);
+  EXPECT_EQ(served_ranges(file, model, 8, rotation).keys, file.statistics.keys);
   EXPECT_EQ(asked, 0);
+  for (float& reach : file.statistics.key_reach) reach *= 1e5f;
+  EXPECT_EQ(served_ranges(file, model, 100, rotation).keys.maximum[0], 65504.0f);
 }
 
 TEST(SessionRanges, AreKnownForTheWindowsWhereTheReachIsNot) {

@@ -27,6 +27,7 @@ class TurboMind final : public Runtime {
     return found;
   }
   bool holds_zero_points() const override { return release_.scale_values == 4; }
+  int64_t longest_session() const override { return release_.longest_int8_prefill; }
   Rotation rotation(const ModelConfig& config, int64_t length) const override {
     return rotation_on(release_, config, length);
   }

@@ -177,13 +177,14 @@ class Progress {
   uint64_t done_ = 0;
 };
 
-// The ranges that factors are made of: K's as its pairs turn in sessions of any of these lengths,
-// so that it is a pair's reach that counts and not where the windows happened to see it.
+// The ranges that factors are made of, not rounded: of sessions that are longer than the windows,
+// else of these.
 KvStatistics ranges_to_even(const StatisticsFile& file, const ModelConfig& model,
                             const EqualiseOptions& options) {
   const auto runtime = RuntimeChoice{.release = file.provenance.runtime}.open();
   const int64_t session =
       known_length(file, runtime->served_session(file.provenance.model, options.session_length));
+  if (session == file.provenance.length) return file.statistics;
   return turned_ranges(
       file.statistics,
       largest_turns(model, session, [&](const ModelConfig& turning, int64_t length) {

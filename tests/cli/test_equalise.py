@@ -43,10 +43,12 @@ def logits(directory: Path, ids: np.ndarray, dtype: torch.dtype) -> torch.Tensor
 
 
 def turned(directory: Path) -> dict[str, np.ndarray]:
-    """The ranges of a calibration with K's pairs turned as far as its sessions, or windows, turn them."""
+    """The ranges of a calibration, with K's pairs turned as far as sessions turn them that are longer than windows."""
     with safe_open(directory / NAME, "pt") as file:
         provenance = json.loads(file.metadata()["provenance"])
-    model, length = provenance["model"], max(provenance["length"], provenance["model"]["session_length"])
+    model, length = provenance["model"], provenance["model"]["session_length"]
+    if length <= provenance["length"]:
+        return statistics(directory)
     frequencies = model["rope_theta"] ** (-np.arange(0, model["head_dim"], 2) / model["head_dim"])
     return turned_ranges(statistics(directory), frequencies * (length - 1), torch.float32)
 

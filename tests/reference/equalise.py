@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An even cache by the formulas, on tensors under Llama's names: what kvcalib equalise is compared with.
 
-Rotary pairs are Hugging Face's here, channels j and j + d/2 of a head; the statistics have them side by side: K's with
-every pair turned as far as a session turns it."""
+Rotary pairs are Hugging Face's here, channels j and j + d/2 of a head; the statistics have them side by side."""
 
 import math
 

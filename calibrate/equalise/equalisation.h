@@ -32,9 +32,9 @@ struct Equalisation {
   FactorCounts keys, values;
 };
 
-// Of the model that the statistics are of, by the ranges that they have.  kExact reads the weights that take factors, a tensor at
-// a time; `stopped`, asked between them, may be empty.  Throws Error naming a file that cannot be
-// read, and when it was stopped.
+// Of the model that the statistics are of, by the ranges that they have.  kExact reads the weights
+// that take factors, a tensor at a time; `stopped`, asked between them, may be empty.  Throws Error
+// naming a file that cannot be read, and when it was stopped.
 Equalisation plan_equalisation(const WeightDirectory& weights, const KvStatistics& statistics,
                                FactorRule rule, const std::function<bool()>& stopped);
 

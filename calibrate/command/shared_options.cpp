@@ -2,6 +2,9 @@
 #include "calibrate/command/shared_options.h"
 
 #include <algorithm>
+#include <cctype>
+#include <functional>
+#include <iterator>
 
 #include "calibrate/command/nearest.h"
 #include "calibrate/statistics/session_ranges.h"
@@ -9,6 +12,55 @@
 #include "sharding/ranks/rank.h"
 
 namespace kvcalib {
+namespace {
+
+std::string lower_case(std::string text) {
+  for (char& letter : text)
+    letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  return text;
+}
+
+// Whether `text` has these letters in their order, whatever stands between.
+bool has_in_order(std::string_view text, std::string_view letters) {
+  for (const char letter : text)
+    if (!letters.empty() && letters.front() == letter) letters.remove_prefix(1);
+  return letters.empty();
+}
+
+// Those that a wrong name may have meant: that it begins, that have it within, then with other
+// letters between.
+std::vector<std::string> meant(const std::string& wrong, const std::vector<std::string>& known) {
+  const std::string given = lower_case(wrong);
+  const std::function<bool(const std::string&)> ways[] = {
+      [&](const std::string& name) { return name == given; },
+      [&](const std::string& name) { return name.starts_with(given); },
+      [&](const std::string& name) { return name.find(given) != std::string::npos; },
+      [&](const std::string& name) { return given.size() > 2 && has_in_order(name, given); }};
+  for (const auto& way : ways) {
+    std::vector<std::string> found;
+    std::copy_if(known.begin(), known.end(), std::back_inserter(found), way);
+    if (!found.empty()) return found;
+  }
+  const std::optional<std::string> near = nearest(given, known);
+  return near ? std::vector<std::string>{*near} : std::vector<std::string>{};
+}
+
+std::string joined(const std::vector<std::string>& names, std::string_view between = ", ") {
+  std::string text;
+  for (const std::string& name : names) text += concat(text.empty() ? "" : between, name);
+  return text;
+}
+
+[[noreturn]] void refuse_reader(const Parser& parser, const std::string& reader,
+                                const std::vector<std::string>& known) {
+  const std::vector<std::string> near = reader.empty() ? known : meant(reader, known);
+  const std::string did_you_mean =
+      near.empty() || near.size() > 3 ? "" : concat("; did you mean ", joined(near, " or "), "?");
+  parser.fail(concat("--for ", reader, ": nobody that kvcalib makes files for, which are ",
+                     joined(known), did_you_mean));
+}
+
+}  // namespace
 
 void add_weights(Parser& parser, std::filesystem::path& weights, const std::string& help) {
   parser.value({"Input", "weights", help, "DIR"}, weights);
@@ -20,11 +72,9 @@ void add_force(Parser& parser, bool& force, const std::string& replaced) {
 }
 
 void add_readers(Parser& parser, std::vector<std::string>& readers) {
-  std::string names;
-  for (const std::string& name : reader_names()) names += (names.empty() ? "" : ", ") + name;
   parser.list({"Output", "for",
-               concat("who reads the files, of ", names, "; of several each has a folder (default ",
-                      readers.front(), ")"),
+               concat("who reads the files, of ", joined(reader_names()),
+                      "; of several each has a folder (default ", readers.front(), ")"),
                "NAME,..."},
               readers);
 }
@@ -96,8 +146,7 @@ void check_readers(const Parser& parser, const std::vector<std::string>& readers
   bool counts_ranks = names(kTurboMind) > 0;
   for (const std::string& reader : readers) {
     if (std::find(known.begin(), known.end(), reader) == known.end())
-      parser.fail(concat("--for ", reader, ": nobody that kvcalib makes files for",
-                         suggestion(reader, known)));
+      refuse_reader(parser, reader, known);
     if (names(reader) > 1) parser.fail(concat("--for names ", reader, " twice"));
     const ScaleExporter* const exporter = find_exporter(reader);
     counts_ranks = counts_ranks || (exporter != nullptr && exporter->counts_ranks);

@@ -31,7 +31,7 @@ bool has_in_order(std::string_view text, std::string_view letters) {
 // letters between.
 std::vector<std::string> meant(const std::string& wrong, const std::vector<std::string>& known) {
   const std::string given = lower_case(wrong);
-  const std::function<bool(const std::string&)> ways[] = {
+  const std::vector<std::function<bool(const std::string&)>> ways{
       [&](const std::string& name) { return name == given; },
       [&](const std::string& name) { return name.starts_with(given); },
       [&](const std::string& name) { return name.find(given) != std::string::npos; },
@@ -39,7 +39,9 @@ std::vector<std::string> meant(const std::string& wrong, const std::vector<std::
   for (const auto& way : ways) {
     std::vector<std::string> found;
     std::copy_if(known.begin(), known.end(), std::back_inserter(found), way);
-    if (!found.empty()) return found;
+    if (found.empty()) continue;
+    const std::optional<std::string> near = nearest(given, found);
+    return near && &way == &ways.back() ? std::vector<std::string>{*near} : found;
   }
   const std::optional<std::string> near = nearest(given, known);
   return near ? std::vector<std::string>{*near} : std::vector<std::string>{};
@@ -100,22 +102,23 @@ void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales,
               output.in_place);
   add_readers(parser, scales.readers);
   add_serving(parser, scales.runtime.release, scales.serving_ranks);
-  parser.value(
-      {"Output", "method",
-       concat("how scales are made, of ", method_names(), " (default: ", scales.method.text(), ")"),
-       "NAME"},
-      method.name);
+  parser.value({"Output", "method",
+                concat("how scales are made, of ", method_names(),
+                       " (default: ", scales.method.text(), "); of turbomind's files alone"),
+                "NAME"},
+               method.name);
   add_session_length(parser, scales.session_length);
   parser.flag("Output", "symmetric", "the same as --method symmetric", method.is_symmetric);
   add_force(parser, output.force, "existing scale files or an earlier output");
 }
 
 void add_session_length(Parser& parser, std::optional<int64_t>& tokens) {
-  parser.number<int64_t>({"Output", "session-len",
-                          "tokens of the longest session that will be served, for which K's ranges "
-                          "are derived (default: session_len, or a window's)",
-                          "N"},
-                         1, tokens);
+  parser.number<int64_t>(
+      {"Output", "session-len",
+       "tokens of the longest session that will be served, for which K's ranges "
+       "are derived (default: session_len, or a window's); of turbomind's files alone",
+       "N"},
+      1, tokens);
 }
 
 void check_session_length(const Parser& parser, const std::optional<int64_t>& tokens) {

@@ -136,6 +136,7 @@ const ScaleExporter kLmDeployAscend = {
         "serve in eager mode with quant_policy=8 and ASCEND_QUANT_RECORD_FILE the absolute "
         "path of record.txt, under dlinfer v0.1.3.post1 to v0.2.3: v0.2.5 and later read the "
         "int8 codes back without their scales",
+    .names_tensors = false,
     .is_ours = [](std::string_view file) { return file == kFile; },
     .files_in_words = [](int64_t layers,
                          int64_t) { return concat(kFile, " (", 2 * layers, " records)"); },

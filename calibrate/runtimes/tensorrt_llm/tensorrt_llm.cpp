@@ -46,6 +46,7 @@ const ScaleExporter kTensorRtLlm = {
     .note =
         "add the tensors of rankR.safetensors to those of the converted checkpoint's file of "
         "that name, merge config.merge.json into its config.json, then trtllm-build",
+    .names_tensors = false,
     .counts_ranks = true,
     .is_ours = [](std::string_view file) { return is_rank_file(file) || file == kConfigMerge; },
     .files_in_words =

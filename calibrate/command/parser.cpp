@@ -61,10 +61,12 @@ double Parser::read_decimal(const std::string& what, const std::string& given) c
 
 void Parser::list(const Option& option, std::vector<std::string>& destination) {
   declare(option, cxxopts::value<std::string>());
-  store(option.name, [&destination](const std::string& text) {
+  store(option.name, [this, name = option.name, &destination](const std::string& text) {
+    if (result_.count(name) > 1)
+      fail(concat("--", name, " is given twice; name all in one, with commas between"));
     std::istringstream names(text);
     destination.clear();
-    for (std::string name; std::getline(names, name, ',');) destination.push_back(name);
+    for (std::string one; std::getline(names, one, ',');) destination.push_back(one);
   });
 }
 

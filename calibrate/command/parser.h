@@ -82,7 +82,7 @@ class Parser {
 
   // A number of at least 0, in decimals or with an exponent.
   void decimal(const Option& option, std::optional<double>& destination);
-  // Names, with commas between them.
+  // Names, with commas between them; given twice it is refused.
   void list(const Option& option, std::vector<std::string>& destination);
 
   // That option must be given: "--weights DIR is missing"; `what`: where its place says what it is.

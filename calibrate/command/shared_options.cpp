@@ -2,6 +2,9 @@
 #include "calibrate/command/shared_options.h"
 
 #include <algorithm>
+#include <cctype>
+#include <functional>
+#include <iterator>
 
 #include "calibrate/command/nearest.h"
 #include "calibrate/statistics/session_ranges.h"
@@ -9,6 +12,57 @@
 #include "sharding/ranks/rank.h"
 
 namespace kvcalib {
+namespace {
+
+std::string lower_case(std::string text) {
+  for (char& letter : text)
+    letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  return text;
+}
+
+// Whether `text` has these letters in their order, whatever stands between.
+bool has_in_order(std::string_view text, std::string_view letters) {
+  for (const char letter : text)
+    if (!letters.empty() && letters.front() == letter) letters.remove_prefix(1);
+  return letters.empty();
+}
+
+// Those that a wrong name may have meant: that it begins, that have it within, then with other
+// letters between.
+std::vector<std::string> meant(const std::string& wrong, const std::vector<std::string>& known) {
+  const std::string given = lower_case(wrong);
+  const std::vector<std::function<bool(const std::string&)>> ways{
+      [&](const std::string& name) { return name == given; },
+      [&](const std::string& name) { return name.starts_with(given); },
+      [&](const std::string& name) { return name.find(given) != std::string::npos; },
+      [&](const std::string& name) { return given.size() > 2 && has_in_order(name, given); }};
+  for (const auto& way : ways) {
+    std::vector<std::string> found;
+    std::copy_if(known.begin(), known.end(), std::back_inserter(found), way);
+    if (found.empty()) continue;
+    const std::optional<std::string> near = nearest(given, found);
+    return near && &way == &ways.back() ? std::vector<std::string>{*near} : found;
+  }
+  const std::optional<std::string> near = nearest(given, known);
+  return near ? std::vector<std::string>{*near} : std::vector<std::string>{};
+}
+
+std::string joined(const std::vector<std::string>& names, std::string_view between = ", ") {
+  std::string text;
+  for (const std::string& name : names) text += concat(text.empty() ? "" : between, name);
+  return text;
+}
+
+[[noreturn]] void refuse_reader(const Parser& parser, const std::string& reader,
+                                const std::vector<std::string>& known) {
+  const std::vector<std::string> near = reader.empty() ? known : meant(reader, known);
+  const std::string did_you_mean =
+      near.empty() || near.size() > 3 ? "" : concat("; did you mean ", joined(near, " or "), "?");
+  parser.fail(concat("--for ", reader, ": nobody that kvcalib makes files for, which are ",
+                     joined(known), did_you_mean));
+}
+
+}  // namespace
 
 void add_weights(Parser& parser, std::filesystem::path& weights, const std::string& help) {
   parser.value({"Input", "weights", help, "DIR"}, weights);
@@ -20,11 +74,9 @@ void add_force(Parser& parser, bool& force, const std::string& replaced) {
 }
 
 void add_readers(Parser& parser, std::vector<std::string>& readers) {
-  std::string names;
-  for (const std::string& name : reader_names()) names += (names.empty() ? "" : ", ") + name;
   parser.list({"Output", "for",
-               concat("who reads the files, of ", names, "; of several each has a folder (default ",
-                      readers.front(), ")"),
+               concat("who reads the files, of ", joined(reader_names()),
+                      "; of several each has a folder (default ", readers.front(), ")"),
                "NAME,..."},
               readers);
 }
@@ -50,22 +102,23 @@ void add_delivery(Parser& parser, OutputOptions& output, ScaleOptions& scales,
               output.in_place);
   add_readers(parser, scales.readers);
   add_serving(parser, scales.runtime.release, scales.serving_ranks);
-  parser.value(
-      {"Output", "method",
-       concat("how scales are made, of ", method_names(), " (default: ", scales.method.text(), ")"),
-       "NAME"},
-      method.name);
+  parser.value({"Output", "method",
+                concat("how scales are made, of ", method_names(),
+                       " (default: ", scales.method.text(), "); of turbomind's files alone"),
+                "NAME"},
+               method.name);
   add_session_length(parser, scales.session_length);
   parser.flag("Output", "symmetric", "the same as --method symmetric", method.is_symmetric);
   add_force(parser, output.force, "existing scale files or an earlier output");
 }
 
 void add_session_length(Parser& parser, std::optional<int64_t>& tokens) {
-  parser.number<int64_t>({"Output", "session-len",
-                          "tokens of the longest session that will be served, for which K's ranges "
-                          "are derived (default: session_len, or a window's)",
-                          "N"},
-                         1, tokens);
+  parser.number<int64_t>(
+      {"Output", "session-len",
+       "tokens of the longest session that will be served, for which K's ranges "
+       "are derived (default: session_len, or a window's); of turbomind's files alone",
+       "N"},
+      1, tokens);
 }
 
 void check_session_length(const Parser& parser, const std::optional<int64_t>& tokens) {
@@ -96,8 +149,7 @@ void check_readers(const Parser& parser, const std::vector<std::string>& readers
   bool counts_ranks = names(kTurboMind) > 0;
   for (const std::string& reader : readers) {
     if (std::find(known.begin(), known.end(), reader) == known.end())
-      parser.fail(concat("--for ", reader, ": nobody that kvcalib makes files for",
-                         suggestion(reader, known)));
+      refuse_reader(parser, reader, known);
     if (names(reader) > 1) parser.fail(concat("--for names ", reader, " twice"));
     const ScaleExporter* const exporter = find_exporter(reader);
     counts_ranks = counts_ranks || (exporter != nullptr && exporter->counts_ranks);

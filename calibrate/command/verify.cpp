@@ -15,37 +15,61 @@ struct Verified {
   std::filesystem::path directory;
   std::string runtime;  // in JSON: a release of TurboMind, or a reader's name
   std::string title;
-  VerifyReport report;
+  ExportReport report;
 };
+
+ExportReport report_of(const Runtime& runtime, const VerifyOptions& options,
+                       const std::filesystem::path& directory) {
+  ExportReport report;
+  static_cast<VerifyReport&>(report) = runtime.verify(directory, options.serving_ranks);
+  return report;
+}
+
+// Of several readers, one whose folder is not there is at fault alone.
+template <typename Action>
+ExportReport report_or_fault(const VerifyOptions& options, const Action& action) {
+  if (options.readers.size() == 1) return action();
+  try {
+    return action();
+  } catch (const Error& failure) {
+    ExportReport report;
+    report.faults.emplace_back(failure.what());
+    return report;
+  }
+}
 
 Verified verify(const VerifyOptions& options, const std::string& reader) {
   const std::filesystem::path directory =
       options.readers.size() > 1 ? options.directory / reader : options.directory;
   if (const ScaleExporter* const exporter = find_exporter(reader))
-    return {directory, reader, std::string(exporter->title),
-            verify_export(*exporter, directory, options.serving_ranks)};
+    return {directory, reader, std::string(exporter->title), report_or_fault(options, [&] {
+              return verify_export(*exporter, directory, options.serving_ranks);
+            })};
   const auto runtime = options.runtime.open();
   return {directory, runtime->release(), runtime->title(),
-          runtime->verify(directory, options.serving_ranks)};
+          report_or_fault(options, [&] { return report_of(*runtime, options, directory); })};
 }
 
 nlohmann::ordered_json to_json(const Verified& verified) {
-  return {{"directory", verified.directory.string()},
-          {"runtime", verified.runtime},
-          {"ok", verified.report.good()},
-          {"faults", verified.report.faults},
-          {"notes", verified.report.notes}};
+  nlohmann::ordered_json json = {{"directory", verified.directory.string()},
+                                 {"runtime", verified.runtime},
+                                 {"ok", verified.report.good()},
+                                 {"faults", verified.report.faults},
+                                 {"notes", verified.report.notes}};
+  if (!verified.report.unseen.empty()) json["unseen"] = verified.report.unseen;
+  return json;
 }
 
 std::string format(const Verified& verified) {
-  const VerifyReport& report = verified.report;
+  const ExportReport& report = verified.report;
   std::string text;
   for (const std::string& fault : report.faults) text += concat("fault: ", fault, "\n");
   for (const std::string& note : report.notes) text += concat("note: ", note, "\n");
-  return concat(text, verified.directory.string(), ": ",
-                report.good() ? verified.title + " would load these scales as they are meant"
-                              : std::to_string(report.faults.size()) + " fault(s)",
-                "\n");
+  std::string result = concat(report.faults.size(), " fault(s)");
+  if (report.good())
+    result = concat(verified.title, " would load these scales",
+                    report.unseen.empty() ? " as they are meant" : concat("; ", report.unseen));
+  return concat(text, verified.directory.string(), ": ", result, "\n");
 }
 
 }  // namespace

@@ -5,14 +5,31 @@
 
 #include "calibrate/delivery/export_targets.h"
 #include "calibrate/delivery/program_version.h"
+#include "calibrate/runtimes/layer_scales.h"
+#include "calibrate/statistics/scale_method.h"
 #include "sharding/files/error.h"
 #include "sharding/files/json_writer.h"
 
 namespace kvcalib {
 namespace {
 
+// What its program is known for, and layers whose K or V is 0.
+std::vector<std::string> warnings_of(const ScaleExport& exported) {
+  std::vector<std::string> warnings;
+  if (!exported.exporter->warning.empty()) warnings.emplace_back(exported.exporter->warning);
+  const ScaleTable table = scales_by_layer(exported.statistics->statistics, kLargestInt8);
+  for (size_t layer = 0; layer < table.size(); ++layer)
+    for (const auto& [symbol, scales] :
+         {std::pair("K", &table[layer].keys), std::pair("V", &table[layer].values)})
+      if (scales->front() <= kSmallestScale)
+        warnings.push_back(concat("layer ", layer, ", ", symbol, ": nothing but 0 was measured, ",
+                                  "and the scale is the least there is; calibrate again"));
+  return warnings;
+}
+
 nlohmann::ordered_json summary_of(const ScaleExport& exported, int64_t ranks,
-                                  const std::vector<std::string>& warnings) {
+                                  std::vector<std::string> warnings) {
+  warnings.insert(warnings.end(), exported.warnings.begin(), exported.warnings.end());
   const ScaleExporter& exporter = *exported.exporter;
   const Provenance& provenance = exported.statistics->provenance;
   std::vector<std::string> names;
@@ -54,7 +71,9 @@ std::vector<ScaleExport> make_exports(const WeightDirectory& weights, const Targ
                                      alone ? place : concat(place, "/", exporter.name),
                                      exporter.files(for_whom, *statistics),
                                      {},
+                                     {},
                                      statistics};
+                    made.warnings = warnings_of(made);
                     made.summary = summary_of(made, target.ranks, target.warnings);
                     exports.push_back(std::move(made));
                   });

@@ -19,7 +19,8 @@ struct ScaleExport {
   const ScaleExporter* exporter = nullptr;
   std::string place;  // where the files go
   std::vector<OutputFile> files;
-  nlohmann::ordered_json summary;  // summary.json
+  std::vector<std::string> warnings;  // beside the target's
+  nlohmann::ordered_json summary;     // summary.json
   std::shared_ptr<const StatisticsFile> statistics;
 };
 

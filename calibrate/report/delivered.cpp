@@ -17,6 +17,7 @@ std::string format(const ScaleExport& exported) {
                             exported.place, "\n  scale: ", exporter.formula, "\n");
   if (!exporter.source.empty())
     text += concat("  written against ", exporter.source, "; not run with it\n");
+  for (const std::string& warning : exported.warnings) text += concat("  warning: ", warning, "\n");
   if (!exporter.note.empty()) text += concat("  note: ", exporter.note, "\n");
   return text;
 }

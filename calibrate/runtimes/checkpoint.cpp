@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/runtimes/checkpoint.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "sharding/files/error.h"
@@ -12,15 +11,6 @@
 #include "sharding/formats/safetensors_index.h"
 
 namespace kvcalib {
-namespace {
-
-std::string listed(const std::vector<std::string_view>& names) {
-  std::string text;
-  for (const std::string_view name : names) text += concat(text.empty() ? "" : ", ", name);
-  return text;
-}
-
-}  // namespace
 
 Checkpoint open_checkpoint(const WeightDirectory& weights, std::string_view reader) {
   const std::filesystem::path& path = weights.path();
@@ -36,18 +26,11 @@ Checkpoint open_checkpoint(const WeightDirectory& weights, std::string_view read
   if (architectures.empty()) config.refuse("architectures is missing");
   checkpoint.architecture = architectures.front();
   checkpoint.model_type = config.text("model_type", "");
-  for (const auto& [name, place] : read_safetensors_index(path).tensors)
+  for (const auto& [name, place] : read_safetensors_index(path).tensors) {
     checkpoint.files[name] = place.file.filename().string();
+    checkpoint.bytes += place.bytes;
+  }
   return checkpoint;
-}
-
-void check_architecture(const Checkpoint& checkpoint, std::string_view reader,
-                        const std::vector<std::string_view>& known) {
-  if (std::find(known.begin(), known.end(), checkpoint.architecture) != known.end()) return;
-  throw Error(concat((checkpoint.path / kCheckpointConfig).string(), ": architectures names '",
-                     checkpoint.architecture, "', expected one of ", listed(known),
-                     ", whose loaders in ", reader, " are known to take scales: others drop them ",
-                     "or fail; give --for kvcalib-json and write its files from that"));
 }
 
 std::string attention_of(int64_t layer) { return concat("model.layers.", layer, ".self_attn"); }
@@ -68,7 +51,7 @@ void check_attention_names(const Checkpoint& checkpoint, int64_t layers) {
 
 OutputFile extended_index(const Checkpoint& checkpoint, const std::vector<std::string>& added,
                           uint64_t bytes) {
-  nlohmann::ordered_json index = nlohmann::ordered_json::object();
+  nlohmann::ordered_json index = {{"metadata", {{"total_size", checkpoint.bytes}}}};
   if (kind_behind(checkpoint.path / kCheckpointIndex) != FileKind::kNothing)
     index = read_json(checkpoint.path / kCheckpointIndex);
   if (!index.is_object())

@@ -27,15 +27,11 @@ struct Checkpoint {
   std::string model_type;    // config.json; "" where it is not stated
   // Where the tensors of its index lie, or those of its files where it has none.
   std::map<std::string, std::string> files;
+  uint64_t bytes = 0;  // of these
 };
 
 // Throws Error, with `reader` for what wants it, where `weights` is no such directory.
 Checkpoint open_checkpoint(const WeightDirectory& weights, std::string_view reader);
-
-// Throws Error naming what was found where the architecture is none of `known`, whose loaders
-// in `reader` were read.
-void check_architecture(const Checkpoint& checkpoint, std::string_view reader,
-                        const std::vector<std::string_view>& known);
 
 // "model.layers.3.self_attn": a layer's attention, in the names of those that check_attention_names
 // lets pass.
@@ -46,8 +42,8 @@ std::string attention_of(int64_t layer);
 void check_attention_names(const Checkpoint& checkpoint, int64_t layers);
 
 // The checkpoint's index with tensors added to it that lie in kOverlay and have `bytes` bytes in
-// all; an index is made where the checkpoint has none.  Its other keys are kept.  Throws Error for
-// an index that is no JSON object.
+// all; an index is made where the checkpoint has none, with the sum of its tensors' bytes.  Its
+// other keys are kept.  Throws Error for an index that is no JSON object.
 OutputFile extended_index(const Checkpoint& checkpoint, const std::vector<std::string>& added,
                           uint64_t bytes);
 

@@ -19,10 +19,14 @@ namespace kvcalib {
 struct ExportedDirectory {
   std::filesystem::path path;
   std::optional<StatisticsFile> statistics;  // where they lie beside
+  std::optional<JsonObject> summary;         // summary.json of a delivery, where it lies beside
   std::optional<JsonObject> config;          // config.json, where it lies beside
-  std::optional<int64_t> serving_ranks;      // as asked for
-  int64_t layers = 0;                        // of the model, by these two; 0: not known
+  std::optional<int64_t> serving_ranks;      // as asked for, or as the summary says
 
+  // Of the model, by these three; 0: not known.
+  int64_t layers = 0, kv_heads = 0, head_dim = 0;
+
+  // Also where a link leads nowhere.
   bool has(std::string_view file) const;
 };
 

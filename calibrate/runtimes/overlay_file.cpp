@@ -11,6 +11,8 @@
 namespace kvcalib {
 namespace {
 
+constexpr const char* kWholeModel = "model.safetensors";
+
 // Keeps what is written.
 class BytesSink final : public ByteSink {
  public:
@@ -79,8 +81,13 @@ bool is_overlay_file(std::string_view file) { return file == kOverlay || file ==
 
 OverlayFile read_overlay(const ExportedDirectory& directory,
                          std::vector<std::string> (*of)(int64_t layer), VerifyReport& report) {
-  const std::map<std::string, std::string> files = read_map(directory);
-  OverlayFile overlay{Safetensors::read(directory.path / kOverlay).tensors, directory.layers};
+  OverlayFile overlay{Safetensors::read(directory.path / kOverlay).tensors, read_map(directory),
+                      directory.layers};
+  const std::map<std::string, std::string>& files = overlay.files;
+  if (directory.has(kWholeModel))
+    report.notes.push_back(
+        concat(kWholeModel, " is here: transformers prefers it to the index and ", "drops ",
+               kOverlay, "; cut it into shards, or merge the tensors ", "into it"));
   if (overlay.layers == 0) overlay.layers = layers_of(files);
   const auto fault = [&](const auto&... parts) { report.faults.push_back(concat(parts...)); };
   if (overlay.layers == 0)

@@ -31,11 +31,13 @@ bool is_overlay_file(std::string_view file);
 // The overlay of a directory, read back as loaders do: by its index.
 struct OverlayFile {
   OverlayTensors tensors;
+  std::map<std::string, std::string> files;  // as the index says where tensors lie
   int64_t layers = 0;  // of the model, or where nothing else says it, as many as the index names
 };
 
 // A name that `of` lists for a layer and that the index does not send to a file that holds it is a
-// fault, as is one of a layer that the model lacks.  Throws Error for a file that cannot be read.
+// fault, as is one of a layer that the model lacks; a model.safetensors beside is a note.  Throws
+// Error for a file that cannot be read.
 OverlayFile read_overlay(const ExportedDirectory& directory,
                          std::vector<std::string> (*of)(int64_t layer), VerifyReport& report);
 

@@ -13,7 +13,20 @@ namespace {
 
 constexpr float kNearlySame = 1e-2f;  // of reciprocals that went through a 16-bit type
 
+constexpr size_t kShownFaults = 8;  // of one kind
+
 bool is_scale(float value) { return std::isfinite(value) && value > 0.0f; }
+
+// Whether there are such scales, and each is 1.
+bool all_one(const ScaleTable& table, std::vector<float> LayerScales::*scales) {
+  bool any = false;
+  for (const LayerScales& layer : table)
+    for (const float scale : layer.*scales) {
+      if (scale != 1.0f) return false;
+      any = true;
+    }
+  return any;
+}
 
 bool is_reciprocal(const std::vector<float>& found, const std::vector<float>& expected) {
   if (found.size() != expected.size()) return false;
@@ -56,21 +69,44 @@ std::string first_difference(const ScaleTable& found, const ScaleTable& expected
 
 }  // namespace
 
-void check_values(const std::string& file, const ScaleTable& found, VerifyReport& report) {
-  bool all_one = !found.empty();
-  for (size_t layer = 0; layer < found.size(); ++layer) {
+void add_faults(const std::string& file, const std::vector<std::string>& faults,
+                VerifyReport& report) {
+  for (size_t i = 0; i < std::min(faults.size(), kShownFaults); ++i)
+    report.faults.push_back(concat(file, ": ", faults[i]));
+  if (faults.size() > kShownFaults)
+    report.faults.push_back(
+        concat(file, ": and ", faults.size() - kShownFaults, " more faults of that kind"));
+}
+
+void check_values(const std::string& file, const ScaleTable& found, VerifyReport& report,
+                  float floor) {
+  std::vector<std::string> wrong, unmeasured;
+  for (size_t layer = 0; layer < found.size(); ++layer)
     for (const auto& [symbol, scales] :
          {std::pair("K", &found[layer].keys), std::pair("V", &found[layer].values)}) {
-      for (const float scale : *scales) all_one = all_one && scale == 1.0f;
-      const auto wrong = std::find_if_not(scales->begin(), scales->end(), is_scale);
-      if (wrong != scales->end())
-        report.faults.push_back(concat(file, ": layer ", layer, ", ", symbol, ": scale ", *wrong,
-                                       ", expected a finite number above 0; export again"));
+      const auto bad = std::find_if_not(scales->begin(), scales->end(), is_scale);
+      if (bad != scales->end())
+        wrong.push_back(concat("layer ", layer, ", ", symbol, ": scale ", *bad,
+                               ", expected a finite number above 0; export again"));
+      else if (!scales->empty() && std::all_of(scales->begin(), scales->end(),
+                                               [&](float scale) { return scale <= floor; }))
+        unmeasured.push_back(concat("layer ", layer, ", ", symbol, ": no scale is above ", floor,
+                                    ", the least there is: nothing was measured there; calibrate ",
+                                    "again"));
     }
-  }
-  if (all_one)
-    report.faults.push_back(concat(file, ": all scales are 1, which is what stands where nothing ",
-                                   "was measured; export from statistics"));
+  add_faults(file, wrong, report);
+  add_faults(file, unmeasured, report);
+  const bool keys = all_one(found, &LayerScales::keys),
+             values = all_one(found, &LayerScales::values);
+  const bool shared = std::all_of(found.begin(), found.end(),
+                                  [](const LayerScales& layer) { return layer.values.empty(); });
+  if (keys || values)
+    report.faults.push_back(concat(file, ": all scales ",
+                                   keys && (values || shared) ? ""
+                                   : keys                     ? "of K "
+                                                              : "of V ",
+                                   "are 1, which is what stands where nothing was measured; ",
+                                   "export from statistics"));
 }
 
 void compare_scales(const std::string& file, const ScaleTable& found, const ScaleTable& expected,

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,11 +29,15 @@ struct ExportTarget {
 // from statistics alone.  One of these is a folder beside this file and a row of the table of
 // runtimes.  Nothing that is made here was run by the program that it is made for.
 struct ScaleExporter {
-  std::string_view name;      // on the command line
-  std::string_view title;     // "vLLM, FP8 E4M3 cache"
-  std::string_view formula;   // of a scale
-  std::string_view source;    // what of it was read; "": it is nobody's
-  std::string_view note;      // how to use the files; may be ""
+  std::string_view name;          // on the command line
+  std::string_view program;       // "vLLM", as messages name it
+  std::string_view title;         // "vLLM, FP8 E4M3 cache"
+  std::string_view formula;       // of a scale
+  std::string_view source;        // what of it was read; "": it is nobody's
+  std::string_view note;          // how to use the files; may be ""
+  std::string_view warning = {};  // what to look at before; may be ""
+  // config.json's, whose loaders are known to take scales; none: any.
+  std::span<const std::string_view> architectures = {};
   bool names_tensors = true;  // needs the Hugging Face directory: ExportTarget::checkpoint
   bool counts_ranks = false;  // its files depend on the number of ranks that serve
 
@@ -48,9 +55,19 @@ struct ScaleExporter {
 // The names of a whole delivery to it: its files, statistics and summary.
 OutputNames export_names(const ScaleExporter& exporter);
 
+// Throws Error naming what was found where `architecture`, of that config.json, is none of the
+// exporter's.
+void check_architecture(const ScaleExporter& exporter, const std::string& config,
+                        const std::string& architecture);
+void check_architecture(const ScaleExporter& exporter, const Checkpoint& checkpoint);
+
+struct ExportReport : VerifyReport {
+  std::string unseen;  // what nothing in the directory tells; "": all was seen
+};
+
 // Whether it would load a directory's files as meant.  Throws Error only when `directory` is no
 // readable directory.
-VerifyReport verify_export(const ScaleExporter& exporter, const std::filesystem::path& directory,
+ExportReport verify_export(const ScaleExporter& exporter, const std::filesystem::path& directory,
                            std::optional<int64_t> serving_ranks);
 
 }  // namespace kvcalib

@@ -229,6 +229,7 @@ class Files(Exporters):
             summary = json.loads((output / "summary.json").read_text())
             self.assertEqual((summary["for"], summary["run_with_it"]), (name, False))
             self.assertEqual(bool(summary["written_against"]), name != "kvcalib-json")
+            self.assertEqual(any("sglang#35455" in warning for warning in summary["warnings"]), name == "sglang")
             self.assertEqual(set(summary["files"]), set(digests(output)))
 
 
@@ -275,9 +276,10 @@ class Delivery(Exporters):
 
     def test_statistics_of_turbomind_weights_serve_where_no_names_are_needed(self):
         output = self.folder / "out"
-        self.succeed("export", "--for", "kvcalib-json", "--stats", self.calibrated() / STATISTICS, "--weights",
-                     TINY / "weights", "--output", output)
-        self.succeed("verify", "--for", "kvcalib-json", output)
+        names = "kvcalib-json,tensorrt-llm,lmdeploy-ascend"
+        self.succeed("export", "--for", names, "--stats", self.calibrated() / STATISTICS, "--weights", TINY / "weights",
+                     "--output", output)
+        self.succeed("verify", "--for", names, output)
         run = kvcalib("export", "--for", "vllm", "--stats", self.calibrated() / STATISTICS, "--weights", TINY / "weights",
                       "--output", self.folder / "refused")
         self.assertEqual(run.code, FAILED)
@@ -340,7 +342,11 @@ class Delivery(Exporters):
 
 class Refusals(Exporters):
     def test_names_and_options_that_mean_nothing(self):
-        for names, arguments, said in (("vlm", (), "did you mean vllm?"), ("vllm,vllm", (), "twice"), ("", (), "nobody"),
+        for names, arguments, said in (("vlm", (), "did you mean vllm?"), ("vllm,vllm", (), "twice"),
+                                       ("VLLM", (), "did you mean vllm?"), ("trtllm", (), "did you mean tensorrt-llm?"),
+                                       ("ascend", (), "did you mean vllm-ascend or lmdeploy-ascend?"),
+                                       ("abacus", (), "which are turbomind, vllm, sglang,"),
+                                       ("vllm", ("--for", "sglang"), "--for is given twice"), ("", (), "nobody"),
                                        ("vllm", ("--symmetric",), "--symmetric is of turbomind"),
                                        ("vllm", ("--runtime", "0.3.0"), "--runtime is of turbomind"),
                                        ("vllm", ("--serving-tp", 2), "--serving-tp changes nothing")):
@@ -402,6 +408,25 @@ class Verify(Exporters):
         for said, spoil in spoils.items():
             save_file({name: spoil(name) for name in tensors}, file)
             self.assertTrue(any(said in fault for fault in self.faults("vllm", output)), said)
+
+    def test_one_of_several_without_a_folder(self):
+        output = self.export("vllm,lightllm")
+        shutil.rmtree(output / "vllm")
+        run = kvcalib("verify", "--for", "vllm,lightllm,turbomind", output, "--json")
+        self.assertEqual(run.code, FAILED)
+        found = self.parse_json(run.out)
+        self.assertEqual([one["ok"] for one in found["runtimes"]], [False, True, False])
+        self.assertIn("no directory", found["runtimes"][0]["faults"][0])
+
+    def test_without_statistics_it_says_what_it_did_not_see(self):
+        output = self.export("vllm")
+        self.assertIn("as they are meant", self.succeed("verify", "--for", "vllm", output).out)
+        (output / STATISTICS).unlink()
+        said = self.succeed("verify", "--for", "vllm", output).out
+        self.assertNotIn("as they are meant", said)
+        self.assertIn("was not seen without kv_stats.safetensors", said.splitlines()[-1])
+        found = self.parse_json(self.succeed("verify", "--for", "vllm", output, "--json").out)
+        self.assertIn("was not seen", found["unseen"])
 
     def test_an_empty_directory(self):
         for name in OTHERS:

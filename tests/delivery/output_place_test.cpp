@@ -52,6 +52,30 @@ TEST_F(OutputPlace, IsNotTheWeightsOfAHuggingFaceModel) {
             "nothing was thrown");
 }
 
+// A rank0.safetensors may be anybody's.
+TEST_F(OutputPlace, IsReplacedOnlyWhereItWasMadeForThatReader) {
+  const fs::path results = folder_.path() / "results";
+  fs::create_directory(results);
+  const OutputOptions forced{results, false, true};
+  const std::vector<std::string> reader{"tensorrt-llm"}, two{"tensorrt-llm", "lightllm"};
+  const auto said = [&](const std::vector<std::string>& readers) {
+    return message_of([&] { open_output(forced, readers, weights_); });
+  };
+  EXPECT_EQ(said(reader), "nothing was thrown");
+  put(results, {{"rank0.safetensors", "a model's"}});
+  EXPECT_HOLDS("holds 'rank0.safetensors', which is not kvcalib's", said(reader));
+  put(results, {{"summary.json", R"({"program": "kvcalib", "for": "vllm"})"}});
+  EXPECT_HOLDS("holds 'rank0.safetensors', which is not kvcalib's", said(reader));
+  put(results, {{"summary.json", R"({"program": "kvcalib", "for": "tensorrt-llm"})"}});
+  EXPECT_EQ(said(reader), "nothing was thrown");
+  fs::create_directory(folder_.path() / "folders");
+  fs::rename(results, folder_.path() / "folders" / "tensorrt-llm");
+  fs::rename(folder_.path() / "folders", results);
+  EXPECT_EQ(said(two), "nothing was thrown");
+  put(results / "tensorrt-llm", {{"summary.json", "{}"}});
+  EXPECT_HOLDS("holds 'tensorrt-llm/rank0.safetensors'", said(two));
+}
+
 TEST_F(OutputPlace, IsClearedOfWhatAKilledRunLeft) {
   fs::create_directory(folder_.path() / ".results.kvcalib-partial");
   clear_output(in_directory_, turbomind_, weights_);

@@ -264,7 +264,12 @@ TEST_F(Exporters, WantTheCheckpointAndNotTurboMindsWeights) {
   const ModelDirectory turbomind(folder_.path() / "weights", small_model());
   EXPECT_HOLDS("--for vllm reads scales by the names of a Hugging Face model",
                message_of([&] { open_checkpoint(turbomind, "--for vllm"); }));
-  EXPECT_FALSE(exporter("kvcalib-json").names_tensors);
+  for (const char* const name : {"kvcalib-json", "tensorrt-llm", "lmdeploy-ascend"}) {
+    EXPECT_FALSE(exporter(name).names_tensors) << name;
+    const ExportTarget target{turbomind, nullptr, 1};
+    exporter(name).check(target);
+    EXPECT_FALSE(exporter(name).files(target, statistics_).empty()) << name;
+  }
 }
 
 TEST_F(Exporters, WantTheModelTypeWhereSglangHoldsItAgainstTheFile) {

@@ -269,7 +269,7 @@ TEST_F(VerifyExports, OneScaleInThePlaceOfAVector) {
     for (auto& [name, tensor] : tensors)
       tensor = to_tensor(to_values(tensor), WeightType::kBFloat16);
   });
-  EXPECT_HOLDS("is BF16 of 128 bytes, expected F16", fault("mindie"));
+  EXPECT_HOLDS("is BF16 of 128 bytes, expected F16", in_lines(faults("mindie")));
 }
 
 TEST_F(VerifyExports, OffsetsThatNotEveryPathReads) {

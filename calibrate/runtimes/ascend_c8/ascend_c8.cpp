@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/runtimes/ascend_c8/ascend_c8.h"
 
+#include <array>
+
 #include "calibrate/runtimes/ascend_c8/c8_tensors.h"
 #include "calibrate/runtimes/ascend_c8/verify_c8.h"
 #include "calibrate/runtimes/overlay_file.h"
@@ -10,18 +12,24 @@
 namespace kvcalib {
 namespace {
 
+constexpr auto kInVllmAscend =
+    std::to_array<std::string_view>({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"});
+constexpr auto kInMindIe =
+    std::to_array<std::string_view>({"LlamaForCausalLM", "Qwen2ForCausalLM"});
+
 OutputFile description_of(const Checkpoint& checkpoint, int64_t layers) {
-  nlohmann::ordered_json description = {{"model_quant_type", "W8A8"}, {"kv_cache_type", "C8"}};
+  nlohmann::ordered_json description = {{"model_quant_type", kC8Int8}, {"kv_cache_type", "C8"}};
   for (const auto& [name, file] : checkpoint.files)
-    if (name.ends_with(".weight") || name.ends_with(".bias")) description[name] = "FLOAT";
+    if (is_described(name)) description[name] = kC8Float;
+  description[kC8Head] = kC8Float;  // is looked for, also where the embedding is the head
   for (int64_t layer = 0; layer < layers; ++layer)
-    for (const std::string& name : c8_names(layer)) description[name] = "W8A8";
+    for (const std::string& name : c8_names(layer)) description[name] = kC8Int8;
   return {kC8Description, json_text(std::move(description))};
 }
 
 std::vector<OutputFile> files(const ExportTarget& target, const StatisticsFile& statistics) {
   const WeightType type = statistics.provenance.model.weight_type;
-  const ScaleTable table = scales_by_channel(statistics.statistics, kLargestInt8);
+  const ScaleTable table = rounded_to(scales_by_channel(statistics.statistics, kLargestInt8), type);
   OverlayTensors tensors;
   for (size_t layer = 0; layer < table.size(); ++layer) {
     const std::vector<std::string> names = c8_names(static_cast<int64_t>(layer));
@@ -37,13 +45,12 @@ std::vector<OutputFile> files(const ExportTarget& target, const StatisticsFile& 
 }
 
 void check_vllm_ascend(const ExportTarget& target) {
-  check_architecture(*target.checkpoint, "vllm-ascend",
-                     {"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"});
+  check_architecture(kVllmAscend, *target.checkpoint);
   check_attention_names(*target.checkpoint, target.weights.config().layers);
 }
 
 void check_mindie(const ExportTarget& target) {
-  check_architecture(*target.checkpoint, "MindIE", {"LlamaForCausalLM", "Qwen2ForCausalLM"});
+  check_architecture(kMindIe, *target.checkpoint);
   check_attention_names(*target.checkpoint, target.weights.config().layers);
 }
 
@@ -58,13 +65,17 @@ std::string in_words(int64_t layers, int64_t) {
 
 const ScaleExporter kVllmAscend = {
     .name = "vllm-ascend",
+    .program = "vllm-ascend",
     .title = "vllm-ascend, int8 cache (C8)",
     .formula = "absmax / 127 of each channel, offset 0",
     .source = "vllm-ascend's kv_c8.py and modelslim_config.py of 2026",
     .note =
         "lay the files into a copy of the checkpoint and serve with --quantization ascend and "
         "a --block-size that is a multiple of 32; of W8A8 weights keep their own description "
-        "and add kv_cache_type and the kv_cache_ entries to it",
+        "and add kv_cache_type and the kv_cache_ entries to it; "
+        "of a checkpoint in one model.safetensors, which transformers prefers to the index, cut "
+        "that into shards first or merge the tensors into it",
+    .architectures = kInVllmAscend,
     .is_ours = is_ours,
     .files_in_words = in_words,
     .check = check_vllm_ascend,
@@ -74,12 +85,16 @@ const ScaleExporter kVllmAscend = {
 
 const ScaleExporter kMindIe = {
     .name = "mindie",
+    .program = "MindIE",
     .title = "MindIE, int8 cache (C8)",
     .formula = "absmax / 127 of each channel, offset 0",
     .source = "MindIE's documentation of KV cache int8 of 2025",
     .note =
         "MindIE documents C8 beside W8A8 weights alone: lay the overlay beside these, keep "
-        "their own description and add kv_cache_type and the kv_cache_ entries to it",
+        "their own description and add kv_cache_type and the kv_cache_ entries to it; "
+        "of a checkpoint in one model.safetensors, which transformers prefers to the index, cut "
+        "that into shards first or merge the tensors into it",
+    .architectures = kInMindIe,
     .is_ours = is_ours,
     .files_in_words = in_words,
     .check = check_mindie,

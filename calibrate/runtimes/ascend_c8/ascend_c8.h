@@ -11,8 +11,9 @@ namespace kvcalib {
 //                                  channels in the checkpoint's own order (K: halves, not pairs)
 //   model.safetensors.index.json   the checkpoint's, with these names
 //   quant_model_description.json   kv_cache_type = "C8", these tensors as "W8A8", all weights of
-//                                  the checkpoint as "FLOAT"
-// scale = absmax / 127, rounded to the 16-bit type; offset = 0, since some paths read it with one
+//                                  the checkpoint, and lm_head.weight always, as "FLOAT"
+// scale = absmax / 127, rounded to the 16-bit type, in F16 at least 2^-15, of which the reciprocal
+// is finite there; offset = 0, since some paths read it with one
 // sign, others with the other or not at all.
 // Source: vllm-ascend, quantization/methods/kv_c8.py and quantization/modelslim_config.py; MindIE's
 // documentation of KV cache int8 (only beside W8A8 weights there).

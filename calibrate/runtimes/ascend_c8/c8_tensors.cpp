@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/runtimes/ascend_c8/c8_tensors.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "calibrate/runtimes/checkpoint.h"
+#include "calibrate/statistics/scale_method.h"
 #include "kernels/numeric.h"
 
 namespace kvcalib {
@@ -21,6 +24,10 @@ float from_bits(uint16_t bits, WeightType type) {
 
 }  // namespace
 
+bool is_described(std::string_view tensor) {
+  return tensor.ends_with(".weight") || tensor.ends_with(".bias");
+}
+
 std::vector<std::string> c8_names(int64_t layer) {
   std::vector<std::string> names;
   for (const char* const module : {".k_proj", ".v_proj"})
@@ -29,10 +36,19 @@ std::vector<std::string> c8_names(int64_t layer) {
   return names;
 }
 
+float least_scale(WeightType type) {
+  return type == WeightType::kFloat16 ? 0x1p-15f : kSmallestScale;
+}
+
+bool has_reciprocal(float scale, WeightType type) {
+  return std::isfinite(from_bits(to_bits(1.0f / scale, type), type));
+}
+
 ScaleTable rounded_to(ScaleTable table, WeightType type) {
   for (LayerScales& layer : table)
     for (std::vector<float>* const scales : {&layer.keys, &layer.values})
-      for (float& scale : *scales) scale = from_bits(to_bits(scale, type), type);
+      for (float& scale : *scales)
+        scale = from_bits(to_bits(std::max(scale, least_scale(type)), type), type);
   return table;
 }
 

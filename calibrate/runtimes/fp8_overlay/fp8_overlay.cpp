@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/runtimes/fp8_overlay/fp8_overlay.h"
 
+#include <array>
+
 #include "calibrate/runtimes/fp8_overlay/verify_overlay.h"
 #include "calibrate/runtimes/layer_scales.h"
 #include "calibrate/runtimes/overlay_file.h"
@@ -9,6 +11,12 @@
 
 namespace kvcalib {
 namespace {
+
+constexpr auto kInVllm = std::to_array<std::string_view>({"LlamaForCausalLM", "MistralForCausalLM",
+                                                          "InternLMForCausalLM", "Qwen2ForCausalLM",
+                                                          "Qwen3ForCausalLM"});
+constexpr auto kInSglang =
+    std::to_array<std::string_view>({"LlamaForCausalLM", "MistralForCausalLM"});
 
 std::vector<OutputFile> files(const ExportTarget& target, const StatisticsFile& statistics) {
   OverlayTensors tensors;
@@ -25,14 +33,12 @@ std::vector<OutputFile> files(const ExportTarget& target, const StatisticsFile& 
 }
 
 void check_vllm(const ExportTarget& target) {
-  check_architecture(*target.checkpoint, "vLLM",
-                     {"LlamaForCausalLM", "MistralForCausalLM", "InternLMForCausalLM",
-                      "Qwen2ForCausalLM", "Qwen3ForCausalLM"});
+  check_architecture(kVllm, *target.checkpoint);
   check_attention_names(*target.checkpoint, target.weights.config().layers);
 }
 
 void check_sglang(const ExportTarget& target) {
-  check_architecture(*target.checkpoint, "SGLang", {"LlamaForCausalLM", "MistralForCausalLM"});
+  check_architecture(kSglang, *target.checkpoint);
   check_attention_names(*target.checkpoint, target.weights.config().layers);
 }
 
@@ -47,6 +53,7 @@ std::string in_words(int64_t layers, int64_t) {
 
 const ScaleExporter kVllm = {
     .name = "vllm",
+    .program = "vLLM",
     .title = "vLLM, FP8 E4M3 cache",
     .formula = "absmax / 448, one for K and one for V of a layer",
     .source = "vLLM's weight_utils.py and kv_cache.py of 2025 to September 2026",
@@ -54,7 +61,10 @@ const ScaleExporter kVllm = {
         "lay the files into a copy of the checkpoint, merge config.merge.json into its "
         "config.json, serve with --kv-cache-dtype fp8; its log may say of the spelling "
         "self_attn.attn.k_scale that it is not loaded, not of self_attn.k_scale, nor that 1.0 "
-        "is used",
+        "is used; "
+        "of a checkpoint in one model.safetensors, which transformers prefers to the index, cut "
+        "that into shards first or merge the tensors into it",
+    .architectures = kInVllm,
     .is_ours = is_ours,
     .files_in_words = in_words,
     .check = check_vllm,
@@ -64,13 +74,22 @@ const ScaleExporter kVllm = {
 
 const ScaleExporter kSglang = {
     .name = "sglang",
+    .program = "SGLang",
     .title = "SGLang, FP8 E4M3 cache",
     .formula = "absmax / 448, one for K and one for V of a layer",
-    .source = "SGLang's models/llama.py and weight_utils.py of 2025 to September 2026",
+    .source =
+        "SGLang's models/llama.py, weight_utils.py and CompressedTensorsConfig with "
+        "sgl-project/sglang#35455",
     .note =
         "lay the files into a copy of the checkpoint, merge config.merge.json into its "
         "config.json, serve with --kv-cache-dtype fp8_e4m3; its log may say of the spelling "
-        "self_attn.attn.k_scale that it is not found, not of self_attn.k_scale",
+        "self_attn.attn.k_scale that it is not found, not of self_attn.k_scale; "
+        "of a checkpoint in one model.safetensors, which transformers prefers to the index, cut "
+        "that into shards first or merge the tensors into it",
+    .warning =
+        "needs a SGLang with sgl-project/sglang#35455, which was merged after 2026-08-19: earlier "
+        "ones drop the scales without a word and run at 1.0; use sglang-json there",
+    .architectures = kInSglang,
     .is_ours = is_ours,
     .files_in_words = in_words,
     .check = check_sglang,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "calibrate/runtimes/layer_scales.h"
+#include "calibrate/runtimes/scale_checks.h"
 #include "calibrate/statistics/scale_method.h"
 #include "sharding/files/error.h"
 #include "sharding/files/json_object.h"
@@ -168,18 +169,23 @@ void verify(const ExportedDirectory& directory, VerifyReport& report) {
   };
   const Scales scales(ranges);
   const nlohmann::json& layers = *json.find("layers");
+  std::vector<std::string> others;
   for (int64_t layer = 0; layer < ranges.layers; ++layer) {
     const nlohmann::json expected = layer_json(ranges, scales, layer);
     if (layers[static_cast<size_t>(layer)] != expected)
-      fault("layer ", layer, ": its scales are not those of its ranges");
+      others.push_back(
+          concat("layer ", layer, ": its scales are not those of its ranges; export again"));
   }
+  add_faults(kFile, others, report);
+  check_values(kFile, scales.int8_layers, report);
   if (directory.layers > 0 && directory.layers != ranges.layers)
-    fault(ranges.layers, " layers, expected ", directory.layers);
-  else if (directory.statistics && directory.statistics->statistics.keys == ranges.values &&
-           directory.statistics->statistics.values == ranges.keys)
+    return fault(ranges.layers, " layers, expected ", directory.layers);
+  if (!directory.statistics) return;
+  const KvStatistics& expected = directory.statistics->statistics;
+  if (expected.keys == ranges.keys && expected.values == ranges.values) return;
+  if (expected.keys == ranges.values && expected.values == ranges.keys)
     fault("K has V's ranges and V has K's, by ", kStatisticsFileName);
-  else if (directory.statistics && (directory.statistics->statistics.keys != ranges.keys ||
-                                    directory.statistics->statistics.values != ranges.values))
+  else
     fault("not the ranges of ", kStatisticsFileName);
 }
 
@@ -187,6 +193,7 @@ void verify(const ExportedDirectory& directory, VerifyReport& report) {
 
 const ScaleExporter kKvcalibJson = {
     .name = "kvcalib-json",
+    .program = "kvcalib",
     .title = "kvcalib.json, for programs of your own",
     .formula = "ranges of every channel; absmax / 127, absmax / 448, (max - min) / 255",
     .source = "",

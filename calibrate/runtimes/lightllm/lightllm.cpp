@@ -99,8 +99,8 @@ void verify_form(const ExportedDirectory& directory, const Form& form, VerifyRep
   if (directory.layers > 0 && layers != directory.layers)
     return fault("num_layers = ", layers, ", expected ", directory.layers,
                  ": LightLLM refuses it; export from this model");
-  if (directory.statistics && heads != directory.statistics->statistics.kv_heads)
-    return fault("num_head = ", heads, ", expected ", directory.statistics->statistics.kv_heads,
+  if (directory.kv_heads > 0 && heads != directory.kv_heads)
+    return fault("num_head = ", heads, ", expected ", directory.kv_heads,
                  " kv heads; export again");
   const ScaleTable table = read_table(json, layers, form.by_head ? heads : 1);
   check_values(form.file, table, report);
@@ -110,13 +110,17 @@ void verify_form(const ExportedDirectory& directory, const Form& form, VerifyRep
 }
 
 void verify(const ExportedDirectory& directory, VerifyReport& report) {
-  bool any = false;
+  std::vector<std::string> missing;
   for (const Form& form : kForms) {
-    if (!directory.has(form.file)) continue;
-    any = true;
-    verify_form(directory, form, report);
+    if (directory.has(form.file))
+      verify_form(directory, form, report);
+    else
+      missing.emplace_back(form.file);
   }
-  if (!any)
+  if (missing.size() == 1)
+    report.notes.push_back(concat("no ", missing.front(), " here: LightLLM's other way of scales ",
+                                  "cannot be served from this directory"));
+  if (missing.size() == kForms.size())
     report.faults.push_back(concat("neither ", kForms[0].file, " nor ", kForms[1].file,
                                    " is here: LightLLM would take 1.0; export again"));
 }
@@ -125,6 +129,7 @@ void verify(const ExportedDirectory& directory, VerifyReport& report) {
 
 const ScaleExporter kLightLlm = {
     .name = "lightllm",
+    .program = "LightLLM",
     .title = "LightLLM, FP8 E4M3 cache",
     .formula = "absmax / 448, of each kv head and of each layer",
     .source = "LightLLM's fp8_static_per_{head,tensor}_quant_mem_manager.py of 2026",

@@ -53,6 +53,16 @@ std::optional<float> to_float(std::string_view text) {
   return value;
 }
 
+// Throws Error for what no int32 tensor holds.
+float to_offset(std::string_view text) {
+  int32_t value = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc{} || end != text.data() + text.size())
+    throw Error(
+        concat(kFile, ": offset '", excerpt(text), "' is no int32, expected 0; export ", "again"));
+  return static_cast<float>(value);
+}
+
 // The match that begins behind "scale:"; nothing where there is none.
 std::optional<RecordedScale> match(std::string_view text) {
   text = skip(text, kSpace);
@@ -66,7 +76,7 @@ std::optional<RecordedScale> match(std::string_view text) {
   const std::optional<float> number = to_float(scale);
   if (!number)
     throw Error(concat(kFile, ": scale '", excerpt(scale), "' is no number; export again"));
-  return RecordedScale{*number, to_float(text.substr(0, sign + digits.size())).value_or(0.0f)};
+  return RecordedScale{*number, to_offset(text.substr(0, sign + digits.size()))};
 }
 
 // What stands behind "scale:" where LMDeploy finds no number.
@@ -90,14 +100,15 @@ void verify(const ExportedDirectory& directory, VerifyReport& report) {
     return;
   }
   ScaleTable table;
+  std::vector<std::string> offsets;
   for (size_t layer = 0; layer < static_cast<size_t>(layers); ++layer) {
     const RecordedScale &key = found[2 * layer], &value = found[2 * layer + 1];
     table.push_back({{key.scale}, {value.scale}});
     if (key.offset != 0.0f || value.offset != 0.0f)
-      report.faults.push_back(concat(kFile, ": layer ", layer, ": offsets ", key.offset, ", ",
-                                     value.offset, ", expected 0: their sign differs between ",
-                                     "runtimes; export again"));
+      offsets.push_back(concat("layer ", layer, ": offsets ", key.offset, ", ", value.offset,
+                               ", expected 0: their sign differs between runtimes; export again"));
   }
+  add_faults(kFile, offsets, report);
   check_values(kFile, table, report);
   if (directory.statistics)
     compare_scales(kFile, table, scales_by_layer(directory.statistics->statistics, kLargestInt8),
@@ -117,6 +128,7 @@ std::vector<RecordedScale> parse_record(std::string_view text) {
 
 const ScaleExporter kLmDeployAscend = {
     .name = "lmdeploy-ascend",
+    .program = "LMDeploy",
     .title = "LMDeploy's PyTorch engine on Ascend, int8 cache",
     .formula = "absmax / 127, one for K and one for V of a layer, offset 0",
     .source = "LMDeploy's dlinfer/ascend/op_backend.py of 2025 to September 2026",
@@ -124,6 +136,7 @@ const ScaleExporter kLmDeployAscend = {
         "serve in eager mode with quant_policy=8 and ASCEND_QUANT_RECORD_FILE the absolute "
         "path of record.txt, under dlinfer v0.1.3.post1 to v0.2.3: v0.2.5 and later read the "
         "int8 codes back without their scales",
+    .names_tensors = false,
     .is_ours = [](std::string_view file) { return file == kFile; },
     .files_in_words = [](int64_t layers,
                          int64_t) { return concat(kFile, " (", 2 * layers, " records)"); },

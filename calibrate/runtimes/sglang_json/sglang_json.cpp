@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/runtimes/sglang_json/sglang_json.h"
 
+#include <array>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -15,9 +16,11 @@ namespace {
 constexpr const char* kFile = "kv_cache_scales.json";
 constexpr const char* kType = "float8_e4m3fn";
 
+constexpr auto kKnown =
+    std::to_array<std::string_view>({"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"});
+
 void check(const ExportTarget& target) {
-  check_architecture(*target.checkpoint, "SGLang",
-                     {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"});
+  check_architecture(kSglangJson, *target.checkpoint);
   if (target.checkpoint->model_type.empty())
     throw Error(concat((target.checkpoint->path / kCheckpointConfig).string(),
                        ": model_type is missing, and SGLang holds it against the file's; add it"));
@@ -44,15 +47,17 @@ std::vector<OutputFile> files(const ExportTarget& target, const StatisticsFile& 
 ScaleTable read_table(const JsonObject& factors, int64_t ranks, int64_t layers,
                       VerifyReport& report) {
   ScaleTable table(static_cast<size_t>(layers));
+  std::vector<std::string> faults;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     const JsonObject of_rank = factors.object(std::to_string(rank));
     if (static_cast<int64_t>(of_rank.keys().size()) != layers)
-      report.faults.push_back(concat(kFile, ": rank ", rank, " has ", of_rank.keys().size(),
-                                     " layers, expected ", layers, "; export again"));
+      faults.push_back(concat("rank ", rank, " has ", of_rank.keys().size(), " layers, expected ",
+                              layers, "; export again"));
     for (int64_t layer = 0; layer < layers; ++layer)
       table[static_cast<size_t>(layer)].keys.push_back(static_cast<float>(
           of_rank.number(std::to_string(layer), std::numeric_limits<double>::quiet_NaN())));
   }
+  add_faults(kFile, faults, report);
   return table;
 }
 
@@ -91,12 +96,14 @@ void verify(const ExportedDirectory& directory, VerifyReport& report) {
 
 const ScaleExporter kSglangJson = {
     .name = "sglang-json",
+    .program = "SGLang",
     .title = "SGLang, FP8 E4M3 cache by --quantization-param-path",
     .formula = "absmax / 448 of the larger of K and V, one for a layer and rank",
     .source = "SGLang's weight_utils.py of 2025 to September 2026",
     .note =
         "serve with --kv-cache-dtype fp8_e4m3 --quantization-param-path kv_cache_scales.json "
         "and the --tp-size that it was made for",
+    .architectures = kKnown,
     .counts_ranks = true,
     .is_ours = [](std::string_view file) { return file == kFile; },
     .files_in_words =

@@ -68,10 +68,12 @@ Importance importance_of(const SampledQueries& sampled, const at::Tensor& querie
           .softmax(-1);
   const at::Tensor attended = at::bmm(probabilities.view({kv_heads, group * count, length}), values)
                                   .view({kv_heads, group, count, head_dim});
-  // |W_o (v - o)|^2 = v G v - 2 o G v + o G o
+  // |W_o (v - o)|^2 = v G v - 2 o G v + o G o, in fp32: of a query that sees little but v, o is v,
+  // and what is left of the three terms are their last bits, which are no distance.
+  constexpr double kLastBits = 1 - 0x1p-20;
   const at::Tensor turned = at::matmul(values.unsqueeze(1), gram);  // G v, [.., tokens, head_dim]
-  const at::Tensor of_values = turned.mul(values.unsqueeze(1)).sum(-1);
-  const at::Tensor of_attended = at::matmul(attended, gram).mul_(attended).sum(-1);
+  const at::Tensor of_values = turned.mul(values.unsqueeze(1)).sum(-1).mul_(kLastBits);
+  const at::Tensor of_attended = at::matmul(attended, gram).mul_(attended).sum(-1).mul_(kLastBits);
   const at::Tensor distances = at::matmul(attended, turned.transpose(-1, -2))
                                    .mul_(-2)
                                    .add_(of_values.unsqueeze(2))

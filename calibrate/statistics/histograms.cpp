@@ -50,7 +50,9 @@ Histogram merged(const HeadHistograms& heads, std::span<const float> HeadHistogr
   Histogram result{2 * span / static_cast<double>(kBins), std::vector<double>(kBins)};
   for (size_t i = 0; i < count_of(heads); ++i) {
     const HeadHistograms own = head(heads, i);
-    const auto ratio = static_cast<int64_t>(span / half_span(extremes_of(own)));
+    // A wider one than all bins together is as good as any.
+    const auto ratio = static_cast<int64_t>(
+        std::min(span / half_span(extremes_of(own)), 2.0 * static_cast<double>(kBins)));
     for (int64_t bin = 0; bin < kHistogramBins; ++bin) {
       // Bins below 0 count down from it.
       const int64_t from_zero = bin - kHistogramBins / 2;

@@ -261,6 +261,38 @@ void check_histograms(const KvStatistics& statistics, const std::string& origin)
   }
 }
 
+constexpr double kSmallestValue = 0x1p-24;
+
+// That histograms are of the values whose ranges are beside them: a head has some, and none beyond
+// what its channels span, but for the rounding of these to 16 bits.
+void check_against_ranges(const KvStatistics& statistics, const std::string& origin,
+                          const KvTensor& tensor) {
+  const TensorHistograms& histograms = statistics.*tensor.histograms;
+  if (histograms.empty()) return;
+  constexpr double kRounding = 1.0 + 0x1p-7;
+  const auto heads = static_cast<size_t>(statistics.layers * statistics.kv_heads);
+  const auto width = static_cast<size_t>(statistics.head_dim);
+  for (size_t head = 0; head < heads; ++head) {
+    const HeadHistograms own = histograms.heads(head, 1);
+    const ChannelStatistics ranges = (statistics.*tensor.statistics).channels(head * width, width);
+    const double low = std::min(0.0f, *std::ranges::min_element(ranges.minimum));
+    const double high = std::max(0.0f, *std::ranges::max_element(ranges.maximum));
+    const Extremes extremes = extremes_of(own);
+    const bool is_counted = std::ranges::any_of(own.counts, [](float count) { return count > 0; });
+    if (is_counted && extremes.low >= low * kRounding - kSmallestValue &&
+        extremes.high <= high * kRounding + kSmallestValue)
+      continue;
+    throw Error(concat(origin, ": tensors '", tensor.name, ".counts' and '", tensor.name,
+                       ".extremes', layer ", head / static_cast<size_t>(statistics.kv_heads),
+                       ", head ", head % static_cast<size_t>(statistics.kv_heads), ": ",
+                       is_counted
+                           ? concat("extremes [", extremes.low, ", ", extremes.high,
+                                    "], expected them within the ranges, [", low, ", ", high, "]")
+                           : std::string("no value is counted"),
+                       "; calibrate again"));
+  }
+}
+
 }  // namespace
 
 void StatisticsFile::write(ByteSink& sink) const {
@@ -294,7 +326,10 @@ StatisticsFile parse_statistics(std::string_view bytes, const std::string& origi
     *tensor.values = read_tensor(file, origin, name, tensor);
   check_reach(statistics, origin);
   check_histograms(statistics, origin);
-  for (const KvTensor& tensor : kKvTensors) check_ranges(statistics, origin, tensor);
+  for (const KvTensor& tensor : kKvTensors) {
+    check_ranges(statistics, origin, tensor);
+    check_against_ranges(statistics, origin, tensor);
+  }
   return result;
 }
 

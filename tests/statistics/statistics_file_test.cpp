@@ -148,8 +148,11 @@ KvStatistics with_histograms() {
     TensorHistograms& histograms = statistics.*tensor.histograms;
     histograms.counts.assign(4 * kHistogramBins, 3);
     histograms.importance.assign(4 * kHistogramBins, 0x1p50F);
+    const float unit =
+        tensor.statistics == &KvStatistics::keys ? 1.0F : 0.05F;  // within the ranges
     for (int i = 0; i < 4 * (kMostLeftOut + 1); ++i)
-      histograms.extremes.insert(histograms.extremes.end(), {-1.5F, 0.25F * static_cast<float>(i)});
+      histograms.extremes.insert(histograms.extremes.end(),
+                                 {-1.5F * unit, 0.25F * unit * static_cast<float>(i)});
   }
   return statistics;
 }
@@ -194,6 +197,18 @@ TEST(StatisticsFile, RefusesHistogramsThatNoCalibrationGathers) {
   EXPECT_HOLDS("tensor 'key.extremes', layer 1, head 1: holds 1, expected ends of a range about 0",
                histogram_refusal([](KvStatistics& all) {
                  all.key_histograms.extremes[3 * 2 * (kMostLeftOut + 1)] = 1;
+               }));
+}
+
+TEST(StatisticsFile, RefusesHistogramsOfOtherRanges) {
+  EXPECT_HOLDS("'value.extremes', layer 0, head 1: extremes [-0.2, 0.1125], expected them within",
+               histogram_refusal([](KvStatistics& all) {
+                 all.value_histograms.extremes[2 * (kMostLeftOut + 1)] = -0.2F;
+               }));
+  EXPECT_HOLDS("'key.extremes', layer 1, head 1: no value is counted",
+               histogram_refusal([](KvStatistics& all) {
+                 std::fill_n(all.key_histograms.counts.end() - kHistogramBins, kHistogramBins,
+                             0.0F);
                }));
 }
 

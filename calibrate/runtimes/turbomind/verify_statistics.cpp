@@ -155,10 +155,11 @@ std::vector<std::string> compare(const Compared& compared, const std::optional<T
                    "; they are of different runs: export again")};
   if (!is_told) names = std::move(best.others);
   for (std::string& name : names)
-    name +=
-        concat(": not what ", kStatisticsFileName, " gives for ", ranks, " serving ranks",
-               told ? "" : concat(", nor for sessions of ", compared.session_length(), " tokens"),
-               "; the files are of different runs: export again");
+    name += concat(": not what ", kStatisticsFileName, " gives for ", ranks, " serving ranks",
+                   told ? ""
+                        : concat(", nor for sessions of ", compared.session_length(),
+                                 " tokens, by a method with its usual parameters"),
+                   "; the files are of different runs: export again");
   return names;
 }
 

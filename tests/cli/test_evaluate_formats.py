@@ -33,7 +33,7 @@ class Formats(EvaluationTest):
 
     def test_methods(self):
         """Zeros that are 0 cost more; a release that holds none takes no others."""
-        statistics = ("--stats", self.right_scales / "kv_stats.safetensors")
+        statistics = ("--stats", self.right_scales / "kv_stats.safetensors", "--session-len", 1)
         reports = [read_report(self.report(*self.DATA, *statistics, *more, name=f"of-{number}")) for number, more in
                    enumerate(((), ("--method", "symmetric"), ("--runtime", "0.0.3")))]
         asymmetric, symmetric, early = (report["streams"][1] for report in reports)

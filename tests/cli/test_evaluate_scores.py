@@ -49,10 +49,11 @@ class Scores(EvaluationTest):
 
     def test_text(self):
         ids = own_ids(4, 96)
-        symmetric = self.calibrate(TINY / "weights", TEXT, "--samples", 16, "--length", 256, "--symmetric",
-                                   name="symmetric")
+        made = ("--samples", 16, "--length", 256, "--session-len", 256)
+        windows = self.calibrate(TINY / "weights", TEXT, *made, name="of-windows")
+        symmetric = self.calibrate(TINY / "weights", TEXT, *made, "--symmetric", name="symmetric")
         second = self.spoilt(lambda scales: scales.__setitem__((slice(None), 0), scales[:, 1]), "of-the-second")
-        directories = {"right": self.right_scales, "symmetric": symmetric, "of-the-second": second}
+        directories = {"of-windows": windows, "symmetric": symmetric, "of-the-second": second}
         report = self.report("--data", self.save(ids), *streams_of(*directories.values()))
         self.check_text(from_directory(TINY / "weights"), ids, report,
                         {name: Cache(scales=read_scales(each, 4)) for name, each in directories.items()}, 0.02)

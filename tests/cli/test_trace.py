@@ -33,7 +33,7 @@ class Trace(ProgramTest):
         output, spans = self.traced("--devices", "cpu")
         layers = [span for _, span in spans if span["name"] == "layer"]
         operations = [span for track, span in spans if track == "operations"]
-        self.assertEqual(len(operations), 4 * (9 * (TINY_LAYERS - 1) + 1))  # four micro-batches
+        self.assertEqual(len(operations), 4 * (10 * (TINY_LAYERS - 1) + 1))  # four micro-batches
         for operation in operations:
             self.assertTrue(any(layer["ts"] <= operation["ts"] and
                                 operation["ts"] + operation["dur"] <= layer["ts"] + layer["dur"] + 1e-3

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/delivery/delivery.h"
 
+#include <span>
 #include <utility>
 
 #include "calibrate/delivery/scale_export.h"
@@ -10,21 +11,28 @@
 namespace kvcalib {
 namespace {
 
+Widening widening_of(std::span<const KvScale> of_sessions, std::span<const KvScale> of_windows,
+                     int64_t ranks) {
+  Widening most;
+  for (size_t i = 0; i < of_windows.size(); ++i) {
+    const double factor = of_sessions[i].k_scale / of_windows[i].k_scale;
+    const auto index = static_cast<int64_t>(i);
+    if (factor > most.factor) most = {index / ranks, index % ranks, factor};
+  }
+  return most;
+}
+
 void set_scales(const ModelConfig& config, Delivery& delivery) {
   const StatisticsFile& file = *delivery.statistics;
   const Target& target = delivery.target;
-  const std::vector<KvScale> of_windows =
-      compute_scales(file.statistics, target.ranks, target.method);
   delivery.session_length = known_length(file, target.session_length);
   delivery.scales =
       compute_scales(target.runtime->served_ranges(file, config, delivery.session_length),
                      target.ranks, target.method);
-  for (size_t i = 0; i < of_windows.size(); ++i) {
-    const double factor = delivery.scales[i].k_scale / of_windows[i].k_scale;
-    const auto index = static_cast<int64_t>(i);
-    if (factor > delivery.widening.factor)
-      delivery.widening = {index / target.ranks, index % target.ranks, factor};
-  }
+  if (delivery.session_length > file.provenance.length)
+    delivery.widening =
+        widening_of(delivery.scales, compute_scales(file.statistics, target.ranks, target.method),
+                    target.ranks);
   delivery.clipped =
       clipping_warnings(file.statistics, target.ranks, target.method, delivery.scales);
 }

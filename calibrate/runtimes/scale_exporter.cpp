@@ -3,15 +3,22 @@
 
 #include <algorithm>
 
+#include "calibrate/data/task_fields.h"
 #include "sharding/files/error.h"
 
 namespace kvcalib {
 namespace {
 
-std::string listed(std::span<const std::string_view> names) {
-  std::string text;
-  for (const std::string_view name : names) text += concat(text.empty() ? "" : ", ", name);
-  return text;
+// Throws Error naming what was found where `architecture`, of that config.json, is none of the
+// exporter's.
+void check_architecture(const ScaleExporter& exporter, const std::string& config,
+                        const std::string& architecture) {
+  const auto& known = exporter.architectures;
+  if (std::find(known.begin(), known.end(), architecture) != known.end()) return;
+  throw Error(concat(config, ": architectures names '", architecture, "', expected one of ",
+                     listed(known), ", whose loaders in ", exporter.program, " are known to take ",
+                     "scales: others drop them or fail; give --for kvcalib-json and write its ",
+                     "files from that"));
 }
 
 void check_model(const ScaleExporter& exporter, const ExportedDirectory& exported) {
@@ -32,19 +39,15 @@ OutputNames export_names(const ScaleExporter& exporter) {
   return names;
 }
 
-void check_architecture(const ScaleExporter& exporter, const std::string& config,
-                        const std::string& architecture) {
-  const auto& known = exporter.architectures;
-  if (std::find(known.begin(), known.end(), architecture) != known.end()) return;
-  throw Error(concat(config, ": architectures names '", architecture, "', expected one of ",
-                     listed(known), ", whose loaders in ", exporter.program, " are known to take ",
-                     "scales: others drop them or fail; give --for kvcalib-json and write its ",
-                     "files from that"));
+void ScaleExporter::check(const ExportTarget& target) const {
+  if (!architectures.empty())
+    check_architecture(*this, (target.checkpoint->path / kCheckpointConfig).string(),
+                       target.checkpoint->architecture);
+  if (check_own != nullptr) check_own(target);
 }
 
-void check_architecture(const ScaleExporter& exporter, const Checkpoint& checkpoint) {
-  check_architecture(exporter, (checkpoint.path / kCheckpointConfig).string(),
-                     checkpoint.architecture);
+void check_attention(const ExportTarget& target) {
+  check_attention_names(*target.checkpoint, target.weights.config().layers);
 }
 
 ExportReport verify_export(const ScaleExporter& exporter, const std::filesystem::path& directory,

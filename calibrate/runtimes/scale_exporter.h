@@ -43,23 +43,24 @@ struct ScaleExporter {
 
   bool (*is_ours)(std::string_view file);
   std::string (*files_in_words)(int64_t layers, int64_t ranks);
-  // Throws Error for a model that the program would misread, before any work.
-  void (*check)(const ExportTarget& target);
+  // Throws Error for what else the program would misread than other architectures; null: nothing.
+  void (*check_own)(const ExportTarget& target) = nullptr;
   // Throws Error where statistics give none.
   std::vector<OutputFile> (*files)(const ExportTarget& target, const StatisticsFile& statistics);
   // Reads a directory's files back as the program does and tells each fault.  Throws Error for a
   // file that cannot be read, which is a fault too.
   void (*verify)(const ExportedDirectory& directory, VerifyReport& report);
+
+  // Throws Error for a model that the program would misread, before any work.
+  void check(const ExportTarget& target) const;
 };
 
 // The names of a whole delivery to it: its files, statistics and summary.
 OutputNames export_names(const ScaleExporter& exporter);
 
-// Throws Error naming what was found where `architecture`, of that config.json, is none of the
-// exporter's.
-void check_architecture(const ScaleExporter& exporter, const std::string& config,
-                        const std::string& architecture);
-void check_architecture(const ScaleExporter& exporter, const Checkpoint& checkpoint);
+// For check_own of those that look for scales beside every layer's attention: as
+// check_attention_names.
+void check_attention(const ExportTarget& target);
 
 struct ExportReport : VerifyReport {
   std::string unseen;  // what nothing in the directory tells; "": all was seen

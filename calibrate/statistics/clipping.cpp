@@ -18,7 +18,7 @@ Extremes span_of(const TensorScale& scale) {
 // How many times what min/max loses is lost beyond the range of `scale`.
 double clipped_ratio(const ChannelStatistics& channels, const TensorScale& scale) {
   const Histogram histogram = merged(channels.histograms, &HeadHistograms::importance);
-  const SquaredError error(histogram);
+  const RangeError error(histogram);
   const double least = error.of(span_of(ScaleMethod::kAsymmetric.scale_of(channels)));
   return least > 0 ? error.beyond(span_of(scale)) / least : 0;
 }

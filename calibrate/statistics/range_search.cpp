@@ -86,12 +86,12 @@ double divergence(const Histogram& histogram, const Cut& cut) {
 
 }  // namespace
 
-SquaredError::Moments SquaredError::Moments::plus(double mass_of_bin, double middle) const {
+RangeError::Moments RangeError::Moments::plus(double mass_of_bin, double middle) const {
   return {mass + mass_of_bin, first + mass_of_bin * middle,
           second + mass_of_bin * (square(middle) + 1.0 / 12)};
 }
 
-SquaredError::SquaredError(const Histogram& histogram)
+RangeError::RangeError(const Histogram& histogram)
     : histogram_(histogram), above_(kHistogramBins + 1), below_(kHistogramBins + 1) {
   for (size_t i = kHistogramBins; i-- > 0;)
     above_[i] = above_[i + 1].plus(histogram.mass[i], middle_of(i));
@@ -99,7 +99,7 @@ SquaredError::SquaredError(const Histogram& histogram)
     below_[i + 1] = below_[i].plus(histogram.mass[i], middle_of(i));
 }
 
-SquaredError::Tail SquaredError::above(double end, double code) const {
+RangeError::Tail RangeError::above(double end, double code) const {
   const double place = end + kHalf;
   if (place >= kHistogramBins) return {};
   const double bin = std::floor(place), rest = 1 - (place - bin);
@@ -110,7 +110,7 @@ SquaredError::Tail SquaredError::above(double end, double code) const {
                                  part * (square(middle - code) + square(rest) / 12)};
 }
 
-SquaredError::Tail SquaredError::below(double end, double code) const {
+RangeError::Tail RangeError::below(double end, double code) const {
   const double place = end + kHalf;
   if (place <= 0) return {};
   const double bin = std::floor(place), rest = place - bin;
@@ -121,25 +121,25 @@ SquaredError::Tail SquaredError::below(double end, double code) const {
                                  part * (square(middle - code) + square(rest) / 12)};
 }
 
-SquaredError::Range SquaredError::in_widths(const Extremes& range) const {
+RangeError::Range RangeError::in_widths(const Extremes& range) const {
   const double low = range.low / histogram_.width, high = range.high / histogram_.width;
   return {low, high, (high - low) / kSteps};
 }
 
-double SquaredError::of(const Extremes& range) const {
+double RangeError::of(const Extremes& range) const {
   const auto [low, high, step] = in_widths(range);
   const Tail over = above(high, high - step / 2), under = below(low - step, low - step / 2);
   const double within = above_.front().mass - over.mass - under.mass;
   return square(step) / 12 * within + over.error + under.error;
 }
 
-double SquaredError::beyond(const Extremes& range) const {
+double RangeError::beyond(const Extremes& range) const {
   const auto [low, high, step] = in_widths(range);
   return above(high, high - step / 2).error + below(low - step, low - step / 2).error;
 }
 
 Fractions least_error(const Histogram& histogram, const Extremes& extremes) {
-  const SquaredError error(histogram);
+  const RangeError error(histogram);
   Fractions best;
   double least = kInfinity;
   for (int i = kFractionSteps; i > 0; --i) {

@@ -20,9 +20,9 @@ inline constexpr double kLeastFraction = 1.0 / kFractionSteps;
 // What int8 makes of the values of a histogram, in squared widths of a bin: with the step s = (high
 // - low) / 255 a value between low - s and high costs s^2 / 12, one beyond the square of its
 // distance from the last code, low - s / 2 or high - s / 2.  A bin's mass lies evenly in it.
-class SquaredError {
+class RangeError {
  public:
-  explicit SquaredError(const Histogram& histogram);
+  explicit RangeError(const Histogram& histogram);
 
   // Of the range [range.low, range.high].
   double of(const Extremes& range) const;
@@ -50,7 +50,7 @@ class SquaredError {
   std::vector<Moments> above_, below_;  // of bins [i, ...) and [..., i)
 };
 
-// The fractions i / 128 and j / 128 whose range has the least SquaredError; of equals the largest
+// The fractions i / 128 and j / 128 whose range has the least RangeError; of equals the largest
 // i, then the largest j.
 Fractions least_error(const Histogram& histogram, const Extremes& extremes);
 

@@ -18,6 +18,7 @@
 #include "sharding/files/json_object.h"
 #include "sharding/files/metadata_file.h"
 #include "sharding/files/safetensors.h"
+#include "sharding/files/safetensors_header.h"
 #include "sharding/files/safetensors_writer.h"
 #include "sharding/formats/model_bounds.h"
 #include "sharding/formats/model_config_json.h"
@@ -183,12 +184,6 @@ Provenance read_provenance(const Safetensors& file, const std::string& origin) {
   } catch (const Error& failure) {
     throw Error(concat(failure.what(), "; calibrate again"));
   }
-}
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const int64_t size : shape) text += concat(text.empty() ? "[" : ", ", size);
-  return text + "]";
 }
 
 // Nothing for one that is not there and need not be.

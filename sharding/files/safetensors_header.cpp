@@ -112,6 +112,12 @@ void check_cover(const SafetensorsHeader& header, uint64_t data_bytes, const std
 
 }  // namespace
 
+std::string shape_text(std::span<const int64_t> shape) {
+  std::string text;
+  for (const int64_t extent : shape) text += concat(text.empty() ? "" : ", ", extent);
+  return "[" + text + "]";
+}
+
 uint64_t tensor_bytes(const std::string& what, std::string_view dtype,
                       std::span<const int64_t> shape) {
   const std::optional<uint64_t> size = size_of(dtype);

@@ -39,6 +39,9 @@ struct SafetensorsHeader {
   std::string to_bytes() const;
 };
 
+// "[2, 3]", as messages name a shape.
+std::string shape_text(std::span<const int64_t> shape);
+
 // The bytes that a tensor must have; `what` begins the message of the Error for a dtype or shape
 // that no tensor can have.
 uint64_t tensor_bytes(const std::string& what, std::string_view dtype,

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "sharding/files/error.h"
+#include "sharding/files/safetensors_header.h"
 #include "sharding/formats/hugging_face_config.h"
 #include "sharding/formats/model_surroundings.h"
 #include "sharding/formats/unread_keys.h"
@@ -33,12 +34,6 @@ constexpr uint64_t kImageAlignment = 256;
                          "beside config.json, and there is none"));
   }
   throw Error(concat(directory.string(), ": holds no model*.safetensors beside config.json"));
-}
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const int64_t extent : shape) text += concat(text.empty() ? "" : ", ", extent);
-  return "[" + text + "]";
 }
 
 ElementType element_type(const std::string& name, const TensorPlace& place) {

@@ -43,31 +43,31 @@ double error_by_points(const Histogram& histogram, const Extremes& range) {
   return sum / (histogram.width * histogram.width);
 }
 
-TEST(SquaredError, IsWhatInt8MakesOfEveryValue) {
+TEST(RangeError, IsWhatInt8MakesOfEveryValue) {
   Histogram spread = bell(300);
   spread.width = 0.25;
   for (const Extremes& range : {Extremes{-128, 128}, Extremes{-30, 50.3}, Extremes{-2.2, 120},
                                 Extremes{-64, 0}, Extremes{-200, 300}}) {
     const double expected = error_by_points(spread, range);
-    EXPECT_NEAR(SquaredError(spread).of(range), expected, 2e-3 * expected);
+    EXPECT_NEAR(RangeError(spread).of(range), expected, 2e-3 * expected);
   }
 }
 
-TEST(SquaredError, TellsWhatLiesBeyond) {
+TEST(RangeError, TellsWhatLiesBeyond) {
   const Histogram two = histogram({{0, 10}, {99, 2}});
   // Codes end at 51 - step / 2; the far bin's middle is at 99.5.
   const double code = 51 - 51.0 / 255 / 2;
-  EXPECT_NEAR(SquaredError(two).beyond({0, 51}), 2 * ((99.5 - code) * (99.5 - code) + 1.0 / 12),
+  EXPECT_NEAR(RangeError(two).beyond({0, 51}), 2 * ((99.5 - code) * (99.5 - code) + 1.0 / 12),
               1e-9);
-  EXPECT_EQ(SquaredError(two).beyond({0, 100}), 0);
-  EXPECT_EQ(SquaredError(histogram({})).of({0, 0}), 0);
+  EXPECT_EQ(RangeError(two).beyond({0, 100}), 0);
+  EXPECT_EQ(RangeError(histogram({})).of({0, 0}), 0);
 }
 
 TEST(LeastError, IsTheLeastOfAllFractions) {
   const Histogram spread = bell(20);
   const Extremes extremes{-300, 488.9};
   const Fractions found = least_error(spread, extremes);
-  const SquaredError error(spread);
+  const RangeError error(spread);
   double least = std::numeric_limits<double>::infinity();
   for (int i = 1; i <= 128; ++i)
     for (int j = 1; j <= 128; ++j)

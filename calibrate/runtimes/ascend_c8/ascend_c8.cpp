@@ -44,16 +44,6 @@ std::vector<OutputFile> files(const ExportTarget& target, const StatisticsFile& 
   return files;
 }
 
-void check_vllm_ascend(const ExportTarget& target) {
-  check_architecture(kVllmAscend, *target.checkpoint);
-  check_attention_names(*target.checkpoint, target.weights.config().layers);
-}
-
-void check_mindie(const ExportTarget& target) {
-  check_architecture(kMindIe, *target.checkpoint);
-  check_attention_names(*target.checkpoint, target.weights.config().layers);
-}
-
 bool is_ours(std::string_view file) { return is_overlay_file(file) || file == kC8Description; }
 
 std::string in_words(int64_t layers, int64_t) {
@@ -78,7 +68,7 @@ const ScaleExporter kVllmAscend = {
     .architectures = kInVllmAscend,
     .is_ours = is_ours,
     .files_in_words = in_words,
-    .check = check_vllm_ascend,
+    .check_own = check_attention,
     .files = files,
     .verify = verify_c8,
 };
@@ -97,7 +87,7 @@ const ScaleExporter kMindIe = {
     .architectures = kInMindIe,
     .is_ours = is_ours,
     .files_in_words = in_words,
-    .check = check_mindie,
+    .check_own = check_attention,
     .files = files,
     .verify = verify_c8,
 };

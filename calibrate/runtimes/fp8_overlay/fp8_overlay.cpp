@@ -32,16 +32,6 @@ std::vector<OutputFile> files(const ExportTarget& target, const StatisticsFile& 
   return files;
 }
 
-void check_vllm(const ExportTarget& target) {
-  check_architecture(kVllm, *target.checkpoint);
-  check_attention_names(*target.checkpoint, target.weights.config().layers);
-}
-
-void check_sglang(const ExportTarget& target) {
-  check_architecture(kSglang, *target.checkpoint);
-  check_attention_names(*target.checkpoint, target.weights.config().layers);
-}
-
 bool is_ours(std::string_view file) { return is_overlay_file(file) || file == kConfigMerge; }
 
 std::string in_words(int64_t layers, int64_t) {
@@ -67,7 +57,7 @@ const ScaleExporter kVllm = {
     .architectures = kInVllm,
     .is_ours = is_ours,
     .files_in_words = in_words,
-    .check = check_vllm,
+    .check_own = check_attention,
     .files = files,
     .verify = verify_overlay,
 };
@@ -92,7 +82,7 @@ const ScaleExporter kSglang = {
     .architectures = kInSglang,
     .is_ours = is_ours,
     .files_in_words = in_words,
-    .check = check_sglang,
+    .check_own = check_attention,
     .files = files,
     .verify = verify_overlay,
 };

@@ -201,7 +201,6 @@ const ScaleExporter kKvcalibJson = {
     .names_tensors = false,
     .is_ours = [](std::string_view file) { return file == kFile; },
     .files_in_words = [](int64_t, int64_t) { return std::string(kFile); },
-    .check = [](const ExportTarget&) {},
     .files = files,
     .verify = verify,
 };

@@ -139,7 +139,6 @@ const ScaleExporter kLightLlm = {
     .is_ours =
         [](std::string_view file) { return file == kForms[0].file || file == kForms[1].file; },
     .files_in_words = [](int64_t, int64_t) { return concat(kForms[0].file, ", ", kForms[1].file); },
-    .check = [](const ExportTarget&) {},
     .files = files,
     .verify = verify,
 };

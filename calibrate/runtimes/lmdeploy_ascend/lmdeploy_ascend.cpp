@@ -140,7 +140,6 @@ const ScaleExporter kLmDeployAscend = {
     .is_ours = [](std::string_view file) { return file == kFile; },
     .files_in_words = [](int64_t layers,
                          int64_t) { return concat(kFile, " (", 2 * layers, " records)"); },
-    .check = [](const ExportTarget&) {},
     .files = files,
     .verify = verify,
 };

@@ -20,7 +20,6 @@ constexpr auto kKnown =
     std::to_array<std::string_view>({"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM"});
 
 void check(const ExportTarget& target) {
-  check_architecture(kSglangJson, *target.checkpoint);
   if (target.checkpoint->model_type.empty())
     throw Error(concat((target.checkpoint->path / kCheckpointConfig).string(),
                        ": model_type is missing, and SGLang holds it against the file's; add it"));
@@ -110,7 +109,7 @@ const ScaleExporter kSglangJson = {
         [](int64_t layers, int64_t ranks) {
           return concat(kFile, " (", layers, " layers, ", ranks, " ranks)");
         },
-    .check = check,
+    .check_own = check,
     .files = files,
     .verify = verify,
 };

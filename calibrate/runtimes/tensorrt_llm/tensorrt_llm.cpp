@@ -54,7 +54,7 @@ const ScaleExporter kTensorRtLlm = {
           return concat(rank_file(0), " .. ", rank_file(ranks - 1), " (", layers, " layers), ",
                         kConfigMerge);
         },
-    .check = check,
+    .check_own = check,
     .files = files,
     .verify = verify_rank_files,
 };
